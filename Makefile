@@ -1,0 +1,39 @@
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help run test unit lint notebooks clean
+
+help: ## list what can be made
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-10s %s\n", $$1, $$2 }'
+
+run: $(READY) ## run the notebooks top to bottom into runs/, then show the iterations side by side
+	@$(BIN)/python -m mnist_s7 run
+
+test: lint unit ## lint, unit tests, the README's figures, and the notebooks executed again
+	@$(BIN)/python -m mnist_s7 readme --check
+	$(BIN)/python -m pytest --nbval-lax --nbval-current-env --durations=0 --durations-min=10 notebooks
+
+unit: $(READY) ## the unit tests alone
+	$(BIN)/python -m pytest
+
+lint: $(READY) ## ruff, on the package, the tests and the notebooks
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+notebooks: $(READY) ## train seed 1 of each iteration anew: the stored outputs, the results and the README's tables
+	@$(BIN)/python -m mnist_s7 run --publish
+	@$(BIN)/python -m mnist_s7 readme
+
+clean: ## remove the environment, caches and runs/; data/ and notebooks/results/ stay
+	rm -rf .venv runs build *.egg-info .pytest_cache .ruff_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+$(READY): requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || { echo "mnist_s7 needs Python 3.10 or newer and '$(PYTHON)' is $$($(PYTHON) --version 2>&1 || true): try make PYTHON=python3.12 ..."; exit 1; }
+	@echo "Building .venv with $$($(PYTHON) --version): PyTorch and Jupyter, a few gigabytes, two minutes or more ..."
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.txt
+	@touch $@
+	@echo "The environment is ready."

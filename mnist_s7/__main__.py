@@ -1,0 +1,141 @@
+"""The command line: python -m mnist_s7 run | train | compare | readme."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from mnist_s7.data import WORKING_COPY, DigitsError, digits_or_stand_in, load_digits
+from mnist_s7.experiments import SERIES
+from mnist_s7.receptive_field import ReceptiveFieldError
+from mnist_s7.results import PUBLISHED, RUNS, RunFileError, StandInRefused
+from mnist_s7.training import LossNotFinite, fit
+
+README = WORKING_COPY / "README.md"
+PICTURE = WORKING_COPY / "notebooks" / "results.png"
+
+
+def main() -> int:
+    arguments = _parser().parse_args()
+    try:
+        return arguments.do(arguments) or 0
+    except (
+        DigitsError,
+        RunFileError,
+        StandInRefused,
+        LossNotFinite,
+        ReceptiveFieldError,
+        OSError,
+        ValueError,
+    ) as error:
+        print(f"mnist_s7 {arguments.command}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"\nmnist_s7 {arguments.command}: stopped; nothing half-written was left", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m mnist_s7", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, do, help: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=help, description=help)
+        added.set_defaults(do=do)
+        return added
+
+    run = command("run", _run, "run the notebooks top to bottom, then show the iterations side by side")
+    run.add_argument("--publish", action="store_true", help="store outputs and results under notebooks/; MNIST only")
+
+    train = command("train", _train, "train one iteration and save the run")
+    train.add_argument("experiment", choices=[experiment.name for experiment in SERIES])
+    train.add_argument("--seed", type=int, default=1, help="default: %(default)s")
+    train.add_argument("--epochs", type=int, help="default: the iteration's own number")
+    train.add_argument("--device", help="cpu or cuda; default: cuda where there is one")
+    train.add_argument("--data", metavar="FOLDER", help="where MNIST's files are; default: MNIST_S7_DATA, or data/")
+    train.add_argument("--dataset", choices=["mnist", "rendered"], help="default: MNIST_S7_DATASET, or mnist")
+    train.add_argument("--output", type=Path, default=RUNS, metavar="FOLDER", help="default: runs/results")
+
+    compare = command("compare", _compare, "the runs of a folder side by side")
+    compare.add_argument("folder", type=Path, nargs="?", default=PUBLISHED, help="default: notebooks/results")
+    compare.add_argument("--seed", type=int, default=1, help="default: %(default)s")
+    compare.add_argument(
+        "--dataset",
+        default="MNIST",
+        metavar="NAME",
+        help="the runs' digits: MNIST (the default) or 'rendered digits'",
+    )
+
+    readme = command("readme", _readme, "write the README's tables and picture from notebooks/results")
+    readme.add_argument("--check", action="store_true", help="write nothing, fail if they differ from the results")
+    return parser
+
+
+def _run(arguments: argparse.Namespace) -> int | None:
+    from nbclient.exceptions import CellExecutionError
+
+    from mnist_s7.notebooks import NOTEBOOKS, ORDER, execute
+    from mnist_s7.report import comparison, series_runs
+
+    digits = digits_or_stand_in()
+    if arguments.publish and digits.name != "MNIST":
+        raise StandInRefused(f"only runs on MNIST are published, and these digits are {digits.name}")
+    folder, results = (NOTEBOOKS, PUBLISHED) if arguments.publish else (WORKING_COPY / "runs", RUNS)
+    for name in ORDER:
+        print(f"\n=== {name}, on {digits.name}", flush=True)
+        try:
+            path = execute(name, folder, results, digits)
+        except CellExecutionError as error:
+            print(f"{name} failed:\n{error}", file=sys.stderr)
+            return 1
+        print(f"--> {path.relative_to(WORKING_COPY)}", flush=True)
+    print(f"\n{comparison(series_runs(results, dataset=digits.name))}")
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    digits = load_digits(arguments.data, arguments.dataset)
+    experiment = next(experiment for experiment in SERIES if experiment.name == arguments.experiment)
+    print(f"{experiment.name} on {digits.name} ({digits.source}), seed {arguments.seed}: {experiment.recipe}")
+    run = fit(experiment, digits, arguments.seed, arguments.epochs, arguments.device)
+    print(f"final test accuracy {run.final.test_accuracy:.2f} %, saved as {run.save(arguments.output)}")
+
+
+def _compare(arguments: argparse.Namespace) -> None:
+    from mnist_s7.report import comparison, series_runs
+
+    print(comparison(series_runs(arguments.folder, arguments.seed, arguments.dataset)))
+
+
+def _readme(arguments: argparse.Namespace) -> int:
+    from mnist_s7 import report
+
+    runs = report.published_runs()
+    text = README.read_text(encoding="utf-8")
+    filled = report.fill(text, report.readme_blocks(runs))
+    if arguments.check:
+        stale = [README.name] * (filled != text) + [PICTURE.name] * (not _shows(PICTURE, runs))
+        for name in stale:
+            print(
+                f"{name} is not what notebooks/results gives: run `python -m mnist_s7 readme`",
+                file=sys.stderr,
+            )
+        if not stale:
+            print("README.md and its picture are what notebooks/results gives.")
+        return 1 if stale else 0
+
+    from mnist_s7 import plots
+
+    README.write_text(filled, encoding="utf-8")
+    plots.results_picture(runs).savefig(PICTURE, metadata={"Description": report.digest(runs)})
+    return 0
+
+
+def _shows(picture: Path, runs: dict) -> bool:
+    from PIL import Image
+
+    from mnist_s7.report import digest
+
+    return picture.exists() and Image.open(picture).info.get("Description") == digest(runs)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,103 @@
+"""The three networks of the series: (N, 1, 28, 28) normalised images -> (N, 10) log-probabilities.
+
+Layers, their order and their parameter counts are those of the original series' model summaries.
+No convolution has a bias.
+"""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mnist_s7.fast import Sequential
+
+__all__ = ["MnistNet_1", "MnistNet_2", "MnistNet_3"]
+
+
+def _conv(channels_in: int, channels_out: int, kernel_size: int = 3) -> nn.Conv2d:
+    return nn.Conv2d(channels_in, channels_out, kernel_size, bias=False)
+
+
+def _conv_relu_norm(channels_in: int, channels_out: int, dropout: float) -> list[nn.Module]:
+    return [_conv(channels_in, channels_out), nn.ReLU(), nn.BatchNorm2d(channels_out), nn.Dropout(dropout)]
+
+
+def _conv_norm_relu(channels_in: int, channels_out: int, dropout: float) -> list[nn.Module]:
+    return [_conv(channels_in, channels_out), nn.BatchNorm2d(channels_out), nn.ReLU(), nn.Dropout(dropout)]
+
+
+def _log_probabilities(x: Tensor) -> Tensor:
+    """(N, 10, 1, 1) scores -> (N, 10) log-probabilities."""
+    return F.log_softmax(x.flatten(1), dim=1)
+
+
+class MnistNet_1(nn.Module):
+    """T1's network, 8,620 parameters: convolutions and ReLU alone, closed by a 5x5 convolution."""
+
+    def __init__(self):
+        super().__init__()
+        self.block1 = Sequential(  # (N, 1, 28, 28)
+            _conv(1, 8), nn.ReLU(),  # (N, 8, 26, 26)
+            _conv(8, 16), nn.ReLU(),  # (N, 16, 24, 24)
+            _conv(16, 16), nn.ReLU(),  # (N, 16, 22, 22)
+            _conv(16, 8, kernel_size=1),  # (N, 8, 22, 22)
+            nn.MaxPool2d(2),  # (N, 8, 11, 11)
+        )  # fmt: skip
+        self.block2 = Sequential(
+            _conv(8, 8), nn.ReLU(),  # (N, 8, 9, 9)
+            _conv(8, 8), nn.ReLU(),  # (N, 8, 7, 7)
+            _conv(8, 16), nn.ReLU(),  # (N, 16, 5, 5)
+            _conv(16, 10, kernel_size=1), nn.ReLU(),  # (N, 10, 5, 5)
+        )  # fmt: skip
+        self.head = Sequential(_conv(10, 10, kernel_size=5))  # (N, 10, 1, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _log_probabilities(self.head(self.block2(self.block1(x))))
+
+
+class MnistNet_2(nn.Module):
+    """T2's network, 7,416 parameters: ReLU, BatchNorm and dropout after every 3x3 convolution.
+
+    The global average pool takes the place of T1's 5x5 convolution, which alone held 2,500 parameters.
+    """
+
+    def __init__(self, dropout: float = 0.05):
+        super().__init__()
+        self.block1 = Sequential(  # (N, 1, 28, 28)
+            *_conv_relu_norm(1, 8, dropout),  # (N, 8, 26, 26)
+            *_conv_relu_norm(8, 16, dropout),  # (N, 16, 24, 24)
+            _conv(16, 8, kernel_size=1),  # (N, 8, 24, 24)
+            nn.MaxPool2d(2),  # (N, 8, 12, 12)
+        )
+        self.block2 = Sequential(
+            *_conv_relu_norm(8, 16, dropout),  # (N, 16, 10, 10)
+            *_conv_relu_norm(16, 16, dropout),  # (N, 16, 8, 8)
+            *_conv_relu_norm(16, 16, dropout),  # (N, 16, 6, 6)
+        )
+        self.pool = nn.AdaptiveAvgPool2d(1)  # (N, 16, 1, 1)
+        self.head = Sequential(_conv(16, 10, kernel_size=1))  # (N, 10, 1, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _log_probabilities(self.head(self.pool(self.block2(self.block1(x)))))
+
+
+class MnistNet_3(nn.Module):
+    """T3's network, 6,544 parameters: T2's with 12 channels for 16 in one layer, and in the first block
+    BatchNorm before the ReLU."""
+
+    def __init__(self, dropout: float = 0.01):
+        super().__init__()
+        self.block1 = Sequential(  # (N, 1, 28, 28)
+            *_conv_norm_relu(1, 8, dropout),  # (N, 8, 26, 26)
+            *_conv_norm_relu(8, 16, dropout),  # (N, 16, 24, 24)
+            _conv(16, 8, kernel_size=1),  # (N, 8, 24, 24)
+            nn.MaxPool2d(2),  # (N, 8, 12, 12)
+        )
+        self.block2 = Sequential(
+            *_conv_relu_norm(8, 12, dropout),  # (N, 12, 10, 10)
+            *_conv_relu_norm(12, 16, dropout),  # (N, 16, 8, 8)
+            *_conv_relu_norm(16, 16, dropout),  # (N, 16, 6, 6)
+        )
+        self.pool = nn.AdaptiveAvgPool2d(1)  # (N, 16, 1, 1)
+        self.head = Sequential(_conv(16, 10, kernel_size=1))  # (N, 10, 1, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _log_probabilities(self.head(self.pool(self.block2(self.block1(x)))))

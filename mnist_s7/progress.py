@@ -1,0 +1,137 @@
+"""What a training run shows while it goes on: a live bar, and the lines that each epoch leaves."""
+
+import sys
+import time
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from mnist_s7.results import Epoch
+
+__all__ = ["Lines", "Silent"]
+
+REFRESH = 0.2  # seconds between looks at the running figures
+
+
+class Silent:
+    """Shows nothing. The moments of a run that can be shown, in their order."""
+
+    def epoch_starts(self, epoch: int, lr: float, steps: int) -> None: ...
+
+    def step(self, loss: Tensor, correct: Tensor, size: int) -> None:
+        """`loss` and `correct` may still be on their way: reading one would wait for the device."""
+
+    def epoch_ends(self, record: Epoch, tested: int) -> None: ...
+
+    def run_ends(self, records: list[Epoch]) -> None: ...
+
+
+class Lines(Silent):
+    """The original series' lines: the epoch's bar, the test set's figures, the learning rate when it changes.
+
+    The live bar is apart from the lines. In a notebook it is one output above them, redrawn in place, so that the
+    stored notebook keeps neither its fragments nor a widget; elsewhere it is at the foot of the terminal.
+    """
+
+    def __init__(self, name: str, epochs: int):
+        self.name, self.epochs = name, epochs
+        self.lr = None
+        self.bar = None
+        self.live = _NotebookLine() if _in_notebook() else None
+
+    def epoch_starts(self, epoch: int, lr: float, steps: int) -> None:
+        if lr != self.lr:
+            self._line(f"Adjusting learning rate to {lr:.4e}.")
+            self.lr = lr
+        self.epoch, self.steps, self.started = epoch, steps, time.perf_counter()
+        self.figures = _Figures()
+        self.bar = tqdm(
+            total=steps,
+            leave=False,
+            file=self.live or sys.stderr,
+            disable=False if self.live else None,  # None: only where the output is a terminal
+            mininterval=REFRESH,
+        )
+
+    def step(self, loss: Tensor, correct: Tensor, size: int) -> None:
+        self.figures.add(loss, correct, size)
+        if latest := self.figures.latest():
+            self.bar.set_description(f"{self.name} epoch {self.epoch} of {self.epochs}: {latest}", refresh=False)
+        self.bar.update()
+        self.trained = time.perf_counter()
+
+    def epoch_ends(self, record: Epoch, tested: int) -> None:
+        self.bar.close()
+        figures = (
+            f"Epoch={record.epoch} Batch={self.steps - 1} loss={record.train_loss:.7f} "
+            f"Accuracy={record.train_accuracy:.2f}%"
+        )
+        self._line(tqdm.format_meter(self.steps, self.steps, self.trained - self.started, prefix=figures))
+        correct = round(record.test_accuracy * tested / 100)
+        self._line(
+            f"Test set: Average loss: {record.test_loss:.7f}, Accuracy: {correct}/{tested} "
+            f"({record.test_accuracy:.2f}%)\n"
+        )
+
+    def run_ends(self, records: list[Epoch]) -> None:
+        seconds = sum(record.seconds for record in records)
+        summary = f"{self.name}: {len(records)} epochs in {seconds:.0f} s"
+        if self.live:
+            self.live.write(summary)
+        else:
+            self._line(summary)
+
+    def _line(self, text: str) -> None:
+        tqdm.write(text, file=sys.stdout)
+        sys.stdout.flush()  # at once, also into a pipe
+
+
+class _Figures:
+    """An epoch's running loss and accuracy, looked at now and then, without ever waiting for a GPU."""
+
+    def __init__(self):
+        self.total = None  # (3,) on the device: summed loss, images right, images in all
+        self.looked = time.perf_counter()
+        self.copy = self.copied = None
+
+    def add(self, loss: Tensor, correct: Tensor, size: int) -> None:
+        step = torch.stack([loss * size, correct, torch.full_like(loss, size)])
+        self.total = step if self.total is None else self.total + step
+
+    def latest(self) -> str | None:
+        """New figures in words, if it is time for them and they have arrived."""
+        if self.copy is None:
+            if time.perf_counter() - self.looked < REFRESH:
+                return None
+            self.looked = time.perf_counter()
+            self.copy = self.total.to("cpu", non_blocking=True)
+            if self.total.is_cuda:
+                self.copied = torch.cuda.Event()
+                self.copied.record()
+        if self.copied is not None and not self.copied.query():
+            return None  # still under way: asked again after the next step
+        loss, correct, seen = self.copy.tolist()
+        self.copy = self.copied = None
+        return f"loss={loss / seen:.4f} Accuracy={100 * correct / seen:.2f}%"
+
+
+def _in_notebook() -> bool:
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    return shell is not None and "IPKernelApp" in shell.config
+
+
+class _NotebookLine:
+    """A file for tqdm that shows the last line written to it, in one output of the running cell."""
+
+    def __init__(self):
+        from IPython.display import display  # only here is IPython sure to be there
+
+        self.handle = display({"text/plain": ""}, raw=True, display_id=True)
+
+    def write(self, text: str) -> None:
+        if line := text.strip():
+            self.handle.update({"text/plain": line}, raw=True)
+
+    def flush(self) -> None: ...

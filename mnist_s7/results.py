@@ -1,0 +1,242 @@
+"""A training run as data: its epochs, its errors, and the JSON file that keeps them."""
+
+import json
+import os
+import tempfile
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from mnist_s7.data import WORKING_COPY
+
+__all__ = [
+    "PUBLISHED",
+    "RUNS",
+    "Epoch",
+    "Run",
+    "RunDiffers",
+    "RunFileError",
+    "StandInRefused",
+    "check_against_stored",
+    "load_runs",
+    "results_folder",
+]
+
+FORMAT = 1  # raised whenever the meaning or the shape of a run's file changes
+PUBLISHED = WORKING_COPY / "notebooks" / "results"
+RUNS = WORKING_COPY / "runs" / "results"  # for everything that is not to be published
+
+
+class RunFileError(ValueError):
+    """A file that does not hold a run which this version can read."""
+
+
+class StandInRefused(ValueError):
+    """A run on stand-in digits was about to enter the published results."""
+
+
+class RunDiffers(AssertionError):
+    """A repeated run ended elsewhere than the stored one, by more than seeds and machines explain."""
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one epoch left behind.
+
+    `epoch` counts from 0. Accuracies are percentages, losses mean negative log-likelihoods in nats, `seconds`
+    the wall time of training and testing together. Training figures are averages over the epoch's steps, taken
+    while the weights were still moving and on augmented images with dropout on: not comparable, image for image,
+    with the test figures beside them.
+    """
+
+    epoch: int
+    lr: float
+    train_loss: float
+    train_accuracy: float
+    test_loss: float
+    test_accuracy: float
+    seconds: float
+
+
+@dataclass
+class Run:
+    """One training run of one experiment with one seed.
+
+    `errors` holds (test index, predicted digit) of every test image that the final epoch got wrong. `model`, the
+    trained network, is there after `fit` and not after `load`: the file keeps figures, not weights.
+    """
+
+    experiment: str
+    seed: int
+    dataset: str
+    parameters: int
+    environment: dict
+    epochs: list[Epoch]
+    errors: list[tuple[int, int]]
+    model: nn.Module | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def final(self) -> Epoch:
+        """The last epoch: the figure to quote."""
+        return self.epochs[-1]
+
+    @property
+    def best(self) -> Epoch:
+        """The first of the epochs with the highest test accuracy: picked on the test set, so flattering."""
+        return max(self.epochs, key=lambda epoch: epoch.test_accuracy)
+
+    @property
+    def stand_in(self) -> bool:
+        """Whether the digits were not MNIST's own."""
+        return self.dataset != "MNIST"
+
+    @property
+    def name(self) -> str:
+        """`T3-seed1`, the name of its file; on other digits than MNIST's these are named too."""
+        suffix = f"-{self.dataset.replace(' ', '-')}" if self.stand_in else ""
+        return f"{self.experiment}-seed{self.seed}{suffix}"
+
+    def predictions(self, labels: Tensor) -> Tensor:
+        """(N,) int64: the final epoch's predicted digits, from the test set's (N,) `labels` and the errors."""
+        predicted = labels.clone()
+        if self.errors:
+            indices, digits = zip(*self.errors, strict=True)
+            predicted[list(indices)] = torch.tensor(digits, dtype=labels.dtype)
+        return predicted
+
+    def save(self, folder: str | os.PathLike) -> Path:
+        """Write `folder/<name>.json`, whole or not at all, and return its path.
+
+        Raises `StandInRefused` where `folder` is the published one and the digits were not MNIST's.
+        """
+        folder = Path(folder)
+        if self.stand_in and folder.resolve() == PUBLISHED:
+            raise StandInRefused(
+                f"{self.name} was trained on {self.dataset}, and {PUBLISHED.name}/ holds results on MNIST alone: "
+                "save it to another folder"
+            )
+        content = {"format": FORMAT} | {f.name: getattr(self, f.name) for f in _stored_fields()}
+        content["epochs"] = [asdict(epoch) for epoch in self.epochs]
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{self.name}.json"
+        write_whole(path, _json(content))
+        return path
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> "Run":
+        """The run in the file `path`. Raises `RunFileError` where it holds none that can be read here."""
+        path = Path(path)
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except (UnicodeDecodeError, json.JSONDecodeError) as error:
+            raise RunFileError(f"{path}: not JSON ({error}); run the training again to make it anew") from error
+        found = content.get("format") if isinstance(content, dict) else None
+        if found != FORMAT:
+            raise RunFileError(
+                f"{path}: run format {found!r}, and this version reads {FORMAT}; run the training again, "
+                "or read the file with the version that wrote it"
+            )
+        try:
+            run = cls(**{f.name: content[f.name] for f in _stored_fields()})
+            run.epochs = [Epoch(**epoch) for epoch in run.epochs]
+            run.errors = [(int(index), int(digit)) for index, digit in run.errors]
+        except (KeyError, TypeError, ValueError) as error:
+            raise RunFileError(f"{path}: not the shape of a run ({type(error).__name__}: {error})") from error
+        _check(run, path)
+        return run
+
+
+def results_folder(default: Path) -> Path:
+    """The folder named by the environment variable MNIST_S7_RESULTS, or `default` where it is not set."""
+    return Path(os.environ.get("MNIST_S7_RESULTS") or default)
+
+
+def load_runs(folder: str | os.PathLike) -> list[Run]:
+    """Every run in `folder`, in the order of their files' names."""
+    return [Run.load(path) for path in sorted(Path(folder).glob("*-seed*.json"))]
+
+
+# How far a repeated run may end from the stored one, in points and nats. On another CPU the rounding differs, which
+# is as good as another seed: the limits are several times the spread between seeds, and less than what a lost
+# augmentation, learning-rate schedule or BatchNorm does to one of the three.
+DISTANCES = {"train_accuracy": 0.3, "test_accuracy": 0.5, "train_loss": 0.01}
+
+
+def check_against_stored(run: Run) -> str:
+    """How far the final epoch of `run` is from that of the published run of its name, in words.
+
+    Raises `RunDiffers` where that is too far, or where the learning rates were not the same, and
+    `FileNotFoundError` where no such run is published. On stand-in digits there is nothing to compare with.
+    """
+    if run.stand_in:
+        return f"{run.name}: trained on {run.dataset}, so there is no stored run on MNIST to hold it against"
+    path = PUBLISHED / f"{run.name}.json"
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such stored run; `make notebooks` makes and stores it")
+    stored = Run.load(path)
+    if [epoch.lr for epoch in run.epochs] != [epoch.lr for epoch in stored.epochs]:
+        raise RunDiffers(f"{run.name}: the epochs' learning rates are not those of the stored run")
+    found = []
+    for name, limit in DISTANCES.items():
+        difference = getattr(run.final, name) - getattr(stored.final, name)
+        found.append(f"{name.replace('_', ' ')} {difference:+.3f} (allowed: {limit:g} either way)")
+        if not abs(difference) <= limit:  # a NaN is too far as well
+            raise RunDiffers(f"{run.name}, final epoch, minus the stored run's: {found[-1]}")
+    return f"{run.name}, final epoch, minus the stored run's: " + ", ".join(found)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write `text` to `path` so that a reader, a crash or a full disk finds the old file or the new, never a part."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)  # mkstemp's 0600 would keep other users from reading a result
+        os.replace(temporary, path)
+    except BaseException:  # Ctrl-C too
+        os.unlink(temporary)
+        raise
+
+
+def _stored_fields() -> Iterable:
+    return (f for f in fields(Run) if f.name != "model")
+
+
+def _json(content: dict) -> str:
+    """JSON with a line for each epoch and one for all errors, so that a diff of two runs can be read."""
+
+    def value(name: str, item) -> str:
+        if name == "epochs":
+            return "[\n  " + ",\n  ".join(json.dumps(epoch) for epoch in item) + "\n ]"
+        return json.dumps(item)
+
+    return "{\n " + ",\n ".join(f"{json.dumps(name)}: {value(name, item)}" for name, item in content.items()) + "\n}\n"
+
+
+def _check(run: Run, path: Path) -> None:
+    def require(condition: bool, what: str) -> None:
+        if not condition:
+            raise RunFileError(f"{path}: not the shape of a run: {what}")
+
+    require(bool(run.epochs), "it has no epochs")
+    require([e.epoch for e in run.epochs] == list(range(len(run.epochs))), "its epochs do not count 0, 1, 2, ...")
+    for name, kind in (
+        ("experiment", str),
+        ("dataset", str),
+        ("seed", int),
+        ("parameters", int),
+        ("environment", dict),
+    ):
+        value = getattr(run, name)
+        require(isinstance(value, kind), f"{name} should be {kind.__name__}, found {value!r}")
+    for epoch in run.epochs:
+        for name, value in asdict(epoch).items():
+            require(
+                isinstance(value, (int, float)),
+                f"{name} of epoch {epoch.epoch} should be a number, found {value!r}",
+            )

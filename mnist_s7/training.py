@@ -1,0 +1,235 @@
+"""The loops: they take a model and digits, and return records. Showing them is `progress`'s business."""
+
+import platform
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+import torchvision
+from torch import Generator, Tensor, nn, optim
+
+from mnist_s7.data import WORKING_COPY, Digits
+from mnist_s7.experiments import Experiment
+from mnist_s7.fast import keep_freed_memory
+from mnist_s7.progress import Lines, Silent
+from mnist_s7.results import Epoch, Run
+from mnist_s7.transforms import Twin, batched, normalize
+
+__all__ = ["Evaluation", "LossNotFinite", "Steps", "evaluate", "fit", "predict", "train_epoch"]
+
+TRANSFORMED_AT_ONCE = 10  # batches: a transform's many small steps cost half as much on more images
+
+
+class LossNotFinite(ArithmeticError):
+    """The training loss became NaN or infinite, in `epoch` at `step`, both counted from 0."""
+
+    def __init__(self, experiment: str, epoch: int, step: int, loss: float, lr: float):
+        super().__init__(
+            f"{experiment}: the loss is {loss} in epoch {epoch} at step {step}, with the learning rate at {lr:g}. "
+            "A smaller learning rate may help"
+        )
+        self.epoch, self.step = epoch, step
+
+
+@dataclass(frozen=True)
+class Steps:
+    """An epoch's steps, each (steps,) on the device: mean losses in nats, images right, images in all."""
+
+    losses: Tensor
+    correct: Tensor
+    sizes: Tensor
+
+    @property
+    def loss(self) -> float:
+        """Mean loss of an image, in nats."""
+        return (self.losses.double() @ self.sizes.double() / self.sizes.sum()).item()
+
+    @property
+    def accuracy(self) -> float:
+        """Percent."""
+        return (100 * self.correct.sum() / self.sizes.sum()).item()
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Mean loss in nats, accuracy in percent, and (index, predicted digit) of every image that was got wrong."""
+
+    loss: float
+    accuracy: float
+    errors: list[tuple[int, int]]
+
+
+def fit(
+    experiment: Experiment,
+    digits: Digits,
+    seed: int = 1,
+    epochs: int | None = None,
+    device: str | torch.device | None = None,
+    progress: bool = True,
+) -> Run:
+    """Train `experiment` on `digits`, testing after every epoch, and return the run with its trained model.
+
+    The same seed on the same machine, with as many threads, gives the same run to the last digit. `epochs` of None
+    stands for the experiment's own number, `device` of None for a CUDA GPU where there is one and the CPU elsewhere.
+    PyTorch's global random state is left as it was.
+
+    Raises `LossNotFinite` when the loss turns NaN or infinite.
+    """
+    epochs = experiment.epochs if epochs is None else epochs
+    if epochs < 1:
+        raise ValueError(f"epochs is {epochs}: a run needs at least one")
+    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    keep_freed_memory()
+    train_images, train_labels = digits.train_images.to(device), digits.train_labels.to(device)
+    test_images, test_labels = digits.test_images.to(device), digits.test_labels.to(device)
+    transform = batched(experiment.train_transform)
+    show = Lines(experiment.name, epochs) if progress else Silent()
+    records = []
+
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        # Channels last is the faster memory format for convolutions with this few channels, on CPU and GPU alike.
+        model = experiment.network().to(device, memory_format=torch.channels_last)
+        generator = Generator(device).manual_seed(seed)
+        optimizer = experiment.optimizer(model)
+        scheduler = experiment.scheduler(optimizer)
+        for epoch in range(epochs):
+            started = time.perf_counter()
+            lr = optimizer.param_groups[0]["lr"]
+            show.epoch_starts(epoch, lr, steps=-(-len(train_images) // experiment.batch_size))
+            batches = shuffled_batches(train_images, train_labels, transform, experiment.batch_size, generator)
+            trained = train_epoch(model, batches, optimizer, show.step)
+            if not torch.isfinite(trained.losses).all():
+                step = int(torch.nonzero(~torch.isfinite(trained.losses))[0])
+                raise LossNotFinite(experiment.name, epoch, step, trained.losses[step].item(), lr)
+            tested = evaluate(model, test_images, test_labels)
+            scheduler.step()
+            records.append(
+                Epoch(
+                    epoch=epoch,
+                    lr=lr,
+                    train_loss=trained.loss,
+                    train_accuracy=trained.accuracy,
+                    test_loss=tested.loss,
+                    test_accuracy=tested.accuracy,
+                    seconds=time.perf_counter() - started,
+                )
+            )
+            show.epoch_ends(records[-1], len(test_images))
+        show.run_ends(records)
+
+    return Run(
+        experiment=experiment.name,
+        seed=seed,
+        dataset=digits.name,
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        environment=_environment(device),
+        epochs=records,
+        errors=tested.errors,
+        model=model,
+    )
+
+
+def shuffled_batches(
+    images: Tensor, labels: Tensor, transform: Twin, batch_size: int, generator: Generator
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Every one of the uint8 (N, 28, 28) images once: (B, 1, 28, 28) float32, with (B,) labels.
+
+    The order comes from PyTorch's global random state, and is the one in which its `DataLoader` would shuffle from
+    that state: a seed means here what it means in the usual loop. The transform draws from `generator`.
+    """
+    torch.empty((), dtype=torch.int64).random_()  # drawn by the loader, for workers
+    seed = int(torch.empty((), dtype=torch.int64).random_())  # drawn by its sampler
+    order = torch.randperm(len(images), generator=Generator().manual_seed(seed)).to(images.device)
+    for chosen in order.split(TRANSFORMED_AT_ONCE * batch_size):
+        inputs = transform(images[chosen].unsqueeze(1), generator)
+        yield from zip(inputs.split(batch_size), labels[chosen].split(batch_size), strict=True)
+
+
+def train_epoch(
+    model: nn.Module,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    optimizer: optim.Optimizer,
+    on_step: Callable[[Tensor, Tensor, int], None] = lambda loss, correct, size: None,
+) -> Steps:
+    """One pass over `batches` of inputs and labels. Nothing in it waits for the device.
+
+    After each step `on_step` gets its mean loss and its number of right images, both still on the device, and its
+    number of images.
+    """
+    model.train()
+    losses, corrects, sizes = [], [], []
+    for inputs, labels in batches:
+        log_probabilities = model(inputs)
+        loss = F.nll_loss(log_probabilities, labels)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+
+        losses.append(loss.detach())
+        corrects.append((log_probabilities.detach().argmax(1) == labels).sum())
+        sizes.append(len(labels))
+        on_step(losses[-1], corrects[-1], sizes[-1])
+    return Steps(torch.stack(losses), torch.stack(corrects), torch.tensor(sizes, device=losses[0].device))
+
+
+def evaluate(model: nn.Module, images: Tensor, labels: Tensor) -> Evaluation:
+    """How `model` does on uint8 (N, 28, 28) `images` with int64 (N,) `labels`, in evaluation mode."""
+    log_probabilities = predict(model, images)
+    labels = labels.to(log_probabilities.device)
+    predicted = log_probabilities.argmax(1)
+    wrong = (predicted != labels).nonzero().flatten()
+    return Evaluation(
+        loss=F.nll_loss(log_probabilities, labels).item(),
+        accuracy=100 * (1 - len(wrong) / len(labels)),
+        errors=list(zip(wrong.tolist(), predicted[wrong].tolist(), strict=True)),
+    )
+
+
+def predict(model: nn.Module, images: Tensor, batch_size: int = 500) -> Tensor:
+    """(N, 10) log-probabilities for uint8 (N, 28, 28) `images`, in evaluation mode, which is left again after."""
+    device = next(model.parameters()).device
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode():
+            return torch.cat([model(normalize(part.to(device).unsqueeze(1))) for part in images.split(batch_size)])
+    finally:
+        model.train(was_training)
+
+
+def _environment(device: torch.device) -> dict:
+    """What a run's figures may depend on."""
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+        "system": f"{platform.system()} {platform.machine()}",
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name(),
+        "threads": torch.get_num_threads(),
+        "precision": "float32",
+        "commit": _git("rev-parse", "HEAD"),
+        "dirty": _git("status", "--porcelain", "--untracked-files=no") != "",
+    }
+
+
+def _cpu_name() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _git(*arguments: str) -> str | None:
+    """What git says of the working copy; None where there is no git or no repository."""
+    try:
+        answer = subprocess.run(
+            ["git", "-C", WORKING_COPY, *arguments], capture_output=True, text=True, check=True, timeout=10
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return answer.stdout.strip()

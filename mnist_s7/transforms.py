@@ -1,0 +1,129 @@
+"""The original series' torchvision pipelines, and their batched twins that the training loop uses.
+
+A pipeline of torchvision transforms one PIL image at a time. `batched(pipeline)` reads the settings out of the
+pipeline's own objects and does the same to a whole batch of tensors at once, still drawing every image's own
+angle. There is one source of each setting, so the two cannot drift apart.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Generator, Tensor
+from torchvision import transforms
+from torchvision.transforms import InterpolationMode
+
+__all__ = ["AUGMENTED", "MEAN", "PLAIN", "STD", "affine", "augmented", "batched", "normalize", "rotate"]
+
+MEAN, STD = 0.1307, 0.3081  # of all pixels of MNIST's training images, scaled to 0..1
+
+PLAIN = transforms.Compose([transforms.ToTensor(), transforms.Normalize((MEAN,), (STD,))])
+
+AUGMENTED = transforms.Compose(
+    [
+        # On a PIL image in 0..255 this fill is 1/255, next to black, and not the white that it looks like.
+        transforms.RandomRotation((-7.0, 7.0), fill=(1,)),
+        transforms.RandomAffine(degrees=15),
+        transforms.ToTensor(),
+        transforms.Normalize((MEAN,), (STD,)),
+    ]
+)
+
+Twin = Callable[[Tensor, Generator | None], Tensor]
+
+
+def rotate(images: Tensor, degrees: Tensor, fill: float = 0) -> Tensor:
+    """Turn each of the (N, 1, H, W) `images` counter-clockwise by its own angle, (N,) `degrees`, about its centre.
+
+    Nearest neighbour; pixels from outside the image become `fill`, in the images' own units. The same as
+    torchvision's `rotate` on each tensor alone.
+    """
+    return _turn(images, -degrees, fill)
+
+
+def affine(images: Tensor, degrees: Tensor, fill: float = 0) -> Tensor:
+    """As `rotate`, but clockwise: torchvision's `affine` without translation, scale or shear."""
+    return _turn(images, degrees, fill)
+
+
+def normalize(images: Tensor) -> Tensor:
+    """(N, 1, H, W) uint8 images -> float32 of about zero mean and unit variance, as the `PLAIN` pipeline does."""
+    return batched(PLAIN)(images, None)
+
+
+def batched(pipeline: transforms.Compose) -> Twin:
+    """The batched twin of a torchvision `pipeline`: (N, 1, H, W) uint8 images and a generator, on the same device,
+    -> (N, 1, H, W) float32. The angles come from the generator; None stands for PyTorch's global one.
+
+    Raises `ValueError` for a transform, or a setting of one, that has no twin here.
+    """
+    twins = [_twin(transform) for transform in pipeline.transforms]
+
+    def transform(images: Tensor, generator: Generator | None) -> Tensor:
+        for twin in twins:
+            images = twin(images, generator)
+        return images
+
+    return transform
+
+
+def augmented(images: Tensor, pipeline: transforms.Compose, seed: int) -> Tensor:
+    """uint8 (N, 28, 28) `images` as `pipeline` turns them, before it makes them floats: for a person to look at."""
+    turns = [t for t in pipeline.transforms if not isinstance(t, (transforms.ToTensor, transforms.Normalize))]
+    return batched(transforms.Compose(turns))(images.unsqueeze(1), torch.Generator().manual_seed(seed)).squeeze(1)
+
+
+def _twin(transform: object) -> Twin:
+    match transform:
+        case transforms.RandomRotation(interpolation=InterpolationMode.NEAREST, expand=False, center=None):
+            low, high = transform.degrees
+            return lambda images, generator: rotate(
+                images, _uniform(images, low, high, generator), _scalar(transform.fill)
+            )
+        case transforms.RandomAffine(
+            interpolation=InterpolationMode.NEAREST, translate=None, scale=None, shear=None, center=None
+        ):
+            low, high = transform.degrees
+            return lambda images, generator: affine(
+                images, _uniform(images, low, high, generator), _scalar(transform.fill)
+            )
+        case transforms.ToTensor():
+            return lambda images, _: images.float().div_(255)
+        case transforms.Normalize():
+            mean, std = _scalar(transform.mean), _scalar(transform.std)
+            return lambda images, _: (images - mean).div_(std)
+    raise ValueError(
+        f"no batched twin for {transform}: give it one in {__name__}, or use RandomRotation or RandomAffine with "
+        "nearest-neighbour interpolation and angles alone, ToTensor, Normalize"
+    )
+
+
+def _scalar(value: float | tuple[float, ...]) -> float:
+    """The one channel's value of a setting that torchvision keeps for each channel."""
+    return value[0] if isinstance(value, (tuple, list)) else value
+
+
+def _uniform(images: Tensor, low: float, high: float, generator: Generator | None) -> Tensor:
+    """(N,) draws from [low, high), one for each of the (N, ...) `images`."""
+    return torch.empty(len(images), device=images.device).uniform_(low, high, generator=generator)
+
+
+def _turn(images: Tensor, degrees: Tensor, fill: float) -> Tensor:
+    """Sample each image at the pixels of its own grid turned by `degrees`, positive values turning it clockwise.
+
+    The arithmetic, rounding to the nearest pixel included, is that of torchvision's affine grid followed by
+    `grid_sample` (coordinates in -1..1, corners not aligned), so that the same pixels are chosen.
+    """
+    n, _, height, width = images.shape
+    radians = torch.deg2rad(degrees.double())
+    cos, sin = (f(radians).float()[:, None, None] for f in (torch.cos, torch.sin))
+    x = torch.arange(width, device=images.device) + (0.5 - width / 2)
+    y = (torch.arange(height, device=images.device) + (0.5 - height / 2))[:, None]
+    half_width, half_height = width / 2, height / 2
+    source_x = x * (cos / half_width) + y * (sin / half_width)  # (N, H, W) in -1..1
+    source_y = x * (-sin / half_height) + y * (cos / half_height)
+    column = source_x.add_(1).mul_(width).sub_(1).mul_(0.5).round_().long()
+    row = source_y.add_(1).mul_(height).sub_(1).mul_(0.5).round_().long()
+    inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+    index = row.mul_(width).add_(column).mul_(inside)  # 0 where outside: any valid index, filled below
+    sampled = images.flatten(1).gather(1, index.flatten(1)).view_as(images)
+    return sampled.masked_fill_(~inside[:, None], fill)

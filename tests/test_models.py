@@ -1,0 +1,140 @@
+"""The networks against the original series' model summaries, row by row."""
+
+import pytest
+import torch
+
+from mnist_s7 import MnistNet_1, MnistNet_2, MnistNet_3
+from mnist_s7.report import statistics, summary
+
+# The document's rows after the network's own: layer, output shape, parameters (0 where it prints --).
+T1_ROWS = """
+Sequential 1,8,11,11 3656
+Conv2d 1,8,26,26 72
+ReLU 1,8,26,26 0
+Conv2d 1,16,24,24 1152
+ReLU 1,16,24,24 0
+Conv2d 1,16,22,22 2304
+ReLU 1,16,22,22 0
+Conv2d 1,8,22,22 128
+MaxPool2d 1,8,11,11 0
+Sequential 1,10,5,5 2464
+Conv2d 1,8,9,9 576
+ReLU 1,8,9,9 0
+Conv2d 1,8,7,7 576
+ReLU 1,8,7,7 0
+Conv2d 1,16,5,5 1152
+ReLU 1,16,5,5 0
+Conv2d 1,10,5,5 160
+ReLU 1,10,5,5 0
+Sequential 1,10,1,1 2500
+Conv2d 1,10,1,1 2500
+"""
+T2_ROWS = """
+Sequential 1,8,12,12 1400
+Conv2d 1,8,26,26 72
+ReLU 1,8,26,26 0
+BatchNorm2d 1,8,26,26 16
+Dropout 1,8,26,26 0
+Conv2d 1,16,24,24 1152
+ReLU 1,16,24,24 0
+BatchNorm2d 1,16,24,24 32
+Dropout 1,16,24,24 0
+Conv2d 1,8,24,24 128
+MaxPool2d 1,8,12,12 0
+Sequential 1,16,6,6 5856
+Conv2d 1,16,10,10 1152
+ReLU 1,16,10,10 0
+BatchNorm2d 1,16,10,10 32
+Dropout 1,16,10,10 0
+Conv2d 1,16,8,8 2304
+ReLU 1,16,8,8 0
+BatchNorm2d 1,16,8,8 32
+Dropout 1,16,8,8 0
+Conv2d 1,16,6,6 2304
+ReLU 1,16,6,6 0
+BatchNorm2d 1,16,6,6 32
+Dropout 1,16,6,6 0
+AdaptiveAvgPool2d 1,16,1,1 0
+Sequential 1,10,1,1 160
+Conv2d 1,10,1,1 160
+"""
+T3_ROWS = """
+Sequential 1,8,12,12 1400
+Conv2d 1,8,26,26 72
+BatchNorm2d 1,8,26,26 16
+ReLU 1,8,26,26 0
+Dropout 1,8,26,26 0
+Conv2d 1,16,24,24 1152
+BatchNorm2d 1,16,24,24 32
+ReLU 1,16,24,24 0
+Dropout 1,16,24,24 0
+Conv2d 1,8,24,24 128
+MaxPool2d 1,8,12,12 0
+Sequential 1,16,6,6 4984
+Conv2d 1,12,10,10 864
+ReLU 1,12,10,10 0
+BatchNorm2d 1,12,10,10 24
+Dropout 1,12,10,10 0
+Conv2d 1,16,8,8 1728
+ReLU 1,16,8,8 0
+BatchNorm2d 1,16,8,8 32
+Dropout 1,16,8,8 0
+Conv2d 1,16,6,6 2304
+ReLU 1,16,6,6 0
+BatchNorm2d 1,16,6,6 32
+Dropout 1,16,6,6 0
+AdaptiveAvgPool2d 1,16,1,1 0
+Sequential 1,10,1,1 160
+Conv2d 1,10,1,1 160
+"""
+
+
+@pytest.mark.parametrize(
+    ("network", "rows", "parameters", "mult_adds", "activations"),
+    [
+        (MnistNet_1, T1_ROWS, 8_620, "2.00", "0.22"),
+        (MnistNet_2, T2_ROWS, 7_416, "1.13", "0.32"),
+        (MnistNet_3, T3_ROWS, 6_544, "1.07", "0.32"),
+    ],
+)
+def test_summary_is_the_documents(network, rows, parameters, mult_adds, activations):
+    found = statistics(network())
+
+    described = [
+        f"{layer.class_name} {','.join(map(str, layer.output_size))} {sum(map(torch.numel, layer.module.parameters()))}"
+        for layer in found.summary_list[1:]
+    ]
+    assert described == rows.split("\n")[1:-1]
+    assert found.summary_list[0].output_size == [1, 10]
+    assert found.total_params == found.trainable_params == parameters
+    assert f"{found.total_mult_adds / 1e6:.2f}" == mult_adds
+    assert f"{found.total_output_bytes / 1e6:.2f}" == activations
+    assert f"Total mult-adds (M): {mult_adds}\n" in summary(network())
+
+
+@pytest.mark.parametrize("network", [MnistNet_1, MnistNet_2, MnistNet_3])
+def test_outputs_are_log_probabilities(network):
+    x = torch.randn(5, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+
+    log_probabilities = network().eval()(x)
+
+    assert log_probabilities.shape == (5, 10)
+    torch.testing.assert_close(log_probabilities.exp().sum(1), torch.ones(5))
+
+
+@pytest.mark.parametrize(("network", "dropout"), [(MnistNet_2, 0.05), (MnistNet_3, 0.01)])
+def test_dropout_is_the_documents_and_can_be_set(network, dropout):
+    def rates(model):
+        return [module.p for module in model.modules() if isinstance(module, torch.nn.Dropout)]
+
+    assert rates(network()) == [dropout] * 5
+    assert rates(network(dropout=0.2)) == [0.2] * 5
+
+
+def test_summary_leaves_the_random_state():
+    model = MnistNet_1()
+    state = torch.random.get_rng_state()
+
+    summary(model)
+
+    assert torch.equal(torch.random.get_rng_state(), state)

@@ -1,0 +1,228 @@
+"""What is said of runs: right for any run, and checked against the runs that are stored."""
+
+import dataclasses
+
+import pytest
+
+from mnist_s7 import SERIES, T1, T2, T3, Run, StandInRefused, report
+from mnist_s7.experiments import first_epoch_at
+from mnist_s7.results import PUBLISHED, Epoch
+
+# The original series' accuracies, (train, test) by epoch, from its training logs.
+DOCUMENT = {
+    "T1": "14.03 16.82 45.83 89.15 93.52 95.38 95.92 96.58 96.81 97.24 97.25 97.68 97.55 98.04 97.81 98.13 97.98 98.01 "
+    "98.07 98.37 98.20 98.34 98.34 98.33 98.49 98.34 98.42 98.11 98.66 98.24",
+    "T2": "92.80 98.55 97.39 98.86 98.06 99.07 98.16 99.02 98.35 99.28 98.49 99.24 98.64 99.38 98.64 99.29 98.69 99.36 "
+    "98.72 99.41 98.72 99.38 98.79 99.38 98.83 99.47 98.87 99.40 98.85 99.34",
+    "T3": "90.56 97.11 97.37 98.59 97.76 98.69 98.00 99.00 98.47 99.24 98.65 99.17 98.62 99.24 98.62 99.36 98.69 99.36 "
+    "98.78 99.45 98.80 99.42 98.78 99.41 98.92 99.42 98.91 99.41 98.88 99.40",
+}
+PARAMETERS = {"T1": 8_620, "T2": 7_416, "T3": 6_544}
+
+
+def document_run(name, dataset="MNIST"):
+    """The original series' run of an iteration, as a run of ours."""
+    figures = [float(figure) for figure in DOCUMENT[name].split()]
+    epochs = [
+        Epoch(i, 0.01, 0.1, train, 0.05, test, 6.0)
+        for i, (train, test) in enumerate(zip(figures[::2], figures[1::2], strict=True))
+    ]
+    wrong = [(i, 0) for i in range(round(100 * (100 - epochs[-1].test_accuracy)))]
+    machine = {"threads": 2, "device": "a CPU", "system": "a system", "torch": "2"}
+    return Run(name, 1, dataset, PARAMETERS[name], machine, epochs, wrong)
+
+
+@pytest.fixture
+def runs():
+    return {name: document_run(name) for name in DOCUMENT}
+
+
+@pytest.mark.parametrize("experiment", SERIES, ids=lambda experiment: experiment.name)
+def test_the_documents_own_run_meets_its_targets_and_claims(experiment):
+    """Every check, given the run that the claim was made of; what one run cannot tell is left open."""
+    run = document_run(experiment.name)
+
+    verdicts = {claim.text: claim.check(run) for claim in experiment.targets + experiment.claims}
+
+    assert [text for text, verdict in verdicts.items() if verdict.holds is False] == []
+    open_claims = [text for text, verdict in verdicts.items() if verdict.holds is None]
+    assert open_claims == (["dropout 0.01 does better than 0.05"] if experiment is T3 else [])
+
+
+def fails(experiment, text, run):
+    (claim,) = [claim for claim in experiment.targets + experiment.claims if claim.text.startswith(text)]
+    return claim.check(run).holds is False
+
+
+@pytest.mark.parametrize(
+    ("experiment", "text", "other"),
+    [
+        (T1, "about 8K parameters", "T3"),  # 6,544: too few to be about 8K
+        (T2, "best train accuracy", "T1"),
+        (T1, "best test accuracy", "T3"),
+        (T1, "final epoch's test accuracy", "T3"),
+        (T1, "the gap of train and test narrows", None),
+        (T1, "then train overtakes test", "T3"),
+        (T2, "fewer than 8K parameters", "T1"),
+        (T2, "reaches 99.4 % but is not consistent", "T3"),
+        (T2, "reaches 99.4 % but is not consistent", "T1"),
+        (T3, "fewer than 7K parameters", "T2"),
+        (T3, "at least 99.4 % test accuracy once before", "T1"),
+        (T3, "at least 99.4 % in every epoch from the tenth", "T2"),
+    ],
+)
+def test_each_check_can_fail(experiment, text, other):
+    run = document_run(other or "T1")
+    if other is None:  # train far ahead from epoch 9 on
+        run.epochs[9:] = [dataclasses.replace(epoch, train_accuracy=100.0) for epoch in run.epochs[9:]]
+
+    assert fails(experiment, text, run)
+
+
+def test_train_accuracy_of_99_fails_its_claim():
+    run = document_run("T3")
+    run.epochs[3] = dataclasses.replace(run.epochs[3], train_accuracy=99.0)
+
+    assert fails(T3, "train accuracy stays under 99 %", run)
+    assert fails(T2, "train accuracy stays under 99 %", run)
+
+
+def test_above_is_above_and_at_least_is_at_least():
+    run = document_run("T1")
+    run.epochs[:] = [dataclasses.replace(epoch, test_accuracy=98.0) for epoch in run.epochs]
+    assert fails(T1, "above 98 % test accuracy", run)
+
+    run.epochs[:] = [dataclasses.replace(epoch, test_accuracy=99.4) for epoch in run.epochs]
+    assert not fails(T3, "at least 99.4 % test accuracy once before", run)
+
+
+def test_layer_targets_look_at_the_network():
+    wrong_way_round = dataclasses.replace(T1, targets=T2.targets[1:] + T1.targets[2:])
+
+    assert [claim.check(document_run("T1")).holds for claim in wrong_way_round.targets] == [True, True, True, True]
+    assert T2.targets[1].check(document_run("T1")).found == "5 BatchNorm2d layers"
+    assert T1.targets[2].check(document_run("T1")).found == "0 BatchNorm2d layers"
+
+
+def test_first_epoch_at():
+    assert first_epoch_at(document_run("T3"), 99.4).epoch == 9
+    assert first_epoch_at(document_run("T1"), 99.4) is None
+
+
+def test_architecture_is_the_documents_with_its_error_mended():
+    """The document's T1 table has 16 -> 16 for its first 1x1 convolution, and 7x7x16 before its second."""
+    rows = [
+        tuple(cell.strip() for cell in line.split("|")[1:-1])
+        for line in report.architecture(T1.network()).splitlines()[2:]
+    ]
+    assert rows == [
+        ("28x28x1", "3x3x1x8", "26"),
+        ("26x26x8", "3x3x8x16", "24"),
+        ("24x24x16", "3x3x16x16", "22"),
+        ("22x22x16", "1x1x16x8", "22"),
+        ("22x22x8", "MaxPool()", "11"),
+        ("11x11x8", "3x3x8x8", "9"),
+        ("9x9x8", "3x3x8x8", "7"),
+        ("7x7x8", "3x3x8x16", "5"),
+        ("5x5x16", "1x1x16x10", "5"),
+        ("5x5x10", "5x5x10x10", "1"),
+        ("1x1x10", "Flatten()", "10"),
+    ]
+
+
+def test_comparison_has_a_column_for_each_run(runs):
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in report.comparison(runs).splitlines()]
+    rows = {line[0]: line[1:] for line in lines}
+
+    assert rows[""] == ["T1, seed 1", "T2, seed 1", "T3, seed 1"]
+    assert rows["parameters"] == ["8,620", "7,416", "6,544"]
+    assert rows["mult-adds of one image"] == ["2.00 M", "1.13 M", "1.07 M"]
+    assert rows["receptive field"] == ["28 pixels"] * 3
+    assert rows["**final test accuracy**"] == ["**98.24 %**", "**99.34 %**", "**99.40 %**"]
+    assert rows["best test accuracy (picked on the test set)"] == [
+        "98.37 %, epoch 9",
+        "99.47 %, epoch 12",
+        "99.45 %, epoch 9",
+    ]
+    assert rows["first epoch at 99.4 % test"] == ["none", "9", "9"]
+    assert rows["targets met"] == ["yes", "yes", "yes"]
+
+
+def test_changes_shows_only_what_differs():
+    both = report.changes(T2, T3)
+
+    assert "7,416" in both
+    assert "RandomRotation" not in both  # the same in both
+    assert "RandomRotation" in report.changes(T1, T2)
+    assert "learning rate 0.01, constant" in report.changes(T1)
+
+
+def test_analysis_speaks_of_this_run_and_the_one_before(runs):
+    said = report.analysis(T3, runs["T3"], previous=runs["T2"])
+
+    assert "99.40 % test accuracy: 60 test images wrong" in said
+    assert "+0.00 points against the original series" in said
+    assert "below it in 15 of 15 epochs" in said
+    assert "first reached in epoch 9; from the tenth epoch on it holds in 6 of 6 epochs" in said
+    assert "872 parameters fewer, +0.06 points" in said
+    assert "No epoch reaches" in report.analysis(T1, runs["T1"])
+
+
+def test_stand_in_digits_are_named_wherever_figures_are():
+    run = document_run("T2", dataset="rendered digits")
+
+    for text in (report.verdicts(T2, run), report.analysis(T2, run), report.comparison({"T2": run})):
+        assert "on rendered digits, not on MNIST" in text
+
+
+def test_the_readme_is_what_the_results_give():
+    from mnist_s7.__main__ import PICTURE, README, _shows
+
+    runs = report.published_runs()
+    text = README.read_text(encoding="utf-8")
+
+    assert report.fill(text, report.readme_blocks(runs)) == text
+    assert _shows(PICTURE, runs)
+
+
+def test_the_published_runs_are_all_on_mnist():
+    assert {run.name for run in report.published_runs().values()} == {f"T{i}-seed1" for i in (1, 2, 3)}
+    assert sorted(PUBLISHED.glob("*rendered*")) == []
+
+
+def test_a_changed_figure_is_noticed(runs):
+    text = "".join(f"<!-- begin {name} -->\n\n<!-- end {name} -->\n" for name in report.readme_blocks(runs))
+    before = report.fill(text, report.readme_blocks(runs))
+    digest = report.digest(runs)
+    runs["T2"].epochs[-1] = dataclasses.replace(runs["T2"].final, test_accuracy=99.35)
+
+    assert report.fill(before, report.readme_blocks(runs)) != before
+    assert report.digest(runs) != digest
+    assert report.fill(before, report.readme_blocks({name: document_run(name) for name in DOCUMENT})) == before
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("<!-- begin a -->\n<!-- end a -->", r"markers for \['a'\], and the blocks are \['a', 'b'\]"),
+        ("<!-- begin a -->\n<!-- end a -->\n<!-- begin b -->\n", "begin b --> has no"),
+    ],
+)
+def test_markers_that_do_not_fit_are_refused(text, message):
+    with pytest.raises(ValueError, match=message):
+        report.fill(text, {"a": "1", "b": "2"})
+
+
+def test_a_stand_in_run_among_the_published_is_refused(tmp_path, monkeypatch):
+    document_run("T1", dataset="rendered digits").save(tmp_path)
+    monkeypatch.setattr(report, "PUBLISHED", tmp_path)
+
+    with pytest.raises(StandInRefused, match="it cannot be published"):
+        report.published_runs()
+
+
+def test_a_missing_run_is_named(tmp_path):
+    document_run("T1").save(tmp_path)
+
+    with pytest.raises(FileNotFoundError, match="no run of T2, T3 with seed 1 on MNIST"):
+        report.series_runs(tmp_path)

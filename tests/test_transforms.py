@@ -1,0 +1,142 @@
+"""The batched twins against torchvision's own transforms, on tensors and on PIL images."""
+
+import pytest
+import torch
+from scipy import stats
+from torchvision import transforms
+from torchvision.transforms import functional as F
+
+from mnist_s7.transforms import AUGMENTED, PLAIN, affine, augmented, batched, normalize, rotate
+
+
+def torchvision_rotate(image, degrees):
+    return F.rotate(image, degrees, fill=[1])
+
+
+def torchvision_affine(image, degrees):
+    return F.affine(image, degrees, [0, 0], 1.0, [0.0, 0.0])
+
+
+@pytest.fixture(scope="module")
+def images(mnist):
+    return mnist.test_images[:1000].unsqueeze(1)
+
+
+@pytest.fixture(scope="module")
+def degrees():
+    return torch.empty(1000).uniform_(-15, 15, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize(
+    ("twin", "reference"),
+    [(lambda x, a: rotate(x, a, fill=1), torchvision_rotate), (affine, torchvision_affine)],
+    ids=["rotate", "affine"],
+)
+class TestTwins:
+    def test_equal_torchvision_on_tensors(self, images, degrees, twin, reference):
+        expected = torch.stack([reference(image, a) for image, a in zip(images, degrees.tolist(), strict=True)])
+
+        assert torch.equal(twin(images, degrees), expected)
+
+    def test_nearly_equal_torchvision_on_pil_images(self, images, degrees, twin, reference):
+        pairs = zip(images, degrees.tolist(), strict=True)
+        expected = torch.stack([F.pil_to_tensor(reference(F.to_pil_image(image), a)) for image, a in pairs])
+
+        assert (twin(images, degrees) == expected).float().mean() >= 0.995
+
+    def test_a_shape_that_is_not_square(self, twin, reference):
+        image = torch.randint(0, 256, (1, 1, 20, 31), generator=torch.Generator().manual_seed(0)).byte()
+
+        assert torch.equal(twin(image, torch.tensor([11.0])), reference(image, 11.0))
+
+
+def test_turns_no_pixel_by_zero_degrees():
+    image = torch.arange(784).remainder(256).byte().view(1, 1, 28, 28)
+
+    assert torch.equal(rotate(image, torch.zeros(1)), image)
+
+
+def test_the_whole_pipeline_follows_torchvisions(images):
+    """With the angles that the generator will draw, PIL's pipeline step by step gives what the twin gives."""
+    ours = batched(AUGMENTED)(images, torch.Generator().manual_seed(5))
+
+    generator = torch.Generator().manual_seed(5)
+    rotations = torch.empty(1000).uniform_(-7, 7, generator=generator).tolist()
+    turns = torch.empty(1000).uniform_(-15, 15, generator=generator).tolist()
+    theirs = torch.stack(
+        [
+            PLAIN(F.affine(F.rotate(F.to_pil_image(image), a, fill=(1,)), b, [0, 0], 1.0, [0.0, 0.0]))
+            for image, a, b in zip(images, rotations, turns, strict=True)
+        ]
+    )
+    assert ((ours - theirs).abs() < 1e-6).float().mean() >= 0.995
+
+
+def test_normalizing_equals_torchvisions(images):
+    expected = torch.stack([PLAIN(F.to_pil_image(image)) for image in images[:50]])
+
+    assert torch.equal(normalize(images[:50]), expected)
+
+
+@pytest.mark.parametrize(
+    ("transform", "name", "limit"),
+    [
+        (transforms.RandomRotation((-7.0, 7.0), fill=(1,)), "rotate", 7),
+        (transforms.RandomAffine(degrees=15), "affine", 15),
+    ],
+)
+def test_angles_are_uniform_and_each_image_has_its_own(monkeypatch, transform, name, limit):
+    drawn = []
+
+    def record(images, degrees, fill):
+        drawn.append(degrees)
+        return images
+
+    monkeypatch.setattr(f"mnist_s7.transforms.{name}", record)
+    images = torch.zeros(5000, 1, 2, 2, dtype=torch.uint8)
+    twin, generator = batched(transforms.Compose([transform])), torch.Generator().manual_seed(0)
+    for _ in range(4):
+        twin(images, generator)
+
+    angles = torch.cat(drawn)
+    assert len(angles) == 20_000
+    assert stats.kstest(angles.numpy(), stats.uniform(-limit, 2 * limit).cdf).pvalue > 0.01
+    assert len(angles.unique()) > 19_900
+
+
+def test_one_image_many_times_comes_out_in_many_ways(images):
+    turned = batched(AUGMENTED)(images[:1].expand(50, 1, 28, 28), torch.Generator().manual_seed(0))
+
+    assert len(turned.unique(dim=0)) == 50
+
+
+def test_fill_is_the_documents():
+    """1 on a scale of 255 in the corners that the rotation uncovers, 0 in those of the affine turn."""
+    white = torch.full((1, 1, 28, 28), 255, dtype=torch.uint8)
+
+    assert rotate(white, torch.tensor([7.0]), fill=AUGMENTED.transforms[0].fill[0])[0, 0, 0, 0] == 1
+    assert affine(white, torch.tensor([15.0]))[0, 0, 0, 0] == 0
+    corner = batched(transforms.Compose(AUGMENTED.transforms[:1]))(white.expand(99, 1, 28, 28), None)[:, 0, 0, 0]
+    assert set(corner.tolist()) == {1, 255}  # 255: turned by too little to uncover the corner
+
+
+def test_augmented_is_for_looking_at(images):
+    before = images[:5].squeeze(1)
+
+    assert augmented(before, AUGMENTED, seed=1).dtype == torch.uint8
+    assert torch.equal(augmented(before, PLAIN, seed=1), before)
+    assert torch.equal(augmented(before, AUGMENTED, seed=1), augmented(before, AUGMENTED, seed=1))
+    assert not torch.equal(augmented(before, AUGMENTED, seed=1), augmented(before, AUGMENTED, seed=2))
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [
+        transforms.ColorJitter(),
+        transforms.RandomAffine(10, translate=(0.1, 0.1)),
+        transforms.RandomRotation(5, expand=True),
+    ],
+)
+def test_a_transform_without_a_twin_is_refused(transform):
+    with pytest.raises(ValueError, match="no batched twin for"):
+        batched(transforms.Compose([transform]))
