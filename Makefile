@@ -11,12 +11,13 @@ help: ## list what can be made
 run: $(READY) ## run the notebooks top to bottom into runs/, then show the iterations side by side
 	@$(BIN)/python -m mnist_s7 run
 
+# One thread for each worker: tests and trainings side by side get more out of the cores than one after the other.
 test: lint unit ## lint, unit tests, the README's figures, and the notebooks executed again
 	@$(BIN)/python -m mnist_s7 readme --check
-	$(BIN)/python -m pytest --nbval-lax --nbval-current-env --durations=0 --durations-min=10 notebooks
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 4 --dist loadfile --nbval-lax --nbval-current-env notebooks
 
 unit: $(READY) ## the unit tests alone
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
 lint: $(READY) ## ruff, on the package, the tests and the notebooks
 	$(BIN)/ruff check .
@@ -34,6 +35,6 @@ $(READY): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || { echo "mnist_s7 needs Python 3.10 or newer and '$(PYTHON)' is $$($(PYTHON) --version 2>&1 || true): try make PYTHON=python3.12 ..."; exit 1; }
 	@echo "Building .venv with $$($(PYTHON) --version): PyTorch and Jupyter, a few gigabytes, two minutes or more ..."
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --requirement requirements.txt
 	@touch $@
 	@echo "The environment is ready."

@@ -1,6 +1,7 @@
 """The command line: python -m mnist_s7 run | train | compare | readme."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -44,6 +45,7 @@ def _parser() -> argparse.ArgumentParser:
         return added
 
     run = command("run", _run, "run the notebooks top to bottom, then show the iterations side by side")
+    run.add_argument("notebooks", nargs="*", metavar="NOTEBOOK", help="by name, MNIST_S7_T1 say; default: all")
     run.add_argument("--publish", action="store_true", help="store outputs and results under notebooks/; MNIST only")
 
     train = command("train", _train, "train one iteration and save the run")
@@ -73,22 +75,35 @@ def _parser() -> argparse.ArgumentParser:
 def _run(arguments: argparse.Namespace) -> int | None:
     from nbclient.exceptions import CellExecutionError
 
-    from mnist_s7.notebooks import NOTEBOOKS, ORDER, execute
+    from mnist_s7.notebooks import NOTEBOOKS, ORDER, execute, execute_side_by_side
     from mnist_s7.report import comparison, series_runs
 
     digits = digits_or_stand_in()
     if arguments.publish and digits.name != "MNIST":
         raise StandInRefused(f"only runs on MNIST are published, and these digits are {digits.name}")
     folder, results = (NOTEBOOKS, PUBLISHED) if arguments.publish else (WORKING_COPY / "runs", RUNS)
-    for name in ORDER:
-        print(f"\n=== {name}, on {digits.name}", flush=True)
+
+    *iterations, compare = ORDER
+    names = arguments.notebooks
+    if not names:
+        if digits.name != "MNIST":
+            os.environ["MNIST_S7_DATASET"] = "rendered"  # settled: no need to look for MNIST again
+        # What is published shows seconds an epoch: there no run shares its core with another.
+        at_once, options = (os.cpu_count() or 1, ["--publish"]) if arguments.publish else (len(iterations), [])
+        if not execute_side_by_side(iterations, at_once, *options):
+            return 1
+        names = [compare]
+    for name in names:
+        print(f"\n{name} on {digits.name}", flush=True)
         try:
             path = execute(name, folder, results, digits)
         except CellExecutionError as error:
             print(f"{name} failed:\n{error}", file=sys.stderr)
             return 1
-        print(f"--> {path.relative_to(WORKING_COPY)}", flush=True)
-    print(f"\n{comparison(series_runs(results, dataset=digits.name))}")
+        print(f"executed: {path.relative_to(WORKING_COPY)}", flush=True)
+    if compare in names:
+        print(f"\n{comparison(series_runs(results, dataset=digits.name))}")
+    return None
 
 
 def _train(arguments: argparse.Namespace) -> None:

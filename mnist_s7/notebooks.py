@@ -2,7 +2,10 @@
 
 import os
 import re
+import subprocess
 import sys
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nbformat
@@ -12,7 +15,7 @@ from mnist_s7.data import WORKING_COPY, Digits
 from mnist_s7.experiments import SERIES
 from mnist_s7.results import write_whole
 
-__all__ = ["NOTEBOOKS", "execute"]
+__all__ = ["NOTEBOOKS", "ORDER", "execute", "execute_side_by_side"]
 
 NOTEBOOKS = WORKING_COPY / "notebooks"
 ORDER = [*(f"MNIST_S7_{experiment.name}" for experiment in SERIES), "compare"]
@@ -21,11 +24,17 @@ ORDER = [*(f"MNIST_S7_{experiment.name}" for experiment in SERIES), "compare"]
 def execute(name: str, folder: Path, results: Path, digits: Digits) -> Path:
     """Run `notebooks/<name>.ipynb` in a kernel of its own and write it, executed, to `folder`.
 
-    Its runs go to `results`. On stand-in digits the file's name says so. A cell that fails raises nbclient's
-    `CellExecutionError`; what was executed until then is written all the same.
+    Its runs go to `results`. On stand-in digits its title and its file's name say so. A cell that fails raises
+    nbclient's `CellExecutionError`; what was executed until then is written all the same.
     """
     notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
-    label = "" if digits.name == "MNIST" else f"-{digits.name.replace(' ', '-')}"
+    environment = os.environ | {"MNIST_S7_RESULTS": os.fspath(results)}
+    label = ""
+    if digits.name != "MNIST":
+        label = f"-{digits.name.replace(' ', '-')}"
+        title = notebook.cells[0].source.split("\n")
+        notebook.cells[0].source = "\n".join([f"{title[0]} (on {digits.name}, not on MNIST)", *title[1:]])
+        environment["MNIST_S7_DATASET"] = "rendered"  # settled: no need to look for MNIST again
     path = folder / f"{name}{label}.ipynb"
     folder.mkdir(parents=True, exist_ok=True)
     client = _ShowingClient(
@@ -36,15 +45,39 @@ def execute(name: str, folder: Path, results: Path, digits: Digits) -> Path:
         record_timing=False,  # times of day would make every execution differ
         resources={"metadata": {"path": os.fspath(NOTEBOOKS)}},
     )
-    environment = os.environ | {"MNIST_S7_RESULTS": os.fspath(results)}
-    if label:
-        environment["MNIST_S7_DATASET"] = "rendered"  # settled: no need to look for MNIST again
     try:
         client.execute(env=environment)
     finally:
         _clean(notebook)
         write_whole(path, nbformat.writes(notebook) + "\n")
     return path
+
+
+def execute_side_by_side(names: Iterable[str], at_once: int, *options: str) -> bool:
+    """`python -m mnist_s7 run <name>` with `options` for each of the notebooks, `at_once` at a time, each line that
+    they print under its notebook's name. Returns whether all went well.
+
+    Each trains on one thread: trainings side by side get more out of the cores than one after the other on all of
+    them, and the figures do not depend on the number of cores.
+    """
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+
+    def run(name: str) -> int:
+        with subprocess.Popen(
+            [sys.executable, "-m", "mnist_s7", "run", name, *options],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as process:
+            for line in process.stdout:
+                if line.strip():
+                    print(f"{name} | {line}", end="", flush=True)
+        return process.returncode
+
+    with ThreadPoolExecutor(at_once) as pool:
+        return not any(pool.map(run, names))
 
 
 class _ShowingClient(NotebookClient):

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 import torchvision
 from torch import Generator, Tensor, nn, optim
 
-from mnist_s7.data import WORKING_COPY, Digits
+from mnist_s7.data import Digits
 from mnist_s7.experiments import Experiment
 from mnist_s7.fast import keep_freed_memory
 from mnist_s7.progress import Lines, Silent
@@ -21,6 +21,7 @@ from mnist_s7.transforms import Twin, batched, normalize
 
 __all__ = ["Evaluation", "LossNotFinite", "Steps", "evaluate", "fit", "predict", "train_epoch"]
 
+PACKAGE = Path(__file__).resolve().parent
 TRANSFORMED_AT_ONCE = 10  # batches: a transform's many small steps cost half as much on more images
 
 
@@ -83,6 +84,7 @@ def fit(
     if epochs < 1:
         raise ValueError(f"epochs is {epochs}: a run needs at least one")
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    environment = _environment(device)
     keep_freed_memory()
     train_images, train_labels = digits.train_images.to(device), digits.train_labels.to(device)
     test_images, test_labels = digits.test_images.to(device), digits.test_labels.to(device)
@@ -107,6 +109,7 @@ def fit(
                 step = int(torch.nonzero(~torch.isfinite(trained.losses))[0])
                 raise LossNotFinite(experiment.name, epoch, step, trained.losses[step].item(), lr)
             tested = evaluate(model, test_images, test_labels)
+            dataloader_order(len(test_images))  # the original series shuffles its test images too: the state moves on
             scheduler.step()
             records.append(
                 Epoch(
@@ -127,7 +130,7 @@ def fit(
         seed=seed,
         dataset=digits.name,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
-        environment=_environment(device),
+        environment=environment,
         epochs=records,
         errors=tested.errors,
         model=model,
@@ -139,15 +142,22 @@ def shuffled_batches(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Every one of the uint8 (N, 28, 28) images once: (B, 1, 28, 28) float32, with (B,) labels.
 
-    The order comes from PyTorch's global random state, and is the one in which its `DataLoader` would shuffle from
-    that state: a seed means here what it means in the usual loop. The transform draws from `generator`.
+    The order comes from PyTorch's global random state, the transform draws from `generator`.
     """
-    torch.empty((), dtype=torch.int64).random_()  # drawn by the loader, for workers
-    seed = int(torch.empty((), dtype=torch.int64).random_())  # drawn by its sampler
-    order = torch.randperm(len(images), generator=Generator().manual_seed(seed)).to(images.device)
+    order = dataloader_order(len(images)).to(images.device)
     for chosen in order.split(TRANSFORMED_AT_ONCE * batch_size):
         inputs = transform(images[chosen].unsqueeze(1), generator)
         yield from zip(inputs.split(batch_size), labels[chosen].split(batch_size), strict=True)
+
+
+def dataloader_order(n: int) -> Tensor:
+    """(n,) indices in the order in which a `DataLoader` would shuffle from PyTorch's global random state.
+
+    A seed means the same here as in the usual loop: T1's batches are those of the original series' own run.
+    """
+    torch.empty((), dtype=torch.int64).random_()  # drawn by the loader, for workers
+    seed = int(torch.empty((), dtype=torch.int64).random_())  # drawn by its sampler
+    return torch.randperm(n, generator=Generator().manual_seed(seed))
 
 
 def train_epoch(
@@ -203,7 +213,7 @@ def predict(model: nn.Module, images: Tensor, batch_size: int = 500) -> Tensor:
 
 
 def _environment(device: torch.device) -> dict:
-    """What a run's figures may depend on."""
+    """What a run's figures may depend on; `dirty` tells whether the package's files differ from the commit's."""
     return {
         "python": platform.python_version(),
         "torch": torch.__version__,
@@ -213,7 +223,7 @@ def _environment(device: torch.device) -> dict:
         "threads": torch.get_num_threads(),
         "precision": "float32",
         "commit": _git("rev-parse", "HEAD"),
-        "dirty": _git("status", "--porcelain", "--untracked-files=no") != "",
+        "dirty": _git("status", "--porcelain", "--", PACKAGE) != "",
     }
 
 
@@ -228,7 +238,7 @@ def _git(*arguments: str) -> str | None:
     """What git says of the working copy; None where there is no git or no repository."""
     try:
         answer = subprocess.run(
-            ["git", "-C", WORKING_COPY, *arguments], capture_output=True, text=True, check=True, timeout=10
+            ["git", "-C", PACKAGE, *arguments], capture_output=True, text=True, check=True, timeout=10
         )
     except (OSError, subprocess.SubprocessError):
         return None
