@@ -230,7 +230,7 @@ DOCUMENT_2 = Document(best_train=98.87, best_test=99.47, final_test=99.34)
 T2 = replace(
     T1,
     name="T2",
-    change="BatchNorm, dropout 0.05, a global average pool, turned digits, a decaying learning rate",
+    change="BatchNorm, dropout, a global average pool, turned digits, a falling learning rate",
     network=MnistNet_2,
     train_transform=AUGMENTED,
     lr=0.075,
@@ -256,7 +256,7 @@ DOCUMENT_3 = Document(best_train=98.92, best_test=99.45, final_test=99.40)
 T3 = replace(
     T2,
     name="T3",
-    change="fewer channels, dropout 0.01, BatchNorm before the first ReLUs, a learning rate that falls later, faster",
+    change="fewer channels, less dropout, a learning rate that falls later and faster",
     network=MnistNet_3,
     lr=0.05,
     lr_decay=0.35,

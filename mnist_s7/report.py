@@ -272,7 +272,7 @@ def fill(text: str, blocks: dict[str, str]) -> str:
 
     Raises `ValueError` where markers and blocks do not belong together.
     """
-    markers = re.findall(r"<!-- begin (\S+) -->", text)
+    markers = re.findall(r"<!-- begin (\w+) -->", text)
     if sorted(markers) != sorted(blocks):
         raise ValueError(f"the text has markers for {sorted(markers)}, and the blocks are {sorted(blocks)}")
     for name, block in blocks.items():
@@ -352,12 +352,15 @@ def _time(runs: Iterable[Run]) -> str:
 
 
 def _iteration(experiment: Experiment, run: Run, previous: Run | None) -> str:
+    previous_experiment = next((e for e in SERIES if previous is not None and e.name == previous.experiment), None)
     return f"""
 **Target**
 
 {targets(experiment)}
 
-**Change**: {experiment.change}. Trained with {experiment.recipe}.
+**Change**: {experiment.change}.
+
+{changes(previous_experiment, experiment) if previous_experiment else changes(experiment)}
 
 **Result** of seed {run.seed}
 

@@ -179,13 +179,14 @@ def check_against_stored(run: Run) -> str:
     stored = Run.load(path)
     if [epoch.lr for epoch in run.epochs] != [epoch.lr for epoch in stored.epochs]:
         raise RunDiffers(f"{run.name}: the epochs' learning rates are not those of the stored run")
-    found = []
+    found = [f"{run.name}, final epoch, minus the stored run's:"]
     for name, limit in DISTANCES.items():
         difference = getattr(run.final, name) - getattr(stored.final, name)
-        found.append(f"{name.replace('_', ' ')} {difference:+.3f} (allowed: {limit:g} either way)")
+        unit = "nats" if name.endswith("loss") else "points"
+        found.append(f"  {name.replace('_', ' ')} {difference:+.3f} {unit} (allowed: {limit:g} either way)")
         if not abs(difference) <= limit:  # a NaN is too far as well
-            raise RunDiffers(f"{run.name}, final epoch, minus the stored run's: {found[-1]}")
-    return f"{run.name}, final epoch, minus the stored run's: " + ", ".join(found)
+            raise RunDiffers("\n".join(found))
+    return "\n".join(found)
 
 
 def write_whole(path: Path, text: str) -> None:

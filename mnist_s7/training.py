@@ -213,7 +213,9 @@ def predict(model: nn.Module, images: Tensor, batch_size: int = 500) -> Tensor:
 
 
 def _environment(device: torch.device) -> dict:
-    """What a run's figures may depend on; `dirty` tells whether the package's files differ from the commit's."""
+    """What a run's figures may depend on; `dirty` tells whether the package's files differ
+    from the commit's. Both are None where there is no git."""
+    changes = _git("status", "--porcelain", "--", PACKAGE)
     return {
         "python": platform.python_version(),
         "torch": torch.__version__,
@@ -223,7 +225,7 @@ def _environment(device: torch.device) -> dict:
         "threads": torch.get_num_threads(),
         "precision": "float32",
         "commit": _git("rev-parse", "HEAD"),
-        "dirty": _git("status", "--porcelain", "--", PACKAGE) != "",
+        "dirty": None if changes is None else changes != "",
     }
 
 
