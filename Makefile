@@ -35,6 +35,6 @@ $(READY): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || { echo "mnist_s7 needs Python 3.10 or newer and '$(PYTHON)' is $$($(PYTHON) --version 2>&1 || true): try make PYTHON=python3.12 ..."; exit 1; }
 	@echo "Building .venv with $$($(PYTHON) --version): PyTorch and Jupyter, a few gigabytes, two minutes or more ..."
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --requirement requirements.txt
+	@$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --no-compile --requirement requirements.txt
 	@touch $@
 	@echo "The environment is ready."

@@ -197,6 +197,15 @@ def _consistent(run: Run) -> Verdict:
     return Verdict(bool(late) and reached == len(late), f"in {reached} of {len(late)}, lowest {lowest:.2f} %")
 
 
+def _settings_varied(run: Run) -> Verdict:
+    def settings(experiment: Experiment) -> tuple[float, tuple[float, int], float]:
+        dropout = next(layer.p for layer in experiment.network().modules() if isinstance(layer, nn.Dropout))
+        return experiment.lr, (experiment.lr_decay, experiment.lr_decay_epochs), dropout
+
+    varied = [mine != theirs for mine, theirs in zip(settings(T3), settings(T2), strict=True)]
+    return Verdict(all(varied), f"{sum(varied)} of the 3 are not T2's")
+
+
 def _needs_other_runs(run: Run) -> Verdict:
     return Verdict(None, "compares two settings")
 
@@ -242,6 +251,7 @@ T2 = replace(
         Claim("fewer than 8K parameters", _parameters(8_000)),
         Claim("with BatchNorm", _layers(MnistNet_2, nn.BatchNorm2d, present=True)),
         Claim("with regularisation (dropout)", _layers(MnistNet_2, nn.Dropout, present=True)),
+        Claim("vary the dropout rate", _needs_other_runs),
     ),
     document=DOCUMENT_2,
     claims=(
@@ -266,6 +276,7 @@ T3 = replace(
         Claim("fewer than 7K parameters", _parameters(7_000)),
         Claim("with BatchNorm", _layers(MnistNet_3, nn.BatchNorm2d, present=True)),
         Claim("with regularisation (dropout)", _layers(MnistNet_3, nn.Dropout, present=True)),
+        Claim("vary learning rate, scheduler and dropout", _settings_varied),
         Claim(
             f"at least {HEADLINE:g} % test accuracy once before the 10th epoch (in epochs 0 to 9)",
             _once_above(HEADLINE, reached=True, last=TENTH),

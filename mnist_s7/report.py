@@ -198,7 +198,7 @@ def comparison(runs: dict[str, Run]) -> Markdown:
         return "none" if epoch is None else f"{epoch.epoch}"
 
     def met(experiment: Experiment, run: Run) -> str:
-        missed = [claim.text for claim in experiment.targets if not claim.check(run).holds]
+        missed = [claim.text for claim in experiment.targets if claim.check(run).holds is False]
         return "yes" if not missed else "no: " + "; ".join(missed)
 
     return table(
@@ -277,7 +277,9 @@ def fill(text: str, blocks: dict[str, str]) -> str:
         raise ValueError(f"the text has markers for {sorted(markers)}, and the blocks are {sorted(blocks)}")
     for name, block in blocks.items():
         pattern = rf"(<!-- begin {name} -->\n).*?(<!-- end {name} -->)"
-        text, count = re.subn(pattern, lambda match, block=block: f"{match[1]}{block}\n{match[2]}", text, flags=re.S)
+        text, count = re.subn(
+            pattern, lambda match, block=block: f"{match[1]}\n{block.strip()}\n\n{match[2]}", text, flags=re.S
+        )
         if count != 1:
             raise ValueError(f"<!-- begin {name} --> has no <!-- end {name} --> after it")
     return text
@@ -329,7 +331,7 @@ def _results(runs: Iterable[Run]) -> Markdown:
         "final test accuracy",
         "best epoch, picked on the test set",
         "original series: final / best",
-        "seconds an epoch",
+        "seconds an epoch, one thread",
         "run",
         "command",
     )
@@ -343,11 +345,12 @@ def _flattery(runs: Iterable[Run]) -> str:
 
 def _time(runs: Iterable[Run]) -> str:
     runs = list(runs)
-    minutes = sum(epoch.seconds for run in runs for epoch in run.epochs) / 60
+    minutes = ", ".join(f"{sum(epoch.seconds for epoch in run.epochs) / 60:.0f} ({run.experiment})" for run in runs)
     machine = runs[0].environment
     return (
-        f"The three trainings took {minutes:.0f} minutes together on {machine['threads']} threads of "
-        f"{machine['device']} ({machine['system']}, torch {machine['torch']})."
+        f"The trainings in the table took {minutes} minutes, each on {machine['threads']} thread "
+        f"({machine['device']}, {machine['system']}, torch {machine['torch']}). `make run` and `make test` train the "
+        "iterations side by side, one thread each: on two cores, allow ten to fifteen minutes for either."
     )
 
 

@@ -46,7 +46,8 @@ def test_the_documents_own_run_meets_its_targets_and_claims(experiment):
 
     assert [text for text, verdict in verdicts.items() if verdict.holds is False] == []
     open_claims = [text for text, verdict in verdicts.items() if verdict.holds is None]
-    assert open_claims == (["dropout 0.01 does better than 0.05"] if experiment is T3 else [])
+    several_runs = {"T1": [], "T2": ["vary the dropout rate"], "T3": ["dropout 0.01 does better than 0.05"]}
+    assert open_claims == several_runs[experiment.name]
 
 
 def fails(experiment, text, run):
@@ -97,7 +98,7 @@ def test_above_is_above_and_at_least_is_at_least():
 
 
 def test_layer_targets_look_at_the_network():
-    wrong_way_round = dataclasses.replace(T1, targets=T2.targets[1:] + T1.targets[2:])
+    wrong_way_round = dataclasses.replace(T1, targets=T2.targets[1:3] + T1.targets[2:])
 
     assert [claim.check(document_run("T1")).holds for claim in wrong_way_round.targets] == [True, True, True, True]
     assert T2.targets[1].check(document_run("T1")).found == "5 BatchNorm2d layers"
