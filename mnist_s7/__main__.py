@@ -149,7 +149,10 @@ def _shows(picture: Path, runs: dict) -> bool:
 
     from mnist_s7.report import digest
 
-    return picture.exists() and Image.open(picture).info.get("Description") == digest(runs)
+    if not picture.exists():
+        return False
+    with Image.open(picture) as image:
+        return image.info.get("Description") == digest(runs)
 
 
 if __name__ == "__main__":

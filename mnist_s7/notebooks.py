@@ -1,7 +1,6 @@
 """Running the notebooks top to bottom, and showing what their cells print as it comes."""
 
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -42,6 +41,7 @@ def execute(name: str, folder: Path, results: Path, digits: Digits) -> Path:
         timeout=None,
         kernel_name="python3",
         extra_arguments=["--log-level=ERROR"],  # a kernel on this machine alone need not warn about its network
+        coalesce_streams=True,  # one output for all that a cell prints, without what a carriage return overwrote
         record_timing=False,  # times of day would make every execution differ
         resources={"metadata": {"path": os.fspath(NOTEBOOKS)}},
     )
@@ -103,6 +103,3 @@ def _clean(notebook: nbformat.NotebookNode) -> None:
     }
     for cell in notebook.cells:
         cell.metadata = {key: value for key, value in cell.metadata.items() if key == "tags"}
-        for output in cell.get("outputs", []):
-            if output.output_type == "stream":
-                output.text = re.sub(r"[^\n]*\r", "", output.text)

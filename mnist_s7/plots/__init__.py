@@ -1,0 +1,28 @@
+"""Every figure: functions that take runs, images or tables, and return a matplotlib `Figure`.
+
+The figures live outside pyplot: one shows itself where a notebook's cell ends with it.
+"""
+
+from mnist_s7.plots.images import augmentation_grid, confident_errors, disagreements, effective_fields, field_growth
+from mnist_s7.plots.runs import (
+    accuracy_against_parameters,
+    accuracy_per_digit,
+    compare_curves,
+    confusion_matrix,
+    results_picture,
+    training_curves,
+)
+
+__all__ = [
+    "accuracy_against_parameters",
+    "accuracy_per_digit",
+    "augmentation_grid",
+    "compare_curves",
+    "confident_errors",
+    "confusion_matrix",
+    "disagreements",
+    "effective_fields",
+    "field_growth",
+    "results_picture",
+    "training_curves",
+]

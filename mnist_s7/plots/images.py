@@ -1,0 +1,185 @@
+"""Figures made of digits: what augmentation does, what runs get wrong, and how much of a digit a unit sees."""
+
+import math
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Circle, Rectangle
+from torch import Tensor
+
+from mnist_s7.plots.style import (
+    BLUE,
+    FAINT,
+    INK,
+    MUTED,
+    TEXT,
+    VERMILLION,
+    WIDTH,
+    Picture,
+    counted,
+    dataset_of,
+    name_of,
+    say,
+)
+from mnist_s7.receptive_field import EffectiveField, ReceptiveFieldTable, UnitBox
+from mnist_s7.results import Run
+
+# ----------------------------------------------------------------------------------------------------- digits
+
+COLUMNS = 10  # digits in a row
+
+
+def augmentation_grid(before: Tensor, after: Tensor, labels: Tensor, title: str, dataset: str = "MNIST") -> Figure:
+    """Digits above what augmentation made of them: `before`, `after` uint8 (n, 28, 28), `labels` int64 (n,)."""
+    pitch = 2.55  # image heights from one pair of rows to the next
+    figure, ax = _sheet(title, COLUMNS, pitch * math.ceil(len(labels) / COLUMNS), dataset, left=0.9)
+    for i, label in enumerate(labels.tolist()):
+        x, y = 1.1 * (i % COLUMNS), pitch * (i // COLUMNS)
+        say(ax, str(label), x + 0.5, y + 0.15, ha="center")
+        _digit(ax, before[i], x, y + 0.3, frame=MUTED)
+        _digit(ax, after[i], x, y + 1.35, frame=BLUE)
+        if i % COLUMNS == 0:
+            say(ax, "label", x - 0.1, y + 0.15, ha="right")
+            say(ax, "before", x - 0.1, y + 0.8, colour=MUTED, bold=True, ha="right")
+            say(ax, "after", x - 0.1, y + 1.85, colour=BLUE, bold=True, ha="right")
+    return figure
+
+
+def confident_errors(
+    images: Tensor,
+    labels: Tensor,
+    log_probabilities: Tensor,
+    title: str,
+    count: int = 20,
+    dataset: str = "MNIST",
+) -> Figure:
+    """The `count` wrongly classified images with the highest probability of the wrong digit, highest first.
+
+    `images` uint8 (N, 28, 28), `labels` int64 (N,), `log_probabilities` (N, 10).
+    """
+    highest, predicted = log_probabilities.detach().cpu().max(dim=1)
+    wrong = (predicted != labels).nonzero().flatten()
+    shown = wrong[highest[wrong].argsort(descending=True, stable=True)][:count].tolist()
+    captions = [f"{labels[i]}→{predicted[i]} {_percent(highest[i].exp().item())}\nno. {i}" for i in shown]
+    heading = f"{_found(len(wrong), len(shown))}: label→prediction, its probability, number in the test set"
+    return _gallery(title, [(heading, images[shown], captions)], dataset)
+
+
+def disagreements(images: Tensor, labels: Tensor, first: Run, second: Run, count: int = 20) -> Figure:
+    """Test images that one run's final epoch gets right and the other's wrong: two groups, each at most `count`.
+
+    `images` uint8 (N, 28, 28), `labels` int64 (N,).
+    """
+    groups = []
+    for right, wrong in ((first, second), (second, first)):
+        guesses = wrong.predictions(labels)
+        indices = ((right.predictions(labels) == labels) & (guesses != labels)).nonzero().flatten().tolist()
+        shown = indices[:count]
+        found = _found(len(indices), len(shown))
+        heading = f"{name_of(right)} right, {name_of(wrong)} wrong: {found} (label→wrong prediction)"
+        groups.append((heading, images[shown], [f"{labels[i]}→{guesses[i]}\nno. {i}" for i in shown]))
+    return _gallery(f"{name_of(first)} against {name_of(second)}", groups, dataset_of([first, second]))
+
+
+def _gallery(title: str, groups: list[tuple[str, Tensor, list[str]]], dataset: str) -> Figure:
+    """Groups of (heading, images uint8 (n, 28, 28), a caption of two lines for each)."""
+    pitch, head = 1.65, 0.4  # image heights from row to row, and of a heading
+    heights = [head + pitch * math.ceil(len(images) / COLUMNS) for _, images, _ in groups]
+    figure, ax = _sheet(title, COLUMNS, sum(heights), dataset)
+    top = 0.0
+    for (heading, images, captions), height in zip(groups, heights, strict=True):
+        say(ax, heading, 0, top + 0.2, size=10.5)
+        for i, caption in enumerate(captions):
+            x, y = 1.1 * (i % COLUMNS), top + head + pitch * (i // COLUMNS)
+            _digit(ax, images[i], x, y)
+            say(ax, caption, x + 0.5, y + 1.04, ha="center", va="top", size=9)
+        top += height
+    return figure
+
+
+def _sheet(title: str, columns: int, height: float, dataset: str, left: float = 0.0) -> tuple[Figure, Axes]:
+    """An empty sheet for digits of side 1 that stand 1.1 apart, `height` high; y runs downwards."""
+    width = left + 1.1 * columns - 0.1
+    figure = Picture(0.35 + (WIDTH - 0.1) * height / width, title, dataset)
+    ax = figure.subplots()
+    ax.axis("off")
+    ax.set(xlim=(-left, width - left), ylim=(height, 0), aspect="equal")
+    ax.autoscale(False)
+    return figure, ax
+
+
+def _digit(ax: Axes, image: Tensor, x: float, y: float, frame: str = FAINT) -> None:
+    """Draw an image (28, 28), black on white, with its top left corner at (x, y)."""
+    extent = (x, x + 1, y + 1, y)
+    ax.imshow(image.numpy(), cmap="gray_r", vmin=0, vmax=255, extent=extent, interpolation="nearest")
+    ax.add_patch(Rectangle((x, y), 1, 1, fill=False, edgecolor=frame, linewidth=1))
+
+
+def _found(found: int, shown: int) -> str:
+    return counted(found, "image") + (f", {shown} shown" if shown < found else "")
+
+
+def _percent(probability: float) -> str:
+    return ">99 %" if probability >= 0.995 else f"{100 * probability:.0f} %"
+
+
+# ------------------------------------------------------------------------------------------- receptive fields
+
+
+def field_growth(table: ReceptiveFieldTable, image: Tensor, dataset: str = "MNIST") -> Figure:
+    """The pixels of one digit that the centre unit of each layer's map sees, a panel for each row of the table.
+
+    `image` uint8 (28, 28), the size that the table was made for. A box ends where the image does.
+    """
+    columns, pitch = 5, 1.55
+    title = "The receptive field of each layer's centre unit"
+    figure, ax = _sheet(title, columns, pitch * math.ceil(len(table.rows) / columns), dataset)
+    for i, row in enumerate(table.rows):
+        x, y = 1.1 * (i % columns), pitch * (i // columns)
+        _digit(ax, image, x, y)
+        unit = [n // 2 for n in _pair(row.n_out)]
+        _outline(ax, table.box(row, unit), x, y, pixel=1 / len(image), color=BLUE, linewidth=2)
+        under = {"x": x + 0.5, "y": y + 1, "ha": "center", "va": "baseline"}
+        say(ax, "field {}×{}".format(*_pair(row.r_out)), dy=-13, colour=BLUE, bold=True, **under)
+        say(ax, row.kind, dy=-26, size=9, **under)
+        say(ax, "{}, map {}×{}".format(row.layer, *_pair(row.n_out)), dy=-38, size=9, **under)
+    return figure
+
+
+def effective_fields(
+    before: EffectiveField, after: EffectiveField, table: ReceptiveFieldTable, dataset: str = "MNIST"
+) -> Figure:
+    """Where a unit's value comes from, before training and after: shares of the gradient, in percent a pixel.
+
+    Both maps have one colour scale, so that they can be compared. Over each the theoretical field of the same
+    unit, from the table, and the circle around the map's centre of mass that holds 95 % of the gradient.
+    """
+    figure = Picture(4.4, f"The effective receptive field of the centre unit of {after.layer}", dataset)
+    axes = figure.subplots(1, 2, sharey=True)
+    brightest = 100 * max(before.map.max().item(), after.map.max().item())
+    for ax, field, when in zip(axes, (before, after), ("before", "after"), strict=True):
+        shares = ax.imshow(100 * field.map.numpy(), cmap="Blues", vmin=0, vmax=brightest)
+        circle = Circle(field.centre[::-1], field.radius, fill=False, color=VERMILLION, linewidth=2)
+        ax.add_patch(circle).set_label("holds 95 % of the gradient")
+        look = {"color": INK, "linewidth": 1.5, "linestyle": "--", "label": "theoretical field"}
+        _outline(ax, table.box(field.layer, field.unit), -0.5, -0.5, pixel=1, **look)
+        ax.set_title(f"{when} training: 95 % within {field.radius:.1f} pixels", fontsize=11, loc="left")
+        ax.set(xlabel="column (pixels)", ylabel="row (pixels)" if ax is axes[0] else "")
+        ax.spines[:].set_color(FAINT)
+    bar = figure.colorbar(shares, ax=axes, label="share of the gradient (% a pixel)", shrink=0.85)
+    bar.outline.set_visible(False)
+    handles, _ = axes[0].get_legend_handles_labels()
+    figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False, fontsize=TEXT)
+    return figure
+
+
+def _outline(ax: Axes, box: UnitBox, x: float, y: float, pixel: float, **look) -> None:
+    """Draw what a unit sees of an image whose top left corner is at (x, y) and whose pixels are `pixel` wide."""
+    (top, bottom), (left, right) = box.clipped
+    corner, width, height = (x + pixel * left, y + pixel * top), right - left + 1, bottom - top + 1
+    ax.add_patch(Rectangle(corner, pixel * width, pixel * height, fill=False, clip_on=False, **look))
+
+
+def _pair(value: int | tuple[int, int]) -> tuple[int, int]:
+    """(along H, along W) of a table's entry, which is a number where both agree."""
+    return value if isinstance(value, tuple) else (value, value)

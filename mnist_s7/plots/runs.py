@@ -1,0 +1,231 @@
+"""Figures of one training run, and of several beside each other."""
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
+from torch import Tensor
+
+from mnist_s7.experiments import HEADLINE
+from mnist_s7.plots.axes import (
+    ERROR_SCALE,
+    LIMIT,
+    accuracy_axis,
+    end_labels,
+    epoch_axis,
+    fraction_of,
+    loss_axis,
+    parameter_axis,
+    target_line,
+)
+from mnist_s7.plots.style import (
+    FAINT,
+    INK,
+    MUTED,
+    TEXT,
+    Picture,
+    counted,
+    dataset_of,
+    looks_of,
+    name_of,
+    plain_axes,
+    say,
+)
+from mnist_s7.results import Run
+
+FLOOR = 90  # percent: where runs that end above it are compared, epochs below it are told in words
+LINES = {
+    "train": {"linestyle": "--", "linewidth": 1.3, "markersize": 4.5, "markerfacecolor": "white"},
+    "test": {"linestyle": "-", "linewidth": 1.8, "markersize": 4.5},
+}
+
+# ---------------------------------------------------------------------------------------------------- one run
+
+
+def training_curves(run: Run, target: float | None = None) -> Figure:
+    """Loss (nats) and accuracy (percent) over the epochs, train and test, with the learning rate under each.
+
+    `target` is a test accuracy in percent, drawn as a line.
+    """
+    figure = Picture(4.5, f"{name_of(run)}: final test accuracy {run.final.test_accuracy:.2f} %", run.dataset)
+    (loss, accuracy), rates = figure.subplots(2, 2, sharex="col", height_ratios=(3.2, 1))
+    [(colour, marker)] = looks_of([run])
+    for ax, quantity in ((loss, "loss"), (accuracy, "accuracy")):
+        for split, shade in (("train", MUTED), ("test", colour)):
+            values = _by_epoch(run, f"{split}_{quantity}")
+            ax.plot(values, color=shade, marker=marker, label=split, **LINES[split])
+    plain_axes(loss, ylabel="loss (nats, log scale)")
+    loss_axis(loss)
+    end_labels(loss, "{:.3f}")
+    plain_axes(accuracy, ylabel=f"accuracy ({ERROR_SCALE})")
+    drawn = _by_epoch(run, "train_accuracy") + _by_epoch(run, "test_accuracy")
+    accuracy_axis(accuracy, drawn if target is None else [*drawn, target])
+    if target is not None:
+        target_line(accuracy, target)
+    end_labels(accuracy, "{:.2f} %")
+    learning_rates = _by_epoch(run, "lr")
+    for ax in rates:
+        ax.plot(learning_rates, color=INK, drawstyle="steps-mid", linewidth=1.3, marker=".")
+        plain_axes(ax, ylabel="learning rate" if ax is rates[0] else "")
+        ax.set_ylim(0, 1.25 * max(learning_rates))
+        ax.yaxis.set_major_locator(MaxNLocator(3))
+        epoch_axis(ax, len(run.epochs))
+    return figure
+
+
+def confusion_matrix(run: Run, labels: Tensor) -> Figure:
+    """Counts of the final epoch's predictions, by label (row) and prediction; `labels` int64 (N,), the test set's.
+
+    Colour tells errors alone: the diagonal, hundreds of times larger, stays grey.
+    """
+    counts = np.zeros((10, 10), dtype=int)
+    np.add.at(counts, (labels.numpy(), run.predictions(labels).numpy()), 1)
+    errors = np.where(np.eye(10, dtype=bool), 0, counts)
+    title = f"{name_of(run)}: {counted(errors.sum(), 'error')} in {len(labels):,} test images"
+    figure = Picture(4.4, title, run.dataset, width=5.2)
+    ax = figure.subplots()
+    image = ax.imshow(np.ma.masked_equal(errors, 0), cmap="Oranges", vmin=0, vmax=max(errors.max(), 1))
+    for (label, predicted), count in np.ndenumerate(counts):
+        if label == predicted:
+            ax.add_patch(Rectangle((predicted - 0.5, label - 0.5), 1, 1, facecolor="#EEEEEE"))
+            say(ax, str(count), predicted, label, colour=MUTED, ha="center", size=8)
+        elif count:
+            colour = "white" if count > 0.6 * errors.max() else INK
+            say(ax, str(count), predicted, label, colour=colour, ha="center", bold=True)
+    ax.set(xticks=range(10), yticks=range(10), xlabel="predicted digit", ylabel="label")
+    ax.tick_params(length=0)
+    ax.spines[:].set_color(FAINT)
+    bar = figure.colorbar(image, ax=ax, label="errors (test images)", shrink=0.8)
+    bar.outline.set_visible(False)
+    bar.ax.yaxis.set_major_locator(MaxNLocator(integer=True))
+    return figure
+
+
+def accuracy_per_digit(run: Run, labels: Tensor) -> Figure:
+    """Each digit's test accuracy (percent) in the final epoch, its 95 % Wilson interval and its errors.
+
+    `labels` int64 (N,), the test set's.
+    """
+    digits, totals = np.unique(labels.numpy(), return_counts=True)
+    errors = np.bincount(labels[run.predictions(labels) != labels].numpy(), minlength=10)[digits]
+    rights = totals - errors
+    low, high = _wilson(rights, totals)
+    overall = 100 * rights.sum() / totals.sum()
+    figure = Picture(4.2, f"{name_of(run)}: test accuracy per digit", run.dataset, width=7)
+    ax = figure.subplots()
+    [(colour, marker)] = looks_of([run])
+    ax.hlines(digits, low, high, color=colour, linewidth=2, alpha=0.5)
+    ax.plot(100 * rights / totals, digits, linestyle="", color=colour, marker=marker, markersize=7)
+    ax.axvline(overall, color=MUTED, linewidth=1, linestyle=":")
+    text = f"all digits {overall:.2f} %"
+    say(ax, text, overall, 1, ("data", "axes fraction"), dy=8, colour=MUTED, ha="center")
+    for digit, count, total in zip(digits, errors, totals, strict=True):
+        say(ax, f"{count} of {total:,} wrong", 1.02, digit, ("axes fraction", "data"))
+    plain_axes(ax, xlabel="test accuracy (%, zoomed in), with 95 % Wilson intervals", ylabel="digit", grid="x")
+    span = 100 - low.min()
+    ax.set(yticks=digits, ylim=(9.6, -0.6), xlim=(100 - 1.05 * span, 100 + 0.03 * span))
+    return figure
+
+
+def _wilson(successes: np.ndarray, trials: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The ends of the Wilson score interval at 95 % of each proportion, in percent."""
+    z = 1.959964
+    centre = (successes + z**2 / 2) / (trials + z**2)
+    half = z / (trials + z**2) * np.sqrt(successes * (trials - successes) / trials + z**2 / 4)
+    return 100 * (centre - half), 100 * (centre + half)
+
+
+# ----------------------------------------------------------------------------------------------- several runs
+
+
+def compare_curves(runs: dict[str, Run]) -> Figure:
+    """Test and train accuracy (percent) over the epochs, a line for each run, its final figure at its end."""
+    _check(runs)
+    figure = Picture(4.0, "Accuracy by epoch", dataset_of(runs.values()))
+    test, train = figure.subplots(1, 2, sharey=True)
+    _accuracy_panel(test, runs, "test")
+    _accuracy_panel(train, runs, "train")
+    return figure
+
+
+def results_picture(runs: dict[str, Run]) -> Figure:
+    """The series in one picture: each run's test accuracy (percent) by epoch, and beside it its parameters."""
+    _check(runs)
+    first, last = list(runs.values())[0], list(runs.values())[-1]
+    title = (
+        f"From {first.parameters:,} parameters and {first.final.test_accuracy:.2f} % "
+        f"to {last.parameters:,} and {last.final.test_accuracy:.2f} % on the test set"
+    )
+    figure = Picture(3.9, title, dataset_of(runs.values()))
+    curves, bars = figure.subplots(1, 2, width_ratios=(2.2, 1))
+    _accuracy_panel(curves, runs, "test")
+    sizes = [run.parameters for run in runs.values()]
+    bars.barh(range(len(runs)), sizes, color=[colour for colour, _ in looks_of(runs.values())], height=0.6)
+    for row, (name, size) in enumerate(zip(runs, sizes, strict=True)):
+        say(bars, f"{name}  {size:,}", 0, row, dx=6, colour="white", bold=True, size=11)
+    plain_axes(bars, xlabel="parameters", grid="")
+    bars.set(yticks=[], ylim=(len(runs) - 0.5, -0.5), xlim=(0, 1.05 * max(*sizes, LIMIT)))
+    parameter_axis(bars)
+    return figure
+
+
+def accuracy_against_parameters(runs: dict[str, Run]) -> Figure:
+    """Each run's test accuracy (percent), of its final and of its best epoch, against its parameters."""
+    _check(runs)
+    figure = Picture(4.2, "Test accuracy against parameters", dataset_of(runs.values()), width=7)
+    ax = figure.subplots()
+    plain_axes(ax, xlabel="parameters", ylabel=f"test accuracy ({ERROR_SCALE})")
+    drawn = [a for run in runs.values() for a in (run.final.test_accuracy, run.best.test_accuracy)]
+    accuracy_axis(ax, [*drawn, HEADLINE])
+    target_line(ax, HEADLINE)
+    sizes = [run.parameters for run in runs.values()]
+    low, high = min(*sizes, LIMIT), max(*sizes, LIMIT)
+    ax.set_xlim(low - 0.35 * (high - low), high + 0.3 * (high - low))
+    parameter_axis(ax)
+    for i, ((name, run), (colour, marker)) in enumerate(zip(runs.items(), looks_of(runs.values()), strict=True)):
+        x, final, best = run.parameters, run.final.test_accuracy, run.best.test_accuracy
+        look = {"color": colour, "marker": marker, "markersize": 9}
+        ax.plot([x, x], [final, best], color=colour, linewidth=1)
+        ax.plot(x, best, markerfacecolor="white", **look)
+        ax.plot(x, final, **look)
+        label = f"{name}, {x:,}\nfinal {final:.2f} %\nbest {best:.2f} %"
+        away = 10 + 46 * sizes[:i].count(x)  # points; runs of one size are listed one under the other
+        if fraction_of(ax, final) > 0.5:
+            say(ax, label, x, min(final, HEADLINE), dy=-away, colour=colour, bold=True, ha="center", va="top")
+        else:
+            say(ax, label, x, best, dy=away, colour=colour, bold=True, ha="center", va="bottom")
+    grey = {"color": MUTED, "linestyle": "", "marker": "o", "markersize": 8}
+    final = Line2D([], [], label="final epoch", **grey)
+    best = Line2D([], [], label="best epoch, picked on the test set", markerfacecolor="white", **grey)
+    figure.legend(handles=[final, best], loc="outside lower center", ncols=2, frameon=False, fontsize=TEXT)
+    return figure
+
+
+def _check(runs: dict[str, Run]) -> None:
+    if not runs:
+        raise ValueError("no runs to draw: `runs` is empty")
+
+
+def _accuracy_panel(ax: Axes, runs: dict[str, Run], split: str) -> None:
+    """Draw the runs' `split` accuracies over the epochs, on an axis that has room for train and test alike."""
+    accuracies = {name: _by_epoch(run, f"{split}_accuracy") for name, run in runs.items()}
+    for (name, values), (colour, marker) in zip(accuracies.items(), looks_of(runs.values()), strict=True):
+        ax.plot(values, color=colour, marker=marker, label=name, **LINES[split])
+    plain_axes(ax, ylabel=f"{split} accuracy ({ERROR_SCALE})")
+    ends = [min(run.final.train_accuracy, run.final.test_accuracy) for run in runs.values()]
+    floor = FLOOR if min(ends) > FLOOR else 0
+    both = [a for run in runs.values() for s in LINES for a in _by_epoch(run, f"{s}_accuracy")]
+    accuracy_axis(ax, [HEADLINE, *(max(a, floor) for a in both)])
+    epoch_axis(ax, max(map(len, accuracies.values())))
+    if split == "test":
+        target_line(ax, HEADLINE)
+    end_labels(ax, "{:.2f} %")
+    below = {name: sum(a < floor for a in values) for name, values in accuracies.items()}
+    notes = [f"{name} is below {floor} % in {counted(n, 'epoch')}" for name, n in below.items() if n]
+    say(ax, "\n".join(notes), 0.98, 0.03, "axes fraction", colour=MUTED, ha="right", va="bottom")
+
+
+def _by_epoch(run: Run, quantity: str) -> list[float]:
+    return [getattr(epoch, quantity) for epoch in run.epochs]

@@ -1,0 +1,74 @@
+"""Which part of its receptive field a unit really uses, from gradients on real images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from mnist_s7.receptive_field.fields import ReceptiveFieldError
+from mnist_s7.receptive_field.tracing import left_as_it_was
+
+
+@dataclass(frozen=True)
+class EffectiveField:
+    """Where in the image the centre unit of a layer gets its value from."""
+
+    map: Tensor  # (H, W), float64 on the CPU; sums to 1
+    centre: tuple[float, float]  # the map's centre of mass: row and column, in pixels
+    radius: float  # pixels around that centre that hold 95 % of the map
+    layer: str
+    unit: tuple[int, int]
+
+
+def effective_receptive_field(model: nn.Module, images: Tensor, layer: str | None = None) -> EffectiveField:
+    """The mean absolute gradient of a layer's centre unit with respect to the pixels of real images.
+
+    images: (N, C, H, W), normalised as the model expects them.
+    layer: path of a module with a map; if None, the last convolution whose map has more than one unit: its
+        map is the last one before global pooling, or before a convolution that takes in all that is left.
+
+    The gradient is that of the unit's sum over channels, in evaluation mode; absolute values are averaged
+    over images and colours (after Luo et al. 2016, arXiv:1701.04128). Of an even number of units the centre
+    is the one behind the middle, n // 2. The model is left as it was, its gradients included.
+    """
+    modules = dict(model.named_modules())
+    if layer is not None and layer not in modules:
+        raise KeyError(f"no module {layer!r} in the model")
+    names = [name for name, module in modules.items() if isinstance(module, nn.Conv2d)] if layer is None else [layer]
+    last = None  # of the layers that have such a map: name, unit, and the sum over its channels
+
+    def keep(name: str, y) -> None:
+        nonlocal last
+        if isinstance(y, Tensor) and y.ndim == 4 and (layer is not None or y.shape[2:].numel() > 1):
+            unit = (y.shape[2] // 2, y.shape[3] // 2)
+            last = name, unit, y[:, :, unit[0], unit[1]].sum()  # now: an activation may overwrite y
+
+    hooks = [modules[n].register_forward_hook(lambda m, args, y, n=n: keep(n, y)) for n in names]
+    like = next(model.parameters(), images)
+    total = torch.zeros(images.shape[2:], dtype=torch.float64)
+    try:
+        with left_as_it_was(model, like.device), torch.enable_grad():
+            for batch in images.split(250):
+                pixels = batch.detach().to(like.device, like.dtype, copy=True).requires_grad_()
+                model(pixels)
+                if last is None and layer is None:
+                    raise ReceptiveFieldError("no convolution with a map of more than one unit; name a layer")
+                if last is None:
+                    raise ReceptiveFieldError(f"{layer!r} gives no map (N, C, H, W); name another layer")
+                name, unit, value = last
+                (gradient,) = torch.autograd.grad(value, pixels)
+                total += gradient.abs().sum((0, 1)).double().cpu()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if not total.sum() > 0:
+        raise ReceptiveFieldError(f"the centre unit of {name!r} has no gradient on these images")
+    total /= total.sum()
+    rows, columns = (torch.arange(n, dtype=torch.float64) for n in total.shape)
+    centre = ((total.sum(1) * rows).sum().item(), (total.sum(0) * columns).sum().item())
+    distance = ((rows[:, None] - centre[0]) ** 2 + (columns - centre[1]) ** 2).sqrt().flatten()
+    order = distance.argsort()
+    enough = (total.flatten()[order].cumsum(0) >= 0.95).nonzero()[0]
+    return EffectiveField(total, centre, distance[order][enough].item(), name, unit)

@@ -1,0 +1,138 @@
+"""The table of a model's receptive fields: a row a layer, its printed forms, and the box of any unit."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from mnist_s7.receptive_field.fields import Field, Step, UnitBox, Window
+
+
+@dataclass(frozen=True)
+class Row:
+    """One call of one layer. A value is a number where all axes agree, else a tuple, H before W.
+
+    Padding that differs between its two ends is (before, after); of a 2-D map, one such pair an axis.
+    """
+
+    layer: str  # the module's path; of a functional call, the path of its module and the function's name
+    kind: str
+    n_in: int | tuple  # units
+    k: int | tuple
+    s: int | tuple
+    p: int | tuple
+    d: int | tuple
+    n_out: int | tuple  # units
+    r_in: int | tuple  # input pixels
+    j_in: int | tuple  # input pixels
+    r_out: int | tuple
+    j_out: int | tuple
+    start: int | float | tuple  # centre of the first unit's field, in input pixels
+    note: str  # what a reader of the numbers must know; mostly empty
+    _field: Field = field(repr=False, compare=False)
+
+    @classmethod
+    def of(cls, layer: str, kind: str, step: Step) -> Row:
+        before, after = step.before.axes.values(), step.after.axes.values()
+        still = {name: Window(1, 1, (0, 0), 1, axis.n) for name, axis in step.before.axes.items()}
+        windows = (still | step.windows).values()
+        pads = tuple(window.p for window in windows)
+        if all(first == last for first, last in pads):
+            p = _agree(first for first, _ in pads)
+        else:
+            p = pads if len(pads) > 1 else pads[0]
+        return cls(
+            layer,
+            kind,
+            n_in=_agree(axis.n for axis in before),
+            k=_agree(window.k for window in windows),
+            s=_agree(window.s for window in windows),
+            p=p,
+            d=_agree(window.d for window in windows),
+            n_out=_agree(window.n_out for window in windows),
+            r_in=_agree(axis.size for axis in before),
+            j_in=_agree(axis.jump for axis in before),
+            r_out=_agree(axis.size for axis in after),
+            j_out=_agree(axis.jump for axis in after),
+            start=_agree(axis.centre for axis in after),
+            note=step.note,
+            _field=step.after,
+        )
+
+
+COLUMNS = ("layer", "kind", "n_in", "k", "s", "p", "d", "n_out", "r_in", "j_in", "r_out", "j_out", "start")
+NAMES = 2  # so many columns hold names, and are left-aligned; numbers are right-aligned
+
+
+@dataclass(frozen=True, repr=False)
+class ReceptiveFieldTable:
+    """The rows of a model for one input size; prints as text, and as HTML in a notebook."""
+
+    rows: tuple[Row, ...]
+    map_size: tuple[int, ...]  # (H, W) or (L,)
+
+    @property
+    def receptive_field(self) -> int | tuple:
+        """`r_out` of the last row, in input pixels."""
+        return self.rows[-1].r_out if self.rows else 1
+
+    def box(self, layer: str | int | Row, unit: int | Sequence[int]) -> UnitBox:
+        """The box of a unit, (row, column) or position. `layer`: a row, its name, or its index in `rows`."""
+        if isinstance(layer, str):
+            named = [row for row in self.rows if row.layer == layer]
+            if not named:
+                raise KeyError(f"no row {layer!r}; the rows are {', '.join(row.layer for row in self.rows)}")
+            layer = named[0]
+        elif isinstance(layer, int):
+            layer = self.rows[layer]
+        return layer._field.box((unit,) if isinstance(unit, int) else tuple(unit))
+
+    def to_dicts(self) -> list[dict]:
+        """One dict a row, the columns and `note`; ready for csv.DictWriter or a data frame."""
+        return [{name: getattr(row, name) for name in (*COLUMNS, "note")} for row in self.rows]
+
+    @property
+    def notes(self) -> list[str]:
+        """Sentences about rows that need one."""
+        notes = [f"{row.layer}: {row.note}" for row in self.rows if row.note]
+        for row in self.rows:
+            if any(a.size > n for a, n in zip(row._field.axes.values(), self.map_size, strict=True)):
+                size = _agree(self.map_size)
+                return [*notes, f"From {row.layer} on, the receptive field is larger than the input of {size} pixels."]
+        return notes
+
+    def _cells(self) -> list[list[str]]:
+        return [[str(getattr(row, name)) for name in COLUMNS] for row in self.rows]
+
+    def __repr__(self) -> str:
+        lines = [list(COLUMNS), *self._cells()]
+        width = [max(len(line[i]) for line in lines) for i in range(len(COLUMNS))]
+        for line in lines:
+            line[:NAMES] = map(str.ljust, line[:NAMES], width[:NAMES])
+            line[NAMES:] = map(str.rjust, line[NAMES:], width[NAMES:])
+        return "\n".join(["  ".join(line).rstrip() for line in lines] + self.notes)
+
+    def to_markdown(self) -> str:
+        """The table in GitHub's Markdown."""
+        lines = [COLUMNS, ["---"] * NAMES + ["---:"] * (len(COLUMNS) - NAMES), *self._cells()]
+        return "\n".join(["| " + " | ".join(line) + " |" for line in lines] + [f"\n{note}" for note in self.notes])
+
+    def _repr_html_(self) -> str:
+        sides = ["left"] * NAMES + ["right"] * (len(COLUMNS) - NAMES)  # written out: Jupyter's own is right for all
+
+        def tr(tag: str, cells: Sequence[str]) -> str:
+            aligned = [
+                f'<{tag} style="text-align: {side}">{html.escape(cell)}</{tag}>'
+                for side, cell in zip(sides, cells, strict=True)
+            ]
+            return "<tr>" + "".join(aligned) + "</tr>"
+
+        body = "\n".join(tr("td", cells) for cells in self._cells())
+        notes = "".join(f"\n<p>{html.escape(note)}</p>" for note in self.notes)
+        return f"<table>\n<thead>{tr('th', COLUMNS)}</thead>\n<tbody>\n{body}\n</tbody>\n</table>{notes}"
+
+
+def _agree(values) -> int | float | tuple:
+    values = tuple(values)
+    return values[0] if len(set(values)) == 1 else values
