@@ -8,7 +8,7 @@ from pathlib import Path
 from mnist_s7.data import WORKING_COPY, DigitsError, digits_or_stand_in, load_digits
 from mnist_s7.experiments import SERIES
 from mnist_s7.receptive_field import ReceptiveFieldError
-from mnist_s7.results import PUBLISHED, RUNS, RunFileError, StandInRefused
+from mnist_s7.results import PUBLISHED, RUNS, RunFileError, StandInRefused, write_whole
 from mnist_s7.training import LossNotFinite, fit
 
 README = WORKING_COPY / "README.md"
@@ -121,38 +121,32 @@ def _compare(arguments: argparse.Namespace) -> None:
 
 
 def _readme(arguments: argparse.Namespace) -> int:
-    from mnist_s7 import report
-
-    runs = report.published_runs()
-    text = README.read_text(encoding="utf-8")
-    filled = report.fill(text, report.readme_blocks(runs))
-    if arguments.check:
-        stale = [README.name] * (filled != text) + [PICTURE.name] * (not _shows(PICTURE, runs))
-        for name in stale:
-            print(
-                f"{name} is not what notebooks/results gives: run `python -m mnist_s7 readme`",
-                file=sys.stderr,
-            )
-        if not stale:
-            print("README.md and its picture are what notebooks/results gives.")
-        return 1 if stale else 0
-
     from mnist_s7 import plots
+    from mnist_s7.readme import digest, fill, published_runs, readme_blocks
 
-    README.write_text(filled, encoding="utf-8")
-    plots.results_picture(runs).savefig(PICTURE, metadata={"Description": report.digest(runs)})
-    return 0
+    runs = published_runs()
+    text = README.read_text(encoding="utf-8")
+    filled = fill(text, readme_blocks(runs))
+    if not arguments.check:
+        write_whole(README, filled)
+        plots.results_picture(runs).savefig(PICTURE, metadata={"Description": digest(runs)})
+        return 0
+
+    stale = [README.name] * (filled != text) + [PICTURE.name] * (not _shows(PICTURE, digest(runs)))
+    for name in stale:
+        print(f"{name} is not what notebooks/results gives: run `python -m mnist_s7 readme`", file=sys.stderr)
+    if not stale:
+        print("README.md and its picture are what notebooks/results gives.")
+    return 1 if stale else 0
 
 
-def _shows(picture: Path, runs: dict) -> bool:
+def _shows(picture: Path, digest: str) -> bool:
     from PIL import Image
-
-    from mnist_s7.report import digest
 
     if not picture.exists():
         return False
     with Image.open(picture) as image:
-        return image.info.get("Description") == digest(runs)
+        return image.info.get("Description") == digest
 
 
 if __name__ == "__main__":

@@ -1,7 +1,5 @@
 """What the notebooks, the command line and the README say of runs, as Markdown made from the runs themselves."""
 
-import hashlib
-import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -12,7 +10,7 @@ from torchvision.transforms import RandomAffine, RandomRotation
 
 from mnist_s7.experiments import HEADLINE, SERIES, TENTH, Claim, Experiment, first_epoch_at
 from mnist_s7.receptive_field import receptive_field
-from mnist_s7.results import PUBLISHED, Run, StandInRefused, load_runs
+from mnist_s7.results import Run, load_runs
 
 __all__ = [
     "Markdown",
@@ -20,13 +18,11 @@ __all__ = [
     "architecture",
     "changes",
     "comparison",
-    "digest",
-    "fill",
-    "published_runs",
-    "readme_blocks",
+    "seconds",
     "series_runs",
     "statistics",
     "summary",
+    "table",
     "targets",
     "verdicts",
 ]
@@ -181,7 +177,7 @@ def analysis(experiment: Experiment, run: Run, previous: Run | None = None) -> M
         points.append(
             f"Against {previous.experiment} with the same seed: {fewer:,} parameters fewer, "
             f"{final.test_accuracy - previous.final.test_accuracy:+.2f} points of final test accuracy, "
-            f"{_seconds(run):.0f} s an epoch for {_seconds(previous):.0f} s."
+            f"{seconds(run):.0f} s an epoch for {seconds(previous):.0f} s."
         )
     return Markdown("\n".join(f"- {point}" for point in points))
 
@@ -224,7 +220,7 @@ def comparison(runs: dict[str, Run]) -> Markdown:
                 lambda experiment, run: f"{max(epoch.train_accuracy for epoch in run.epochs):.2f} %",
             ),
             row(f"first epoch at {HEADLINE:g} % test", reached),
-            row("seconds an epoch (median)", lambda experiment, run: f"{_seconds(run):.1f}"),
+            row("seconds an epoch (median)", lambda experiment, run: f"{seconds(run):.1f}"),
             row("targets met", met),
         ],
     )
@@ -244,52 +240,6 @@ def series_runs(folder: Path, seed: int = 1, dataset: str = "MNIST") -> dict[str
     return {experiment.name: found[experiment.name] for experiment in SERIES}
 
 
-def published_runs() -> dict[str, Run]:
-    """The published runs that the README shows. Raises `StandInRefused` where one of the folder is not on MNIST."""
-    for run in load_runs(PUBLISHED):
-        if run.stand_in:
-            raise StandInRefused(f"{PUBLISHED / run.name}.json is a run on {run.dataset}: it cannot be published")
-    return series_runs(PUBLISHED)
-
-
-def readme_blocks(runs: dict[str, Run]) -> dict[str, str]:
-    """The README's generated parts, by the name in their markers, from `published_runs()`."""
-    blocks = {
-        "results": _results(runs.values()),
-        "best": _flattery(runs.values()),
-        "time": _time(runs.values()),
-    }
-    previous = None
-    for experiment in SERIES:
-        run = runs[experiment.name]
-        blocks[experiment.name] = _iteration(experiment, run, previous)
-        previous = run
-    return blocks
-
-
-def fill(text: str, blocks: dict[str, str]) -> str:
-    """`text` with each of `blocks` between its markers, `<!-- begin NAME -->` and `<!-- end NAME -->`.
-
-    Raises `ValueError` where markers and blocks do not belong together.
-    """
-    markers = re.findall(r"<!-- begin (\w+) -->", text)
-    if sorted(markers) != sorted(blocks):
-        raise ValueError(f"the text has markers for {sorted(markers)}, and the blocks are {sorted(blocks)}")
-    for name, block in blocks.items():
-        pattern = rf"(<!-- begin {name} -->\n).*?(<!-- end {name} -->)"
-        text, count = re.subn(
-            pattern, lambda match, block=block: f"{match[1]}\n{block.strip()}\n\n{match[2]}", text, flags=re.S
-        )
-        if count != 1:
-            raise ValueError(f"<!-- begin {name} --> has no <!-- end {name} --> after it")
-    return text
-
-
-def digest(runs: dict[str, Run]) -> str:
-    """Changes whenever a figure of one of the runs does: kept in a picture, it says which runs the picture shows."""
-    return hashlib.sha256(repr([(name, run.epochs) for name, run in sorted(runs.items())]).encode()).hexdigest()
-
-
 def _on(text: str, run: Run) -> str:
     """`text` with the digits named, where they are not MNIST's."""
     return f"{text} (on {run.dataset}, not on MNIST)" if run.stand_in else text
@@ -305,79 +255,6 @@ def _harder_training(experiment: Experiment) -> str:
     return f", {' and '.join(harder)}" if harder else ""
 
 
-def _seconds(run: Run) -> float:
+def seconds(run: Run) -> float:
+    """An epoch's wall time, the median of the run's."""
     return sorted(epoch.seconds for epoch in run.epochs)[len(run.epochs) // 2]
-
-
-def _results(runs: Iterable[Run]) -> Markdown:
-    experiments = {experiment.name: experiment for experiment in SERIES}
-
-    def row(run: Run) -> tuple[str, ...]:
-        document = experiments[run.experiment].document
-        return (
-            f"[{run.experiment}](notebooks/MNIST_S7_{run.experiment}.ipynb)",
-            f"{run.parameters:,}",
-            f"**{run.final.test_accuracy:.2f} %**",
-            f"{run.best.test_accuracy:.2f} % (epoch {run.best.epoch})",
-            f"{document.final_test:.2f} % / {document.best_test:.2f} %",
-            f"{_seconds(run):.1f}",
-            f"[{run.name}.json](notebooks/results/{run.name}.json)",
-            f"`python -m mnist_s7 train {run.experiment} --seed {run.seed}`",
-        )
-
-    header = (
-        "iteration",
-        "parameters",
-        "final test accuracy",
-        "best epoch, picked on the test set",
-        "original series: final / best",
-        "seconds an epoch, one thread",
-        "run",
-        "command",
-    )
-    return table(header, map(row, runs))
-
-
-def _flattery(runs: Iterable[Run]) -> str:
-    gains = ", ".join(f"{run.best.test_accuracy - run.final.test_accuracy:.2f} ({run.experiment})" for run in runs)
-    return f"In the runs above the best epoch is ahead of the final one by {gains} points."
-
-
-def _time(runs: Iterable[Run]) -> str:
-    runs = list(runs)
-    minutes = ", ".join(f"{sum(epoch.seconds for epoch in run.epochs) / 60:.0f} ({run.experiment})" for run in runs)
-    machine = runs[0].environment
-    return (
-        f"The trainings in the table took {minutes} minutes, each on {machine['threads']} thread "
-        f"({machine['device']}, {machine['system']}, torch {machine['torch']}). `make run` and `make test` train the "
-        "iterations side by side, one thread each: on two cores, allow ten to fifteen minutes for either."
-    )
-
-
-def _iteration(experiment: Experiment, run: Run, previous: Run | None) -> str:
-    previous_experiment = next((e for e in SERIES if previous is not None and e.name == previous.experiment), None)
-    return f"""
-**Target**
-
-{targets(experiment)}
-
-**Change**: {experiment.change}.
-
-{changes(previous_experiment, experiment) if previous_experiment else changes(experiment)}
-
-**Result** of seed {run.seed}
-
-{verdicts(experiment, run)}
-
-**Analysis**
-
-{analysis(experiment, run, previous)}
-
-<details><summary>Architecture and receptive field</summary>
-
-{architecture(experiment.network())}
-
-{receptive_field(experiment.network()).to_markdown()}
-
-</details>
-"""

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from mnist_s7 import SERIES, T1, T2, T3, Run, StandInRefused, report
+from mnist_s7 import SERIES, T1, T2, T3, Run, StandInRefused, readme, report
 from mnist_s7.experiments import first_epoch_at
 from mnist_s7.results import PUBLISHED, Epoch
 
@@ -179,27 +179,27 @@ def test_stand_in_digits_are_named_wherever_figures_are():
 def test_the_readme_is_what_the_results_give():
     from mnist_s7.__main__ import PICTURE, README, _shows
 
-    runs = report.published_runs()
+    runs = readme.published_runs()
     text = README.read_text(encoding="utf-8")
 
-    assert report.fill(text, report.readme_blocks(runs)) == text
-    assert _shows(PICTURE, runs)
+    assert readme.fill(text, readme.readme_blocks(runs)) == text
+    assert _shows(PICTURE, readme.digest(runs))
 
 
 def test_the_published_runs_are_all_on_mnist():
-    assert {run.name for run in report.published_runs().values()} == {f"T{i}-seed1" for i in (1, 2, 3)}
+    assert {run.name for run in readme.published_runs().values()} == {f"T{i}-seed1" for i in (1, 2, 3)}
     assert sorted(PUBLISHED.glob("*rendered*")) == []
 
 
 def test_a_changed_figure_is_noticed(runs):
-    text = "".join(f"<!-- begin {name} -->\n\n<!-- end {name} -->\n" for name in report.readme_blocks(runs))
-    before = report.fill(text, report.readme_blocks(runs))
-    digest = report.digest(runs)
+    text = "".join(f"<!-- begin {name} -->\n\n<!-- end {name} -->\n" for name in readme.readme_blocks(runs))
+    before = readme.fill(text, readme.readme_blocks(runs))
+    digest = readme.digest(runs)
     runs["T2"].epochs[-1] = dataclasses.replace(runs["T2"].final, test_accuracy=99.35)
 
-    assert report.fill(before, report.readme_blocks(runs)) != before
-    assert report.digest(runs) != digest
-    assert report.fill(before, report.readme_blocks({name: document_run(name) for name in DOCUMENT})) == before
+    assert readme.fill(before, readme.readme_blocks(runs)) != before
+    assert readme.digest(runs) != digest
+    assert readme.fill(before, readme.readme_blocks({name: document_run(name) for name in DOCUMENT})) == before
 
 
 @pytest.mark.parametrize(
@@ -211,15 +211,15 @@ def test_a_changed_figure_is_noticed(runs):
 )
 def test_markers_that_do_not_fit_are_refused(text, message):
     with pytest.raises(ValueError, match=message):
-        report.fill(text, {"a": "1", "b": "2"})
+        readme.fill(text, {"a": "1", "b": "2"})
 
 
 def test_a_stand_in_run_among_the_published_is_refused(tmp_path, monkeypatch):
     document_run("T1", dataset="rendered digits").save(tmp_path)
-    monkeypatch.setattr(report, "PUBLISHED", tmp_path)
+    monkeypatch.setattr(readme, "PUBLISHED", tmp_path)
 
     with pytest.raises(StandInRefused, match="it cannot be published"):
-        report.published_runs()
+        readme.published_runs()
 
 
 def test_a_missing_run_is_named(tmp_path):
