@@ -2,6 +2,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
+# Notebooks run in their own folder: a relative place of the digits is one relative to here.
+ifneq ($(MNIST_S7_DATA),)
+export MNIST_S7_DATA := $(abspath $(MNIST_S7_DATA))
+endif
+
 .DEFAULT_GOAL := help
 .PHONY: help run test unit lint notebooks clean
 

@@ -1,10 +1,12 @@
 """The command line: python -m mnist_s7 run | train | compare | readme."""
 
 import argparse
+import io
 import os
 import sys
 from pathlib import Path
 
+from mnist_s7 import rendered
 from mnist_s7.data import WORKING_COPY, DigitsError, digits_or_stand_in, load_digits
 from mnist_s7.experiments import SERIES
 from mnist_s7.receptive_field import ReceptiveFieldError
@@ -31,7 +33,7 @@ def main() -> int:
         print(f"mnist_s7 {arguments.command}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print(f"\nmnist_s7 {arguments.command}: stopped; nothing half-written was left", file=sys.stderr)
+        print(f"\nmnist_s7 {arguments.command}: stopped; no run was left half-written", file=sys.stderr)
         return 130
 
 
@@ -60,12 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     compare = command("compare", _compare, "the runs of a folder side by side")
     compare.add_argument("folder", type=Path, nargs="?", default=PUBLISHED, help="default: notebooks/results")
     compare.add_argument("--seed", type=int, default=1, help="default: %(default)s")
-    compare.add_argument(
-        "--dataset",
-        default="MNIST",
-        metavar="NAME",
-        help="the runs' digits: MNIST (the default) or 'rendered digits'",
-    )
+    compare.add_argument("--dataset", choices=["mnist", "rendered"], default="mnist", help="default: %(default)s")
 
     readme = command("readme", _readme, "write the README's tables and picture from notebooks/results")
     readme.add_argument("--check", action="store_true", help="write nothing, fail if they differ from the results")
@@ -73,9 +70,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(arguments: argparse.Namespace) -> int | None:
-    from nbclient.exceptions import CellExecutionError
+    from nbclient.exceptions import CellExecutionError, DeadKernelError
 
-    from mnist_s7.notebooks import NOTEBOOKS, ORDER, execute, execute_side_by_side
+    from mnist_s7.notebooks import NOTEBOOKS, ORDER, execute, execute_side_by_side, usable_cores
     from mnist_s7.report import comparison, series_runs
 
     digits = digits_or_stand_in()
@@ -83,13 +80,15 @@ def _run(arguments: argparse.Namespace) -> int | None:
         raise StandInRefused(f"only runs on MNIST are published, and these digits are {digits.name}")
     folder, results = (NOTEBOOKS, PUBLISHED) if arguments.publish else (WORKING_COPY / "runs", RUNS)
 
+    if unknown := set(arguments.notebooks) - set(ORDER):
+        raise ValueError(f"no notebook {', '.join(sorted(unknown))}: there are {', '.join(ORDER)}")
     *iterations, compare = ORDER
     names = arguments.notebooks
     if not names:
         if digits.name != "MNIST":
             os.environ["MNIST_S7_DATASET"] = "rendered"  # settled: no need to look for MNIST again
         # What is published shows seconds an epoch: there no run shares its core with another.
-        at_once, options = (os.cpu_count() or 1, ["--publish"]) if arguments.publish else (len(iterations), [])
+        at_once, options = (usable_cores(), ["--publish"]) if arguments.publish else (len(iterations), [])
         if not execute_side_by_side(iterations, at_once, *options):
             return 1
         names = [compare]
@@ -98,8 +97,12 @@ def _run(arguments: argparse.Namespace) -> int | None:
         try:
             path = execute(name, folder, results, digits)
         except CellExecutionError as error:
-            print(f"{name} failed:\n{error}", file=sys.stderr)
+            print(f"{name}: a cell failed with {error.ename}: {error.evalue}", file=sys.stderr)
+            print("The notebook as far as it came, with the traceback, is in runs/.", file=sys.stderr)
             return 1
+        except DeadKernelError:  # nbclient's answer to Ctrl-C, too
+            print(f"{name}: stopped, or its kernel died (out of memory?)", file=sys.stderr)
+            return 130
         print(f"executed: {path.relative_to(WORKING_COPY)}", flush=True)
     if compare in names:
         print(f"\n{comparison(series_runs(results, dataset=digits.name))}")
@@ -117,7 +120,8 @@ def _train(arguments: argparse.Namespace) -> None:
 def _compare(arguments: argparse.Namespace) -> None:
     from mnist_s7.report import comparison, series_runs
 
-    print(comparison(series_runs(arguments.folder, arguments.seed, arguments.dataset)))
+    dataset = {"mnist": "MNIST", "rendered": rendered.NAME}[arguments.dataset]
+    print(comparison(series_runs(arguments.folder, arguments.seed, dataset)))
 
 
 def _readme(arguments: argparse.Namespace) -> int:
@@ -129,7 +133,9 @@ def _readme(arguments: argparse.Namespace) -> int:
     filled = fill(text, readme_blocks(runs))
     if not arguments.check:
         write_whole(README, filled)
-        plots.results_picture(runs).savefig(PICTURE, metadata={"Description": digest(runs)})
+        picture = io.BytesIO()
+        plots.results_picture(runs).savefig(picture, metadata={"Description": digest(runs)})
+        write_whole(PICTURE, picture.getvalue())
         return 0
 
     stale = [README.name] * (filled != text) + [PICTURE.name] * (not _shows(PICTURE, digest(runs)))

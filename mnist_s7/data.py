@@ -75,12 +75,13 @@ def load_digits(root: str | os.PathLike | None = None, dataset: str | None = Non
 
     They are looked for in `root`, or else where the environment variable MNIST_S7_DATA points, or else in `data/`
     of the working copy, into which they are downloaded if they are not there and `download` is true. `dataset` is
-    "mnist" or "rendered"; None stands for the variable MNIST_S7_DATASET, or "mnist" where that is not set.
+    "mnist" or "rendered"; None stands for "mnist" with a `root`, and without one for the environment variable
+    MNIST_S7_DATASET, or "mnist" where that is not set.
 
     Raises `DigitsUnavailable` where they cannot be had and `DigitsCorrupt` where a file is not MNIST's; neither
     changes anything on disk. A place that was named, by argument or variable, is never passed over.
     """
-    dataset = dataset or os.environ.get("MNIST_S7_DATASET") or "mnist"
+    dataset = dataset or ("mnist" if root else os.environ.get("MNIST_S7_DATASET") or "mnist")
     if dataset == "rendered":
         return Digits(*rendered.rendered_digits(), rendered.NAME, "drawn from the fonts that matplotlib ships")
     if dataset != "mnist":
@@ -115,25 +116,29 @@ def _find(folder: Path, named: bool) -> dict[str, Path]:
     """The paths of the four files in whichever of the three layouts `folder` has."""
     if not folder.is_dir():
         found = "is a file" if folder.exists() else "does not exist"
-        raise DigitsUnavailable(f"{_place(folder, named)}: the folder with MNIST's files {found}", named)
+        raise DigitsUnavailable(
+            f"{_place(folder, named)}: the folder with MNIST's files {found}; name one that holds them, or none, "
+            f"to have them looked for in {DOWNLOADS.name}/ and downloaded",
+            named,
+        )
     for place in (folder / "MNIST" / "raw", folder):
         found = {}
         for name in FILES:
             for path in (place / name, place / f"{name}.gz"):
-                if path.is_file():
+                if os.path.isfile(path):  # False also where the folder may not be looked into
                     found.setdefault(name, path)
         if missing := [name for name in FILES if name not in found]:
             if found:
                 raise DigitsUnavailable(
                     f"{_place(place, named)}: {len(found)} of MNIST's four files are there; "
-                    f"missing: {', '.join(missing)} (each with or without .gz)",
+                    f"missing: {', '.join(missing)} (each with or without .gz): put them there, too",
                     named,
                 )
         else:
             return found
     raise DigitsUnavailable(
         f"{_place(folder, named)}: none of MNIST's four files is in it or in its MNIST/raw; expected "
-        f"{', '.join(FILES)}, each with or without .gz",
+        f"{', '.join(FILES)}, each with or without .gz: put them there, or name another folder",
         named,
     )
 
@@ -160,7 +165,7 @@ def _checked(name: str, path: Path) -> np.ndarray:
     def corrupt(found: str) -> DigitsCorrupt:
         return DigitsCorrupt(
             f"{path}: {found}. Expected {name} of MNIST, {size:,} bytes extracted, MD5 {md5}. It was left as it is: "
-            "put the right file in its place, or move it away to have MNIST downloaded"
+            "put the right file in its place"
         )
 
     size, md5 = FILES[name]

@@ -63,7 +63,7 @@ class Experiment:
     goal: float  # percent of test images that are to be right
     targets: tuple[Claim, ...]
     claims: tuple[Claim, ...]
-    document: Document
+    document: Document | None  # None for an iteration that the original series does not have
     lr_decay: float = 1.0
     lr_decay_epochs: int = 1
     nesterov: bool = False

@@ -41,10 +41,10 @@ class Sequential(nn.Sequential):
         layers = list(self)
         while layers:
             match layers:
-                case [nn.BatchNorm2d() as norm, nn.ReLU(), nn.Dropout() as dropout, *layers]:
+                case [nn.BatchNorm2d() as norm, nn.ReLU(), nn.Dropout() as dropout, *layers] if _join(norm, dropout):
                     x = _normalize(x, norm, dropout.p)
                     x = _ReluDrop.apply(x, _successes(x.numel(), dropout.p))
-                case [nn.BatchNorm2d() as norm, nn.Dropout() as dropout, *layers]:
+                case [nn.BatchNorm2d() as norm, nn.Dropout() as dropout, *layers] if _join(norm, dropout):
                     x = _normalize(x, norm, dropout.p)
                     x = _Drop.apply(x, _successes(x.numel(), dropout.p))
                 case [nn.Conv2d() | nn.BatchNorm2d() as layer, nn.ReLU(), *layers]:
@@ -52,6 +52,11 @@ class Sequential(nn.Sequential):
                 case [layer, *layers]:
                     x = layer(x)
         return x
+
+
+def _join(norm: nn.BatchNorm2d, dropout: nn.Dropout) -> bool:
+    """Whether both layers train, as they do in a network that is not partly frozen."""
+    return norm.training and dropout.training and dropout.p < 1
 
 
 def _normalize(x: Tensor, norm: nn.BatchNorm2d, dropout: float) -> Tensor:

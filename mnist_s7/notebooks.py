@@ -12,9 +12,9 @@ from nbclient import NotebookClient
 
 from mnist_s7.data import WORKING_COPY, Digits
 from mnist_s7.experiments import SERIES
-from mnist_s7.results import write_whole
+from mnist_s7.results import RUNS, write_whole
 
-__all__ = ["NOTEBOOKS", "ORDER", "execute", "execute_side_by_side"]
+__all__ = ["NOTEBOOKS", "ORDER", "execute", "execute_side_by_side", "usable_cores"]
 
 NOTEBOOKS = WORKING_COPY / "notebooks"
 ORDER = [*(f"MNIST_S7_{experiment.name}" for experiment in SERIES), "compare"]
@@ -24,7 +24,8 @@ def execute(name: str, folder: Path, results: Path, digits: Digits) -> Path:
     """Run `notebooks/<name>.ipynb` in a kernel of its own and write it, executed, to `folder`.
 
     Its runs go to `results`. On stand-in digits its title and its file's name say so. A cell that fails raises
-    nbclient's `CellExecutionError`; what was executed until then is written all the same.
+    nbclient's `CellExecutionError`; what was executed until then is written all the same, but never over the
+    notebook itself: then to `runs/`.
     """
     notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
     environment = os.environ | {"MNIST_S7_RESULTS": os.fspath(results)}
@@ -34,8 +35,8 @@ def execute(name: str, folder: Path, results: Path, digits: Digits) -> Path:
         title = notebook.cells[0].source.split("\n")
         notebook.cells[0].source = "\n".join([f"{title[0]} (on {digits.name}, not on MNIST)", *title[1:]])
         environment["MNIST_S7_DATASET"] = "rendered"  # settled: no need to look for MNIST again
-    path = folder / f"{name}{label}.ipynb"
-    folder.mkdir(parents=True, exist_ok=True)
+    if place := os.environ.get("MNIST_S7_DATA"):  # from here, and not from the folder that the kernel works in
+        environment["MNIST_S7_DATA"] = os.path.abspath(os.path.expanduser(place))
     client = _ShowingClient(
         notebook,
         timeout=None,
@@ -47,8 +48,14 @@ def execute(name: str, folder: Path, results: Path, digits: Digits) -> Path:
     )
     try:
         client.execute(env=environment)
+    except BaseException:  # an interrupt too
+        if folder == NOTEBOOKS:
+            folder = RUNS.parent
+        raise
     finally:
         _clean(notebook)
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{name}{label}.ipynb"
         write_whole(path, nbformat.writes(notebook) + "\n")
     return path
 
@@ -60,7 +67,7 @@ def execute_side_by_side(names: Iterable[str], at_once: int, *options: str) -> b
     Each trains on one thread: trainings side by side get more out of the cores than one after the other on all of
     them, and the figures do not depend on the number of cores.
     """
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1"}
 
     def run(name: str) -> int:
         with subprocess.Popen(
@@ -69,7 +76,7 @@ def execute_side_by_side(names: Iterable[str], at_once: int, *options: str) -> b
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            text=True,
+            encoding="utf-8",
         ) as process:
             for line in process.stdout:
                 if line.strip():
@@ -78,6 +85,11 @@ def execute_side_by_side(names: Iterable[str], at_once: int, *options: str) -> b
 
     with ThreadPoolExecutor(at_once) as pool:
         return not any(pool.map(run, names))
+
+
+def usable_cores() -> int:
+    """The cores that this process may use, which in a container can be fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class _ShowingClient(NotebookClient):

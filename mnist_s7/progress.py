@@ -22,6 +22,9 @@ class Silent:
     def step(self, loss: Tensor, correct: Tensor, size: int) -> None:
         """`loss` and `correct` may still be on their way: reading one would wait for the device."""
 
+    def epoch_trained(self) -> None:
+        """Also when the training was interrupted."""
+
     def epoch_ends(self, record: Epoch, tested: int) -> None: ...
 
     def run_ends(self, records: list[Epoch]) -> None: ...
@@ -59,10 +62,12 @@ class Lines(Silent):
         if latest := self.figures.latest():
             self.bar.set_description(f"{self.name} epoch {self.epoch} of {self.epochs}: {latest}", refresh=False)
         self.bar.update()
+
+    def epoch_trained(self) -> None:
         self.trained = time.perf_counter()
+        self.bar.close()
 
     def epoch_ends(self, record: Epoch, tested: int) -> None:
-        self.bar.close()
         figures = (
             f"Epoch={record.epoch} Batch={self.steps - 1} loss={record.train_loss:.7f} "
             f"Accuracy={record.train_accuracy:.2f}%"

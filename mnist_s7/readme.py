@@ -55,7 +55,9 @@ def fill(text: str, blocks: dict[str, str]) -> str:
 
 def digest(runs: dict[str, Run]) -> str:
     """Changes whenever a figure of one of the runs does: kept in a picture, it says which runs the picture shows."""
-    return hashlib.sha256(repr([(name, run.epochs) for name, run in sorted(runs.items())]).encode()).hexdigest()
+    return hashlib.sha256(
+        repr([(name, run.dataset, run.parameters, run.epochs) for name, run in sorted(runs.items())]).encode()
+    ).hexdigest()
 
 
 def _results(runs: Iterable[Run]) -> Markdown:
@@ -68,7 +70,7 @@ def _results(runs: Iterable[Run]) -> Markdown:
             f"{run.parameters:,}",
             f"**{run.final.test_accuracy:.2f} %**",
             f"{run.best.test_accuracy:.2f} % (epoch {run.best.epoch})",
-            f"{document.final_test:.2f} % / {document.best_test:.2f} %",
+            f"{document.final_test:.2f} % / {document.best_test:.2f} %" if document else "none",
             f"{seconds(run):.1f}",
             f"[{run.name}.json](notebooks/results/{run.name}.json)",
             f"`python -m mnist_s7 train {run.experiment} --seed {run.seed}`",

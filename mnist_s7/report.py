@@ -110,7 +110,8 @@ def changes(*experiments: Experiment) -> Markdown:
         layers = list(experiment.network().modules())
         norms = sum(isinstance(layer, nn.BatchNorm2d) for layer in layers)
         dropout = [layer.p for layer in layers if isinstance(layer, nn.Dropout)]
-        return f"{norms} BatchNorm, {len(dropout)} dropout of {dropout[0]:g}" if dropout else "none"
+        rates = " and ".join(f"{rate:g}" for rate in sorted(set(dropout)))
+        return f"{norms} BatchNorm, {len(dropout)} dropout" + (f" of {rates}" if dropout else "")
 
     def parameters(experiment: Experiment) -> str:
         return f"{sum(p.numel() for p in experiment.network().parameters()):,}"
@@ -154,10 +155,13 @@ def analysis(experiment: Experiment, run: Run, previous: Run | None = None) -> M
     below = sum(epoch.train_accuracy < epoch.test_accuracy for epoch in run.epochs)
     gap = final.train_accuracy - final.test_accuracy
     flattery = best.test_accuracy - final.test_accuracy
+    against = ""
+    if experiment.document is not None:
+        difference = final.test_accuracy - experiment.document.final_test
+        against = f" That is {difference:+.2f} points against the original series' final epoch."
     points = [
         f"The final epoch ends at {final.train_accuracy:.2f} % train and {final.test_accuracy:.2f} % test "
-        f"accuracy{_on('', run)}: {len(run.errors)} test images wrong. That is "
-        f"{final.test_accuracy - experiment.document.final_test:+.2f} points against the original series' final epoch.",
+        f"accuracy{_on('', run)}: {len(run.errors)} test images wrong.{against}",
         f"Its best epoch, {best.epoch}, has {best.test_accuracy:.2f} %; picked by its test accuracy, it flatters the "
         f"run by {flattery:.2f} points.",
         f"Train accuracy is {'below' if gap < 0 else 'above'} test accuracy at the end, by {abs(gap):.2f} points, and "
@@ -232,10 +236,11 @@ def series_runs(folder: Path, seed: int = 1, dataset: str = "MNIST") -> dict[str
     Raises `FileNotFoundError` where one is missing.
     """
     found = {run.experiment: run for run in load_runs(folder) if (run.seed, run.dataset) == (seed, dataset)}
+    option = "" if dataset == "MNIST" else " --dataset rendered"
     if missing := [experiment.name for experiment in SERIES if experiment.name not in found]:
         raise FileNotFoundError(
             f"{folder}: no run of {', '.join(missing)} with seed {seed} on {dataset}; "
-            f"`python -m mnist_s7 train NAME --seed {seed} --output {folder}` makes one"
+            f"`python -m mnist_s7 train NAME --seed {seed}{option} --output {folder}` makes one"
         )
     return {experiment.name: found[experiment.name] for experiment in SERIES}
 

@@ -189,18 +189,18 @@ def check_against_stored(run: Run) -> str:
     return "\n".join(found)
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write `text` to `path` so that a reader, a crash or a full disk finds the old file or the new, never a part."""
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write `path` so that a reader, a crash or a full disk finds the old file or the new, never a part."""
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)  # mkstemp's 0600 would keep other users from reading a result
         os.replace(temporary, path)
     except BaseException:  # Ctrl-C too
-        os.unlink(temporary)
+        Path(temporary).unlink(missing_ok=True)
         raise
 
 

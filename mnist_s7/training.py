@@ -78,12 +78,12 @@ def fit(
     stands for the experiment's own number, `device` of None for a CUDA GPU where there is one and the CPU elsewhere.
     PyTorch's global random state is left as it was.
 
-    Raises `LossNotFinite` when the loss turns NaN or infinite.
+    Raises `LossNotFinite` when the loss turns NaN or infinite, and `ValueError` for a device that is not there.
     """
     epochs = experiment.epochs if epochs is None else epochs
     if epochs < 1:
         raise ValueError(f"epochs is {epochs}: a run needs at least one")
-    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    device = _usable(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     environment = _environment(device)
     keep_freed_memory()
     train_images, train_labels = digits.train_images.to(device), digits.train_labels.to(device)
@@ -92,7 +92,10 @@ def fit(
     show = Lines(experiment.name, epochs) if progress else Silent()
     records = []
 
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    every_gpu = range(torch.cuda.device_count())  # manual_seed reaches all of them
+    # On a GPU: the same sums in the same order each time, and in float32, not in TF32. On a CPU: nothing.
+    exact = torch.backends.cudnn.flags(benchmark=False, deterministic=True, allow_tf32=False)
+    with torch.random.fork_rng(devices=every_gpu), exact:
         torch.manual_seed(seed)
         # Channels last is the faster memory format for convolutions with this few channels, on CPU and GPU alike.
         model = experiment.network().to(device, memory_format=torch.channels_last)
@@ -104,7 +107,10 @@ def fit(
             lr = optimizer.param_groups[0]["lr"]
             show.epoch_starts(epoch, lr, steps=-(-len(train_images) // experiment.batch_size))
             batches = shuffled_batches(train_images, train_labels, transform, experiment.batch_size, generator)
-            trained = train_epoch(model, batches, optimizer, show.step)
+            try:
+                trained = train_epoch(model, batches, optimizer, show.step)
+            finally:
+                show.epoch_trained()
             if not torch.isfinite(trained.losses).all():
                 step = int(torch.nonzero(~torch.isfinite(trained.losses))[0])
                 raise LossNotFinite(experiment.name, epoch, step, trained.losses[step].item(), lr)
@@ -210,6 +216,13 @@ def predict(model: nn.Module, images: Tensor, batch_size: int = 500) -> Tensor:
             return torch.cat([model(normalize(part.to(device).unsqueeze(1))) for part in images.split(batch_size)])
     finally:
         model.train(was_training)
+
+
+def _usable(device: str | torch.device) -> torch.device:
+    usable = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+    if str(device).partition(":")[0] not in usable:
+        raise ValueError(f"device is {str(device)!r}: on this machine it should be {' or '.join(usable)}")
+    return torch.device(device)
 
 
 def _environment(device: torch.device) -> dict:

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from mnist_s7 import Run
+from mnist_s7 import Run, __main__
 
 COMMANDS = ["run", "train", "compare", "readme"]
 
@@ -31,11 +31,9 @@ def test_help_lists_the_commands():
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_each_command_has_help(command, capsys, monkeypatch):
-    from mnist_s7.__main__ import _parser
-
+def test_each_command_has_help(command, capsys):
     with pytest.raises(SystemExit, match="0"):
-        _parser().parse_args([command, "--help"])
+        __main__._parser().parse_args([command, "--help"])
     assert f"usage: python -m mnist_s7 {command}" in capsys.readouterr().out
 
 
@@ -55,56 +53,41 @@ def test_comparing_an_empty_folder_says_what_to_do(tmp_path):
     assert "python -m mnist_s7 train NAME --seed 1" in answer.stderr
 
 
-@pytest.fixture
-def training(tmp_path):
-    """T1 under way on the stand-in digits, and the folder that it is to save to."""
-    process = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "mnist_s7",
-            "train",
-            "T1",
-            "--dataset",
-            "rendered",
-            "--epochs",
-            "1",
-            "--output",
-            tmp_path,
-        ],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    for line in process.stdout:
-        if line.startswith("Adjusting learning rate"):
-            break
-    yield process, tmp_path
-    process.kill()
-    process.wait()
-
-
-def test_ctrl_c_leaves_no_file(training):
-    process, folder = training
-    time.sleep(1)
-    process.send_signal(signal.SIGINT)
-
-    _, errors = process.communicate(timeout=60)
+def test_ctrl_c_leaves_no_file(tmp_path):
+    arguments = ["train", "T1", "--dataset", "rendered", "--device", "cpu", "--output", str(tmp_path)]
+    with subprocess.Popen(
+        [sys.executable, "-m", "mnist_s7", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        for line in process.stdout:
+            if line.startswith("Adjusting learning rate"):
+                break
+        time.sleep(1)  # well into the first of 15 epochs
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
 
     assert process.returncode == 130
     assert "stopped" in errors
     assert "Traceback" not in errors
-    assert list(folder.iterdir()) == []
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_train_saves_a_run(training):
-    process, folder = training
+def test_train_saves_a_run(tmp_path, monkeypatch, capsys, few_digits):
+    monkeypatch.setattr(__main__, "load_digits", lambda root, dataset: few_digits)
+    arguments = ["train", "T1", "--seed", "7", "--epochs", "2", "--device", "cpu", "--output", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", ["mnist_s7", *arguments])
 
-    output, _ = process.communicate(timeout=120)
+    assert __main__.main() == 0
 
-    assert process.returncode == 0
-    (path,) = folder.iterdir()
+    (path,) = tmp_path.iterdir()
     run = Run.load(path)
-    assert path.name == "T1-seed1-rendered-digits.json"
-    assert (run.experiment, run.dataset, len(run.epochs)) == ("T1", "rendered digits", 1)
-    assert f"final test accuracy {run.final.test_accuracy:.2f} %" in output
+    assert path.name == "T1-seed7-few-digits.json"
+    assert (run.experiment, run.seed, run.dataset, len(run.epochs)) == ("T1", 7, "few digits", 2)
+    assert f"final test accuracy {run.final.test_accuracy:.2f} %" in capsys.readouterr().out
+
+
+def test_a_notebook_that_is_not_there_is_named(capsys, monkeypatch, few_digits):
+    monkeypatch.setattr(__main__, "digits_or_stand_in", lambda: few_digits)
+    monkeypatch.setattr(sys, "argv", ["mnist_s7", "run", "MNIST_S7_T9"])
+
+    assert __main__.main() == 1
+    assert "no notebook MNIST_S7_T9: there are MNIST_S7_T1, MNIST_S7_T2" in capsys.readouterr().err

@@ -18,10 +18,10 @@ def execute(tmp_path, monkeypatch):
     monkeypatch.setattr(notebooks, "NOTEBOOKS", tmp_path)
     monkeypatch.delenv("MNIST_S7_DATASET", raising=False)
 
-    def run(*cells, name="MNIST"):
+    def run(*cells, name="MNIST", folder=tmp_path / "out"):
         cells = [new_markdown_cell("# A title\n\nand more"), *map(new_code_cell, cells)]
         nbformat.write(new_notebook(cells=cells), tmp_path / "short.ipynb")
-        path = notebooks.execute("short", tmp_path / "out", tmp_path / "results", Digits(*[None] * 4, name, "a test"))
+        path = notebooks.execute("short", folder, tmp_path / "results", Digits(*[None] * 4, name, "a test"))
         return nbformat.read(path, as_version=4), path.name
 
     return run
@@ -52,6 +52,25 @@ def test_on_mnist_nothing_is_named(execute, tmp_path):
 
     assert notebook.cells[0].source == "# A title\n\nand more"
     assert notebook.cells[1].outputs[0].text == f"{tmp_path / 'results'} None\n"
+
+
+def test_a_relative_place_of_the_digits_is_taken_from_here(execute, tmp_path, monkeypatch):
+    """The kernel works in the notebook's folder, and would look for it there."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MNIST_S7_DATA", "digits")
+
+    notebook, _ = execute("import os\nprint(os.environ['MNIST_S7_DATA'])")
+
+    assert notebook.cells[1].outputs[0].text == f"{tmp_path / 'digits'}\n"
+
+
+def test_a_failure_never_overwrites_the_notebook_itself(execute, tmp_path, monkeypatch):
+    monkeypatch.setattr(notebooks, "RUNS", tmp_path / "runs" / "results")
+    with pytest.raises(CellExecutionError):
+        execute("1 / 0", folder=tmp_path)
+
+    assert nbformat.read(tmp_path / "short.ipynb", as_version=4).cells[1].outputs == []
+    assert nbformat.read(tmp_path / "runs" / "short.ipynb", as_version=4).cells[1].outputs != []
 
 
 def test_a_failing_cell_is_an_error_and_what_ran_before_is_kept(execute, tmp_path):

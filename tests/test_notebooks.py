@@ -5,7 +5,9 @@ import re
 import nbformat
 import pytest
 
+from mnist_s7 import SERIES, report
 from mnist_s7.notebooks import NOTEBOOKS, ORDER
+from mnist_s7.readme import published_runs
 
 SECTIONS = ["Target", "Change", "Model", "Receptive field", "Data", "Training", "Result", "Analysis"]
 MACHINE_PATH = re.compile(r"(?<![\w.])/(home|root|tmp|work|Users|usr|opt|mnt)/|[A-Z]:\\\\")
@@ -82,3 +84,23 @@ def test_models_and_tables_are_compared_on_every_execution(name):
     for what in ("report.architecture(", "report.summary(", "receptive_field(", ".train_transform"):
         assert any(what in source for source in compared)
     assert any(cell.source == "print(check_against_stored(run))" for cell in notebook.cells)
+
+
+def shown(name, call):
+    """The Markdown that the cell which ends with `call` shows."""
+    notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
+    [cell] = [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.endswith(call)]
+    return cell.outputs[0].data["text/markdown"]
+
+
+@pytest.mark.parametrize("experiment", SERIES, ids=lambda experiment: experiment.name)
+def test_what_an_iteration_says_is_what_its_published_run_gives(experiment):
+    run, name = published_runs()[experiment.name], f"MNIST_S7_{experiment.name}"
+
+    assert shown(name, f"report.verdicts({experiment.name}, run)") == report.verdicts(experiment, run)
+    assert shown(name, f"report.analysis({experiment.name}, run)") == report.analysis(experiment, run)
+    assert shown(name, f"report.targets({experiment.name})") == report.targets(experiment)
+
+
+def test_the_comparison_is_that_of_the_published_runs():
+    assert shown("compare", "report.comparison(runs)") == report.comparison(published_runs())

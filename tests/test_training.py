@@ -50,7 +50,7 @@ def test_showing_progress_changes_no_figure(few_digits, capsys):
 
 def test_a_run_holds_what_happened(few_digits):
     experiment = dataclasses.replace(T2, **QUICK, lr_decay_epochs=1)
-    run = fit(experiment, few_digits, seed=3, epochs=3, progress=False)
+    run = fit(experiment, few_digits, seed=3, epochs=3, device="cpu", progress=False)
 
     assert (run.experiment, run.seed, run.dataset, run.parameters) == ("T2", 3, "few digits", 7_416)
     assert [epoch.epoch for epoch in run.epochs] == [0, 1, 2]
@@ -168,6 +168,14 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_says_where(few_digits, at, 
     with pytest.raises(LossNotFinite, match=rf"T1: the loss is nan in epoch {epoch} at step {step}, ") as error:
         fit(experiment, few_digits, epochs=3, progress=False)
     assert (error.value.epoch, error.value.step) == (epoch, step)
+
+
+@pytest.mark.parametrize("device", ["quantum", "mps", "cuda:99"])
+def test_a_device_that_is_not_there_is_refused(monkeypatch, few_digits, device):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+
+    with pytest.raises(ValueError, match=f"device is '{device}': on this machine it should be cpu"):
+        fit(T1, few_digits, device=device)
 
 
 def test_no_epochs_is_refused(few_digits):
