@@ -22,7 +22,7 @@ test: lint unit ## lint, unit tests, the README's figures, and the notebooks exe
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 4 --dist loadfile --nbval-lax --nbval-current-env notebooks
 
 unit: $(READY) ## the unit tests alone
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
 lint: $(READY) ## ruff, on the package, the tests and the notebooks
 	$(BIN)/ruff check .
