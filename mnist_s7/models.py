@@ -53,51 +53,57 @@ class MnistNet_1(nn.Module):
         return _log_probabilities(self.head(self.block2(self.block1(x))))
 
 
-class MnistNet_2(nn.Module):
+class _Pooled(nn.Module):
+    """Two blocks, (N, 1, 28, 28) -> (N, 8, 12, 12) -> (N, 16, 6, 6), a global average pool, a 1x1 convolution."""
+
+    def __init__(self, block1: list[nn.Module], block2: list[nn.Module]):
+        super().__init__()
+        self.block1 = Sequential(*block1)
+        self.block2 = Sequential(*block2)
+        self.pool = nn.AdaptiveAvgPool2d(1)  # (N, 16, 1, 1)
+        self.head = Sequential(_conv(16, 10, kernel_size=1))  # (N, 10, 1, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _log_probabilities(self.head(self.pool(self.block2(self.block1(x)))))
+
+
+class MnistNet_2(_Pooled):
     """T2's network, 7,416 parameters: ReLU, BatchNorm and dropout after every 3x3 convolution.
 
     The global average pool takes the place of T1's 5x5 convolution, which alone held 2,500 parameters.
     """
 
     def __init__(self, dropout: float = 0.05):
-        super().__init__()
-        self.block1 = Sequential(  # (N, 1, 28, 28)
-            *_conv_relu_norm(1, 8, dropout),  # (N, 8, 26, 26)
-            *_conv_relu_norm(8, 16, dropout),  # (N, 16, 24, 24)
-            _conv(16, 8, kernel_size=1),  # (N, 8, 24, 24)
-            nn.MaxPool2d(2),  # (N, 8, 12, 12)
+        super().__init__(
+            block1=[
+                *_conv_relu_norm(1, 8, dropout),  # (N, 8, 26, 26)
+                *_conv_relu_norm(8, 16, dropout),  # (N, 16, 24, 24)
+                _conv(16, 8, kernel_size=1),  # (N, 8, 24, 24)
+                nn.MaxPool2d(2),  # (N, 8, 12, 12)
+            ],
+            block2=[
+                *_conv_relu_norm(8, 16, dropout),  # (N, 16, 10, 10)
+                *_conv_relu_norm(16, 16, dropout),  # (N, 16, 8, 8)
+                *_conv_relu_norm(16, 16, dropout),  # (N, 16, 6, 6)
+            ],
         )
-        self.block2 = Sequential(
-            *_conv_relu_norm(8, 16, dropout),  # (N, 16, 10, 10)
-            *_conv_relu_norm(16, 16, dropout),  # (N, 16, 8, 8)
-            *_conv_relu_norm(16, 16, dropout),  # (N, 16, 6, 6)
-        )
-        self.pool = nn.AdaptiveAvgPool2d(1)  # (N, 16, 1, 1)
-        self.head = Sequential(_conv(16, 10, kernel_size=1))  # (N, 10, 1, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return _log_probabilities(self.head(self.pool(self.block2(self.block1(x)))))
 
 
-class MnistNet_3(nn.Module):
+class MnistNet_3(_Pooled):
     """T3's network, 6,544 parameters: T2's with 12 channels for 16 in one layer, and in the first block
     BatchNorm before the ReLU."""
 
     def __init__(self, dropout: float = 0.01):
-        super().__init__()
-        self.block1 = Sequential(  # (N, 1, 28, 28)
-            *_conv_norm_relu(1, 8, dropout),  # (N, 8, 26, 26)
-            *_conv_norm_relu(8, 16, dropout),  # (N, 16, 24, 24)
-            _conv(16, 8, kernel_size=1),  # (N, 8, 24, 24)
-            nn.MaxPool2d(2),  # (N, 8, 12, 12)
+        super().__init__(
+            block1=[
+                *_conv_norm_relu(1, 8, dropout),  # (N, 8, 26, 26)
+                *_conv_norm_relu(8, 16, dropout),  # (N, 16, 24, 24)
+                _conv(16, 8, kernel_size=1),  # (N, 8, 24, 24)
+                nn.MaxPool2d(2),  # (N, 8, 12, 12)
+            ],
+            block2=[
+                *_conv_relu_norm(8, 12, dropout),  # (N, 12, 10, 10)
+                *_conv_relu_norm(12, 16, dropout),  # (N, 16, 8, 8)
+                *_conv_relu_norm(16, 16, dropout),  # (N, 16, 6, 6)
+            ],
         )
-        self.block2 = Sequential(
-            *_conv_relu_norm(8, 12, dropout),  # (N, 12, 10, 10)
-            *_conv_relu_norm(12, 16, dropout),  # (N, 16, 8, 8)
-            *_conv_relu_norm(16, 16, dropout),  # (N, 16, 6, 6)
-        )
-        self.pool = nn.AdaptiveAvgPool2d(1)  # (N, 16, 1, 1)
-        self.head = Sequential(_conv(16, 10, kernel_size=1))  # (N, 10, 1, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return _log_probabilities(self.head(self.pool(self.block2(self.block1(x)))))
