@@ -1,16 +1,28 @@
-"""What makes training fast on a CPU, in one place: the models and the loop stay as they would be without it."""
+"""What makes training fast on a CPU, in one place: the models and the loop stay as they would be without it.
+
+Where something here cannot work (another system, no C compiler), PyTorch's own layers do the same, more slowly.
+"""
 
 import ctypes
+import functools
+import math
 import platform
+import subprocess
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["Sequential", "keep_freed_memory"]
+__all__ = ["Sequential", "keep_freed_memory", "kernels"]
 
 # Parameters of glibc's mallopt(3), from malloc.h.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+
+# As in fast.c.
+MOST_CHANNELS = 64
+NO_RELU, RELU_BEFORE, RELU_AFTER = range(3)
 
 
 def keep_freed_memory() -> bool:
@@ -25,47 +37,128 @@ def keep_freed_memory() -> bool:
     return bool(mallopt(M_MMAP_THRESHOLD, one_gibibyte) and mallopt(M_TRIM_THRESHOLD, one_gibibyte))
 
 
+@functools.cache
+def kernels() -> ctypes.CDLL | None:
+    """fast.c, compiled for this very processor when it is first asked for, in a second; None without a C compiler."""
+    flags = ["-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC"]
+    if platform.system() == "Linux":  # where OpenMP is the one that PyTorch has loaded: its threads are shared
+        flags.append("-fopenmp")
+    with tempfile.TemporaryDirectory(prefix="mnist_s7-") as folder:
+        library = Path(folder) / "fast.so"
+        command = ["cc", *flags, "-o", library, Path(__file__).with_suffix(".c"), "-lm"]
+        try:
+            subprocess.run(command, check=True, capture_output=True, timeout=60)
+            return ctypes.CDLL(str(library))
+        except (OSError, subprocess.SubprocessError):
+            return None
+
+
 class Sequential(nn.Sequential):
     """`nn.Sequential`, with fewer passes over memory while it trains on a CPU.
 
-    There it computes what its layers say, but joins neighbours: a ReLU works in place on the convolution or the
-    BatchNorm before it, dropout's scale goes into the BatchNorm's weight and bias (a ReLU in between does not mind a
-    positive factor), and only the elements that are dropped are drawn and written. A BatchNorm before dropout is
-    taken to have weight, bias, running statistics and a momentum, as by default. Hooks on joined layers are not
-    called then. In evaluation mode, and on other devices, it is `nn.Sequential`.
+    There it computes what its layers say, but joins neighbours: a BatchNorm with the ReLU before or after it and the
+    dropout behind it is one function, compiled from fast.c, and a ReLU works in place on the convolution before it.
+    Only the elements that dropout drops are drawn. Hooks on joined layers are not called. In evaluation mode, on
+    other devices, in other types than float32 and without a C compiler, it is `nn.Sequential`.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.training or x.device.type != "cpu":
+        if not self.training or x.device.type != "cpu" or x.dtype != torch.float32 or kernels() is None:
             return super().forward(x)
         layers = list(self)
         while layers:
             match layers:
-                case [nn.BatchNorm2d() as norm, nn.ReLU(), nn.Dropout() as dropout, *layers] if _join(norm, dropout):
-                    x = _normalize(x, norm, dropout.p)
-                    x = _ReluDrop.apply(x, _successes(x.numel(), dropout.p))
-                case [nn.BatchNorm2d() as norm, nn.Dropout() as dropout, *layers] if _join(norm, dropout):
-                    x = _normalize(x, norm, dropout.p)
-                    x = _Drop.apply(x, _successes(x.numel(), dropout.p))
-                case [nn.Conv2d() | nn.BatchNorm2d() as layer, nn.ReLU(), *layers]:
-                    x = layer(x).relu_()
+                case [nn.Conv2d() as conv, nn.ReLU(), nn.BatchNorm2d() as norm, *layers] if _can_join(norm):
+                    p, layers = _dropout(layers)
+                    x = _normalize(conv(x), norm, RELU_BEFORE, p)
+                case [nn.BatchNorm2d() as norm, nn.ReLU(), *layers] if _can_join(norm):
+                    p, layers = _dropout(layers)
+                    x = _normalize(x, norm, RELU_AFTER, p)
+                case [nn.BatchNorm2d() as norm, *layers] if _can_join(norm):
+                    p, layers = _dropout(layers)
+                    x = _normalize(x, norm, NO_RELU, p)
+                case [nn.Conv2d() as conv, nn.ReLU(), *layers]:
+                    x = conv(x).relu_()
                 case [layer, *layers]:
                     x = layer(x)
         return x
 
 
-def _join(norm: nn.BatchNorm2d, dropout: nn.Dropout) -> bool:
-    """Whether both layers train, as they do in a network that is not partly frozen."""
-    return norm.training and dropout.training and dropout.p < 1
+def _can_join(norm: nn.BatchNorm2d) -> bool:
+    """Whether `norm` normalises by its batch, with all that BatchNorm has by default."""
+    whole = norm.affine and norm.track_running_stats and norm.momentum is not None
+    return whole and norm.training and norm.num_features <= MOST_CHANNELS
 
 
-def _normalize(x: Tensor, norm: nn.BatchNorm2d, dropout: float) -> Tensor:
-    """What `norm` gives in training, times dropout's 1 / (1 - p)."""
+def _dropout(layers: list[nn.Module]) -> tuple[float, list[nn.Module]]:
+    """The probability of a dropout that `layers` start with, 0 if with none, and the layers after it."""
+    match layers:
+        case [nn.Dropout(training=True, p=p), *rest] if p < 1:
+            return p, rest
+    return 0.0, layers
+
+
+def _normalize(x: Tensor, norm: nn.BatchNorm2d, relu: int, dropout: float) -> Tensor:
+    """(N, C, H, W), through `norm`, the ReLU before or after it, and dropout; the running statistics follow.
+
+    Dropout's scale goes into the weight and the bias: a ReLU in between does not mind a positive factor.
+    """
     scale = 1 / (1 - dropout)
-    norm.num_batches_tracked.add_(1)
-    return F.batch_norm(
-        x, norm.running_mean, norm.running_var, norm.weight * scale, norm.bias * scale, True, norm.momentum, norm.eps
-    )
+    kept = _kept(x.numel(), dropout)
+    y, mean, variance = _Normalize.apply(x, norm.weight * scale, norm.bias * scale, norm.eps, relu, kept)
+    n = x.numel() // x.shape[1]
+    with torch.no_grad():
+        norm.num_batches_tracked.add_(1)
+        norm.running_mean.lerp_(mean, norm.momentum)
+        norm.running_var.lerp_(variance * (n / (n - 1)), norm.momentum)
+    return y
+
+
+class _Normalize(torch.autograd.Function):
+    """`normalize` of fast.c on (N, C, H, W): the same shape, and the batch's mean and biased variance, (C,).
+
+    `kept` has 1 for every element that dropout keeps, uint8, in the order of channels last memory.
+    """
+
+    @staticmethod
+    def forward(
+        ctx, x: Tensor, weight: Tensor, bias: Tensor, eps: float, relu: int, kept: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        x = x.contiguous(memory_format=torch.channels_last)
+        y, mean, variance = torch.empty_like(x), torch.empty_like(weight), torch.empty_like(weight)
+        _call(kernels().normalize, x, kept, y, *_pixels(x), relu, weight, bias, eps, mean, variance)
+        ctx.save_for_backward(x, kept, weight, bias, mean, variance)
+        ctx.eps, ctx.relu = eps, relu
+        ctx.mark_non_differentiable(mean, variance)
+        return y, mean, variance
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient: Tensor, *_) -> tuple[Tensor | None, ...]:
+        x, kept, weight, bias, mean, variance = ctx.saved_tensors
+        gradient = gradient.contiguous(memory_format=torch.channels_last)
+        gradients = torch.empty_like(x), torch.empty_like(weight), torch.empty_like(bias)
+        of_x, of_weight, of_bias = gradients
+        given = (gradient, x, kept, of_x, *_pixels(x), ctx.relu, weight, bias, ctx.eps, mean, variance)
+        _call(kernels().normalize_backward, *given, of_weight, of_bias)
+        return *gradients, None, None, None
+
+
+def _pixels(x: Tensor) -> tuple[int, int]:
+    """How many pixels (N, C, H, W) has in all, and how many channels."""
+    return x.numel() // x.shape[1], x.shape[1]
+
+
+def _call(function: Callable, *arguments: Tensor | int | float) -> None:
+    """Call a function of fast.c: tensors as addresses, floats as C's, the number of threads at the end."""
+    c_types = {Tensor: lambda x: ctypes.c_void_p(x.data_ptr()), float: ctypes.c_float, int: ctypes.c_long}
+    function(*(c_types[type(argument)](argument) for argument in arguments), ctypes.c_long(torch.get_num_threads()))
+
+
+def _kept(n: int, p: float) -> Tensor:
+    """(n,) uint8: 0 with probability `p`, else 1."""
+    kept = torch.ones(n, dtype=torch.uint8)
+    return kept.index_fill_(0, _successes(n, p), 0) if p else kept
 
 
 def _successes(n: int, p: float) -> Tensor:
@@ -75,52 +168,17 @@ def _successes(n: int, p: float) -> Tensor:
     a Bernoulli process are geometric, so about n * p such draws give the same process (W. Feller, "An Introduction
     to Probability Theory and Its Applications", vol. 1, chapter VI.8).
     """
-    if p == 0:
-        return torch.empty(0, dtype=torch.int64)
     draws = int(n * p + 6 * (n * p) ** 0.5) + 16  # six standard deviations more than the mean: seldom too few
-    positions = torch.empty(draws, dtype=torch.int64).geometric_(p).cumsum_(0).sub_(1)
+    positions = _geometric(draws, p).cumsum_(0).sub_(1)
     while positions[-1] < n:
-        more = torch.empty(draws, dtype=torch.int64).geometric_(p).cumsum_(0).add_(positions[-1])
-        positions = torch.cat([positions, more])
+        positions = torch.cat([positions, _geometric(draws, p).cumsum_(0).add_(positions[-1])])
     return positions[: torch.searchsorted(positions, n)]
 
 
-def _in_memory_order(x: Tensor) -> Tensor:
-    """The elements of a dense tensor as one row, whatever its memory format."""
-    return x.as_strided((x.numel(),), (1,))
+def _geometric(n: int, p: float) -> Tensor:
+    """(n,) int64 draws of the number of Bernoulli(p) trials up to and with the first success.
 
-
-class _Drop(torch.autograd.Function):
-    """In place: 0 at `positions`, counted in memory order; the gradient likewise."""
-
-    @staticmethod
-    def forward(ctx, x: Tensor, positions: Tensor) -> Tensor:
-        ctx.mark_dirty(x)
-        ctx.save_for_backward(positions)
-        ctx.strides = x.stride()
-        _in_memory_order(x).index_fill_(0, positions, 0)
-        return x
-
-    @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
-        (positions,) = ctx.saved_tensors
-        # a copy, since others may use the gradient too, laid out as x was, since that is what the positions count
-        gradient = torch.empty_strided(gradient.shape, ctx.strides, dtype=gradient.dtype).copy_(gradient)
-        _in_memory_order(gradient).index_fill_(0, positions, 0)
-        return gradient, None
-
-
-class _ReluDrop(torch.autograd.Function):
-    """In place: ReLU, then 0 at `positions`, counted in memory order. Where the result is 0, the gradient is."""
-
-    @staticmethod
-    def forward(ctx, x: Tensor, positions: Tensor) -> Tensor:
-        ctx.mark_dirty(x)
-        _in_memory_order(x.relu_()).index_fill_(0, positions, 0)
-        ctx.save_for_backward(x)
-        return x
-
-    @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
-        (result,) = ctx.saved_tensors
-        return torch.ops.aten.threshold_backward(gradient, result, 0), None
+    By inversion (L. Devroye, "Non-Uniform Random Variate Generation", chapter X.2), which is vectorised as PyTorch's
+    `geometric_` is not.
+    """
+    return torch.rand(n).neg_().log1p_().div_(math.log1p(-p)).long().add_(1)

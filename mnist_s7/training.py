@@ -14,7 +14,7 @@ from torch import Generator, Tensor, nn, optim
 
 from mnist_s7.data import Digits
 from mnist_s7.experiments import Experiment
-from mnist_s7.fast import keep_freed_memory
+from mnist_s7.fast import keep_freed_memory, kernels
 from mnist_s7.progress import Lines, Silent
 from mnist_s7.results import Epoch, Run
 from mnist_s7.transforms import Twin, batched, normalize
@@ -52,7 +52,7 @@ class Steps:
     @property
     def accuracy(self) -> float:
         """Percent."""
-        return (100 * self.correct.sum() / self.sizes.sum()).item()
+        return 100 * self.correct.sum().item() / self.sizes.sum().item()
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,6 @@ def fit(
         raise ValueError(f"epochs is {epochs}: a run needs at least one")
     device = _usable(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     environment = _environment(device)
-    keep_freed_memory()
     train_images, train_labels = digits.train_images.to(device), digits.train_labels.to(device)
     test_images, test_labels = digits.test_images.to(device), digits.test_labels.to(device)
     transform = batched(experiment.train_transform)
@@ -206,7 +205,7 @@ def evaluate(model: nn.Module, images: Tensor, labels: Tensor) -> Evaluation:
     )
 
 
-def predict(model: nn.Module, images: Tensor, batch_size: int = 500) -> Tensor:
+def predict(model: nn.Module, images: Tensor, batch_size: int = 1000) -> Tensor:
     """(N, 10) log-probabilities for uint8 (N, 28, 28) `images`, in evaluation mode, which is left again after."""
     device = next(model.parameters()).device
     was_training = model.training
@@ -226,8 +225,12 @@ def _usable(device: str | torch.device) -> torch.device:
 
 
 def _environment(device: torch.device) -> dict:
-    """What a run's figures may depend on; `dirty` tells whether the package's files differ
-    from the commit's. Both are None where there is no git."""
+    """What a run's figures and seconds may depend on.
+
+    `kernels` and `freed_memory` say what of `mnist_s7.fast` the run has. `dirty` tells whether the package's files
+    differ from the commit's; both are None where there is no git.
+    """
+    on_cpu = device.type == "cpu"
     changes = _git("status", "--porcelain", "--", PACKAGE)
     return {
         "python": platform.python_version(),
@@ -237,6 +240,8 @@ def _environment(device: torch.device) -> dict:
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name(),
         "threads": torch.get_num_threads(),
         "precision": "float32",
+        "kernels": "compiled" if on_cpu and kernels() else "PyTorch",
+        "freed_memory": "kept" if on_cpu and keep_freed_memory() else "given back",
         "commit": _git("rev-parse", "HEAD"),
         "dirty": None if changes is None else changes != "",
     }

@@ -8,6 +8,7 @@ angle. There is one source of each setting, so the two cannot drift apart.
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Generator, Tensor
 from torchvision import transforms
 from torchvision.transforms import InterpolationMode
@@ -59,6 +60,7 @@ def batched(pipeline: transforms.Compose) -> Twin:
     twins = [_twin(transform) for transform in pipeline.transforms]
 
     def transform(images: Tensor, generator: Generator | None) -> Tensor:
+        images = images.float()  # once, and not in every turn
         for twin in twins:
             images = twin(images, generator)
         return images
@@ -69,7 +71,8 @@ def batched(pipeline: transforms.Compose) -> Twin:
 def augmented(images: Tensor, pipeline: transforms.Compose, seed: int) -> Tensor:
     """uint8 (N, 28, 28) `images` as `pipeline` turns them, before it makes them floats: for a person to look at."""
     turns = [t for t in pipeline.transforms if not isinstance(t, (transforms.ToTensor, transforms.Normalize))]
-    return batched(transforms.Compose(turns))(images.unsqueeze(1), torch.Generator().manual_seed(seed)).squeeze(1)
+    turned = batched(transforms.Compose(turns))(images.unsqueeze(1), torch.Generator().manual_seed(seed))
+    return turned.squeeze(1).to(images.dtype)
 
 
 def _twin(transform: object) -> Twin:
@@ -87,7 +90,7 @@ def _twin(transform: object) -> Twin:
                 images, _uniform(images, low, high, generator), _scalar(transform.fill)
             )
         case transforms.ToTensor():
-            return lambda images, _: images.float().div_(255)
+            return lambda images, _: images / 255
         case transforms.Normalize():
             mean, std = _scalar(transform.mean), _scalar(transform.std)
             return lambda images, _: (images - mean).div_(std)
@@ -110,8 +113,8 @@ def _uniform(images: Tensor, low: float, high: float, generator: Generator | Non
 def _turn(images: Tensor, degrees: Tensor, fill: float) -> Tensor:
     """Sample each image at the pixels of its own grid turned by `degrees`, positive values turning it clockwise.
 
-    The arithmetic, rounding to the nearest pixel included, is that of torchvision's affine grid followed by
-    `grid_sample` (coordinates in -1..1, corners not aligned), so that the same pixels are chosen.
+    The grid's arithmetic is that of torchvision's, in coordinates of -1..1 with corners not aligned, and the sampling
+    is the same `grid_sample`: the same pixels are chosen. What is outside is 0 there, so the fill is taken off first.
     """
     n, _, height, width = images.shape
     radians = torch.deg2rad(degrees.double())
@@ -119,11 +122,8 @@ def _turn(images: Tensor, degrees: Tensor, fill: float) -> Tensor:
     x = torch.arange(width, device=images.device) + (0.5 - width / 2)
     y = (torch.arange(height, device=images.device) + (0.5 - height / 2))[:, None]
     half_width, half_height = width / 2, height / 2
-    source_x = x * (cos / half_width) + y * (sin / half_width)  # (N, H, W) in -1..1
-    source_y = x * (-sin / half_height) + y * (cos / half_height)
-    column = source_x.add_(1).mul_(width).sub_(1).mul_(0.5).round_().long()
-    row = source_y.add_(1).mul_(height).sub_(1).mul_(0.5).round_().long()
-    inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
-    index = row.mul_(width).add_(column).mul_(inside)  # 0 where outside: any valid index, filled below
-    sampled = images.flatten(1).gather(1, index.flatten(1)).view_as(images)
-    return sampled.masked_fill_(~inside[:, None], fill)
+    grid = torch.empty(n, height, width, 2, device=images.device)
+    grid[..., 0] = x * (cos / half_width) + y * (sin / half_width)
+    grid[..., 1] = x * (-sin / half_height) + y * (cos / half_height)
+    sampled = F.grid_sample(images.float() - fill, grid, mode="nearest", align_corners=False).add_(fill)
+    return sampled.to(images.dtype)

@@ -1,6 +1,8 @@
 """The joined layers against the plain PyTorch layers, and the sparse drawing against the Bernoulli distribution."""
 
 import copy
+import subprocess
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,36 +10,72 @@ from scipy import stats
 from torch import nn
 
 from mnist_s7 import MnistNet_1, MnistNet_2, MnistNet_3, fast
-from mnist_s7.fast import Sequential, _successes
+from mnist_s7.fast import RELU_AFTER, RELU_BEFORE, Sequential, _kept, _successes, kernels
 
 FORMATS = {"contiguous": torch.contiguous_format, "channels last": torch.channels_last}
 
 
 def conv():
-    return nn.Conv2d(3, 8, 3)
+    return nn.Conv2d(3, 8, 3, bias=False)  # as in the networks: BatchNorm takes a bias out again
+
+
+def frozen_norm():
+    norm = nn.BatchNorm2d(3)
+    norm.eval()
+    return norm
 
 
 LAYERS = {
     "conv, relu": lambda p: [conv(), nn.ReLU(), nn.Conv2d(8, 4, 1)],
     "conv, relu, norm, dropout": lambda p: [conv(), nn.ReLU(), nn.BatchNorm2d(8), nn.Dropout(p), nn.MaxPool2d(2)],
     "conv, norm, relu, dropout": lambda p: [conv(), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(p), nn.Conv2d(8, 4, 3)],
+    "conv, norm, dropout": lambda p: [conv(), nn.BatchNorm2d(8), nn.Dropout(p)],
     "norm, relu": lambda p: [nn.BatchNorm2d(3), nn.ReLU(), conv()],
+    "relu, norm": lambda p: [nn.ReLU(), nn.BatchNorm2d(3)],
+    "norm alone, of one channel, pooled": lambda p: [
+        nn.Conv2d(3, 1, 1, bias=False),
+        nn.BatchNorm2d(1),
+        nn.AdaptiveAvgPool2d(1),
+    ],
+    "norm of 64 channels": lambda p: [nn.Conv2d(3, 64, 5, bias=False), nn.ReLU(), nn.BatchNorm2d(64), nn.Dropout(p)],
+    "norm of more channels than are joined": lambda p: [nn.Conv2d(3, 65, 5, bias=False), nn.BatchNorm2d(65), nn.ReLU()],
+    "norm without weight": lambda p: [nn.BatchNorm2d(3, affine=False), nn.ReLU()],
+    "norm without running statistics": lambda p: [nn.BatchNorm2d(3, track_running_stats=False), nn.ReLU()],
+    "norm of another momentum": lambda p: [nn.BatchNorm2d(3, momentum=0.3, eps=0.1), nn.ReLU()],
+    "norm with a mean of all batches": lambda p: [nn.BatchNorm2d(3, momentum=None), nn.ReLU()],
+    "frozen norm": lambda p: [frozen_norm(), nn.ReLU(), conv()],
     "dropout alone": lambda p: [conv(), nn.Dropout(0.0), nn.ReLU()],
+    "everything dropped": lambda p: [nn.BatchNorm2d(3), nn.Dropout(1.0)],
     "relu first": lambda p: [nn.ReLU(), conv()],
 }
 
 
 class GivenDrop(nn.Module):
-    """Dropout with the positions given, counted in memory order, as the plain layers would write it."""
+    """Plain dropout with the kept elements given, in the order of channels last memory."""
 
-    def __init__(self, p, positions):
+    def __init__(self, p, kept):
         super().__init__()
-        self.p, self.positions = p, positions
+        self.p, self.kept = p, kept
 
     def forward(self, x):
-        mask = torch.ones_like(x)
-        mask.as_strided((mask.numel(),), (1,))[self.positions] = 0
-        return x * mask / (1 - self.p)
+        n, channels, height, width = x.shape
+        return x * self.kept.view(n, height, width, channels).permute(0, 3, 1, 2) / (1 - self.p)
+
+
+@pytest.fixture
+def joined(monkeypatch):
+    """The calls of the joined function. Without a C compiler there are none, and no test of them."""
+    if kernels() is None:
+        pytest.skip("no C compiler")
+    calls = []
+    normalize = fast._normalize
+    monkeypatch.setattr(fast, "_normalize", lambda *arguments: calls.append(arguments) or normalize(*arguments))
+    return calls
+
+
+def assert_same(ours, exact):
+    """Within float32's rounding of the same in float64, whose largest element tells what was summed up."""
+    torch.testing.assert_close(ours.double(), exact.double(), rtol=1e-4, atol=3e-5 * exact.detach().abs().max().item())
 
 
 @pytest.mark.parametrize("memory_format", FORMATS.values(), ids=FORMATS)
@@ -45,31 +83,111 @@ class GivenDrop(nn.Module):
 @pytest.mark.parametrize("layers", LAYERS.values(), ids=LAYERS)
 def test_outputs_gradients_and_buffers_are_those_of_the_plain_layers(monkeypatch, layers, p, memory_format):
     torch.manual_seed(0)
-    joined = Sequential(*layers(p)).to(memory_format=memory_format)
-    plain = nn.Sequential(*copy.deepcopy(list(joined)))
+    ours = Sequential(*layers(p)).to(memory_format=memory_format)
+    for norm in ours:
+        if isinstance(norm, nn.BatchNorm2d) and norm.affine:
+            nn.init.normal_(norm.weight)
+            nn.init.normal_(norm.bias)
+    plain = nn.Sequential(*copy.deepcopy(list(ours)))
     drawn = []
-    monkeypatch.setattr(fast, "_successes", lambda n, p: drawn.append(_successes(n, p)) or drawn[-1])
-    x = torch.randn(5, 3, 12, 12).to(memory_format=memory_format).requires_grad_()
+    monkeypatch.setattr(fast, "_kept", lambda n, p: drawn.append(_kept(n, p)) or drawn[-1])
+    x = torch.randn(5, 3, 13, 13).add_(3).to(memory_format=memory_format).requires_grad_()  # 845 pixels: no whole rows
     before = x.detach().clone()
 
-    y = joined(x)
+    y = ours(x)
     weights = torch.randn(y.shape).contiguous()  # also a gradient in another memory format than y's
     (y * weights).sum().backward()
 
     for i, layer in enumerate(plain):
-        if isinstance(layer, nn.Dropout) and drawn:
+        if isinstance(layer, nn.Dropout) and layer.p < 1 and drawn:
             plain[i] = GivenDrop(p, drawn[0])
-    x2 = x.detach().clone(memory_format=torch.preserve_format).requires_grad_()
+    plain.double()
+    x2 = x.detach().double().requires_grad_()
     y2 = plain(x2)
     (y2 * weights).sum().backward()
 
-    torch.testing.assert_close(y, y2)
-    torch.testing.assert_close(x.grad, x2.grad, rtol=1e-4, atol=1e-5)
-    for ours, theirs in zip(joined.parameters(), plain.parameters(), strict=True):
-        torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-4, atol=1e-4)
-    for ours, theirs in zip(joined.buffers(), plain.buffers(), strict=True):
-        torch.testing.assert_close(ours, theirs)
+    assert_same(y, y2)
+    assert_same(x.grad, x2.grad)
+    for one, other in zip(ours.parameters(), plain.parameters(), strict=True):
+        assert_same(one.grad, other.grad)
+    for one, other in zip(ours.buffers(), plain.buffers(), strict=True):
+        assert_same(one, other)
     assert torch.equal(x.detach(), before)  # nothing is done in place to what came from outside
+
+
+def test_joins_what_it_can_and_only_that(joined):
+    x = torch.randn(2, 3, 12, 12)
+    for name, layers in LAYERS.items():
+        Sequential(*layers(0.1))(x)
+        expected = "norm" in name and not any(
+            word in name for word in ("without", "more", "mean of all", "frozen")
+        ) or name == "everything dropped"  # fmt: skip
+        assert bool(joined) == expected, name
+        joined.clear()
+
+
+def test_a_large_mean_costs_no_digits():
+    """Squares of values about 1,000 have no digits left in float32 for a variance of 1."""
+    x = torch.randn(4, 8, 10, 10) + 1_000
+    norm = nn.BatchNorm2d(8)
+
+    y = Sequential(norm)(x)
+
+    torch.testing.assert_close(y, nn.BatchNorm2d(8).double()(x.double()).float(), rtol=1e-3, atol=1e-3)
+
+
+def test_the_number_of_threads_changes_no_digit():
+    torch.manual_seed(0)
+    x, weights = torch.randn(32, 8, 20, 20), torch.randn(32, 8, 20, 20)
+    norm = nn.BatchNorm2d(8)
+    threads = torch.get_num_threads()
+
+    def figures(n):
+        torch.set_num_threads(n)
+        norm.zero_grad()
+        (Sequential(norm, nn.ReLU())(x) * weights).sum().backward()
+        return norm.weight.grad, norm.bias.grad
+
+    try:
+        assert all(map(torch.equal, figures(1), figures(2)))
+    finally:
+        torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize(
+    "fault", [FileNotFoundError("cc"), subprocess.CalledProcessError(1, "cc"), subprocess.TimeoutExpired("cc", 60)]
+)
+def test_without_a_working_c_compiler_the_plain_layers_do_it(monkeypatch, joined, fault):
+    def fails(*_, **__):
+        raise fault
+
+    monkeypatch.setattr(subprocess, "run", fails)
+    kernels.cache_clear()
+    try:
+        assert kernels() is None
+        torch.manual_seed(0)
+        block = Sequential(nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(0.1))
+        x = torch.randn(4, 1, 12, 12)
+        torch.manual_seed(1)
+        y = block(x)
+        torch.manual_seed(1)
+        assert torch.equal(y, nn.Sequential(*block)(x))
+        assert not joined
+    finally:
+        kernels.cache_clear()
+
+
+def test_other_types_are_left_to_the_plain_layers(joined):
+    block = Sequential(nn.BatchNorm2d(3), nn.ReLU()).double()
+
+    assert block(torch.randn(2, 3, 4, 4).double()).dtype == torch.float64
+    assert not joined
+
+
+def test_channels_beyond_what_a_kernel_holds_stay_in_step_with_its_source():
+    source = Path(fast.__file__).with_suffix(".c").read_text()
+
+    assert f"MOST_CHANNELS = {fast.MOST_CHANNELS}," in source
 
 
 @pytest.mark.parametrize("network", [MnistNet_1, MnistNet_2, MnistNet_3])
@@ -82,7 +200,7 @@ def test_the_networks_evaluate_as_with_plain_sequentials(monkeypatch, network):
     assert torch.equal(model(x), expected)
 
 
-def test_the_networks_draw_their_dropout_sparsely(monkeypatch):
+def test_the_networks_draw_their_dropout_sparsely(monkeypatch, joined):
     drawn = []
     monkeypatch.setattr(fast, "_successes", lambda n, p: drawn.append((n, p)) or _successes(n, p))
 
@@ -90,6 +208,7 @@ def test_the_networks_draw_their_dropout_sparsely(monkeypatch):
 
     shapes = [(8, 26), (16, 24), (12, 10), (16, 8), (16, 6)]
     assert drawn == [(2 * channels * side * side, 0.01) for channels, side in shapes]
+    assert [relu for _, _, relu, _ in joined] == [RELU_AFTER] * 2 + [RELU_BEFORE] * 3
 
 
 def test_dropped_elements_change_from_step_to_step():
@@ -127,18 +246,30 @@ def test_every_position_can_be_dropped():
     torch.manual_seed(3)
 
     assert sorted({int(i) for _ in range(200) for i in _successes(10, 0.2)}) == list(range(10))
-    assert len(_successes(10, 0)) == 0
+    assert _kept(10, 0).tolist() == [1] * 10
+
+
+def test_gaps_between_drops_are_geometric():
+    torch.manual_seed(4)
+    p = 0.2
+    gaps = fast._geometric(100_000, p).numpy()
+
+    top = 30
+    observed = [(gaps == k).sum() for k in range(1, top)] + [(gaps >= top).sum()]
+    shares = [stats.geom(p).pmf(k) for k in range(1, top)] + [stats.geom(p).sf(top - 1)]
+    assert gaps.min() == 1
+    assert stats.chisquare(observed, [share * len(gaps) for share in shares]).pvalue > 0.001
 
 
 def test_draws_never_run_out(monkeypatch):
     calls = []
-    geometric = torch.Tensor.geometric_
+    geometric = fast._geometric
 
-    def short(self, p):  # gaps so small that the first draws end before n
-        calls.append(p)
-        return geometric(self, p) if len(calls) > 1 else self.fill_(1)
+    def short(n, p):  # gaps so small that the first draws end before the last trial
+        calls.append(n)
+        return geometric(n, p) if len(calls) > 1 else torch.ones(n, dtype=torch.int64)
 
-    monkeypatch.setattr(torch.Tensor, "geometric_", short)
+    monkeypatch.setattr(fast, "_geometric", short)
     positions = _successes(10_000, 0.05)
 
     assert len(calls) > 1

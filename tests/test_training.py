@@ -12,6 +12,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from mnist_s7 import T1, T2, T3, LossNotFinite, evaluate, fit, predict, progress
+from mnist_s7.fast import kernels
 from mnist_s7.training import shuffled_batches, train_epoch
 from mnist_s7.transforms import PLAIN, batched, normalize
 
@@ -58,6 +59,7 @@ def test_a_run_holds_what_happened(few_digits):
     assert all(epoch.seconds > 0 for epoch in run.epochs)
     assert run.final.test_accuracy == pytest.approx(100 - len(run.errors))
     assert {"torch", "torchvision", "device", "threads", "precision", "commit", "dirty"} <= run.environment.keys()
+    assert run.environment["kernels"] == ("compiled" if kernels() else "PyTorch")
     predicted = predict(run.model, few_digits.test_images).argmax(1)
     assert torch.equal(predicted, run.predictions(few_digits.test_labels))
 
