@@ -8,7 +8,7 @@ export MNIST_S7_DATA := $(abspath $(MNIST_S7_DATA))
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run test unit lint notebooks clean
+.PHONY: help run test unit lint notebooks bench clean
 
 help: ## list what can be made
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-10s %s\n", $$1, $$2 }'
@@ -22,7 +22,7 @@ test: lint unit ## lint, unit tests, the README's figures, and the notebooks exe
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 4 --dist loadfile --nbval-lax --nbval-current-env notebooks
 
 unit: $(READY) ## the unit tests alone
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal -p no:nbval -p no:anyio
 
 lint: $(READY) ## ruff, on the package, the tests and the notebooks
 	$(BIN)/ruff check .
@@ -32,13 +32,16 @@ notebooks: $(READY) ## train seed 1 of each iteration anew: the stored outputs, 
 	@$(BIN)/python -m mnist_s7 run --publish
 	@$(BIN)/python -m mnist_s7 readme
 
+bench: $(READY) ## measure seconds an epoch: the usual loop, this package, its convolutions alone
+	@$(BIN)/python -m mnist_s7 bench
+
 clean: ## remove the environment, caches and runs/; data/ and notebooks/results/ stay
 	rm -rf .venv runs build *.egg-info .pytest_cache .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(READY): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || { echo "mnist_s7 needs Python 3.10 or newer and '$(PYTHON)' is $$($(PYTHON) --version 2>&1 || true): try make PYTHON=python3.12 ..."; exit 1; }
-	@echo "Building .venv with $$($(PYTHON) --version): PyTorch and Jupyter, a few gigabytes, two minutes or more ..."
+	@echo "Building .venv with $$($(PYTHON) --version): PyTorch and Jupyter, a few gigabytes, a minute or more ..."
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --no-compile --requirement requirements.txt
 	@touch $@

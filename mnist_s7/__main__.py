@@ -1,4 +1,4 @@
-"""The command line: python -m mnist_s7 run | train | compare | readme."""
+"""The command line: python -m mnist_s7 run | train | compare | bench | readme."""
 
 import argparse
 import io
@@ -6,15 +6,20 @@ import os
 import sys
 from pathlib import Path
 
+from matplotlib.figure import Figure
+
 from mnist_s7 import rendered
 from mnist_s7.data import WORKING_COPY, DigitsError, digits_or_stand_in, load_digits
 from mnist_s7.experiments import SERIES
+from mnist_s7.fast import usable_cores
 from mnist_s7.receptive_field import ReceptiveFieldError
 from mnist_s7.results import PUBLISHED, RUNS, RunFileError, StandInRefused, write_whole
 from mnist_s7.training import LossNotFinite, fit
 
 README = WORKING_COPY / "README.md"
 PICTURE = WORKING_COPY / "notebooks" / "results.png"
+BENCHMARK = PUBLISHED / "benchmark.json"
+BENCHMARK_PICTURE = WORKING_COPY / "notebooks" / "benchmark.png"
 
 
 def main() -> int:
@@ -64,6 +69,10 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("--seed", type=int, default=1, help="default: %(default)s")
     compare.add_argument("--dataset", choices=["mnist", "rendered"], default="mnist", help="default: %(default)s")
 
+    bench = command("bench", _bench, "measure seconds an epoch: the usual loop, this package, its convolutions alone")
+    bench.add_argument("--rounds", type=int, default=5, help="default: %(default)s, about three minutes each")
+    bench.add_argument("--publish", action="store_true", help="store the figures for the README")
+
     readme = command("readme", _readme, "write the README's tables and picture from notebooks/results")
     readme.add_argument("--check", action="store_true", help="write nothing, fail if they differ from the results")
     return parser
@@ -72,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
 def _run(arguments: argparse.Namespace) -> int | None:
     from nbclient.exceptions import CellExecutionError, DeadKernelError
 
-    from mnist_s7.notebooks import NOTEBOOKS, ORDER, execute, execute_side_by_side, usable_cores
+    from mnist_s7.notebooks import NOTEBOOKS, ORDER, execute, execute_side_by_side
     from mnist_s7.report import comparison, series_runs
 
     digits = digits_or_stand_in()
@@ -124,26 +133,51 @@ def _compare(arguments: argparse.Namespace) -> None:
     print(comparison(series_runs(arguments.folder, arguments.seed, dataset)))
 
 
+def _bench(arguments: argparse.Namespace) -> None:
+    from mnist_s7 import plots
+    from mnist_s7.bench import tables
+    from mnist_s7.bench.measure import benchmark
+    from mnist_s7.readme import digest
+
+    folder = PUBLISHED if arguments.publish else RUNS
+    found = benchmark(load_digits(), arguments.rounds)
+    found.save(folder / BENCHMARK.name)
+    for text in (tables.costs, tables.shares, tables.scaling, tables.how_measured):
+        print(f"\n{text(found)}")
+    picture = folder.parent / BENCHMARK_PICTURE.name
+    _draw(picture, plots.benchmark_picture(found), digest(found))
+    print(f"\nsaved as {folder / BENCHMARK.name} and {picture}")
+
+
 def _readme(arguments: argparse.Namespace) -> int:
     from mnist_s7 import plots
+    from mnist_s7.bench import Benchmark
     from mnist_s7.readme import digest, fill, published_runs, readme_blocks
 
-    runs = published_runs()
+    runs, benchmark = published_runs(), Benchmark.load(BENCHMARK)
     text = README.read_text(encoding="utf-8")
-    filled = fill(text, readme_blocks(runs))
+    filled = fill(text, readme_blocks(runs, benchmark))
+    shown = {PICTURE: digest(runs), BENCHMARK_PICTURE: digest(benchmark)}
     if not arguments.check:
         write_whole(README, filled)
-        picture = io.BytesIO()
-        plots.results_picture(runs).savefig(picture, metadata={"Description": digest(runs)})
-        write_whole(PICTURE, picture.getvalue())
+        _draw(PICTURE, plots.results_picture(runs), shown[PICTURE])
+        _draw(BENCHMARK_PICTURE, plots.benchmark_picture(benchmark), shown[BENCHMARK_PICTURE])
         return 0
 
-    stale = [README.name] * (filled != text) + [PICTURE.name] * (not _shows(PICTURE, digest(runs)))
+    stale = [README.name] * (filled != text)
+    stale += [picture.name for picture, figures in shown.items() if not _shows(picture, figures)]
     for name in stale:
         print(f"{name} is not what notebooks/results gives: run `python -m mnist_s7 readme`", file=sys.stderr)
     if not stale:
-        print("README.md and its picture are what notebooks/results gives.")
+        print("README.md and its pictures are what notebooks/results gives.")
     return 1 if stale else 0
+
+
+def _draw(path: Path, figure: Figure, shown: str) -> None:
+    """Write the figure as a PNG that says which results it shows."""
+    picture = io.BytesIO()
+    figure.savefig(picture, metadata={"Description": shown})
+    write_whole(path, picture.getvalue())
 
 
 def _shows(picture: Path, digest: str) -> bool:

@@ -1,4 +1,4 @@
-"""What makes training fast on a CPU, in one place: the models and the loop stay as they would be without it.
+"""What makes training fast, in one place: the models and the loop stay as they would be without it.
 
 Where something here cannot work (another system, no C compiler), PyTorch's own layers do the same, more slowly.
 """
@@ -6,16 +6,19 @@ Where something here cannot work (another system, no C compiler), PyTorch's own 
 import ctypes
 import functools
 import math
+import os
 import platform
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
-__all__ = ["Sequential", "keep_freed_memory", "kernels"]
+__all__ = ["CapturedStep", "Sequential", "Step", "keep_freed_memory", "kept", "kernels", "own_stream", "usable_cores"]
 
 # Parameters of glibc's mallopt(3), from malloc.h.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
@@ -35,6 +38,11 @@ def keep_freed_memory() -> bool:
     mallopt = ctypes.CDLL(None).mallopt
     one_gibibyte = 1 << 30  # above any block that a step allocates
     return bool(mallopt(M_MMAP_THRESHOLD, one_gibibyte) and mallopt(M_TRIM_THRESHOLD, one_gibibyte))
+
+
+def usable_cores() -> int:
+    """The cores that this process may use, which in a container can be fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @functools.cache
@@ -104,8 +112,8 @@ def _normalize(x: Tensor, norm: nn.BatchNorm2d, relu: int, dropout: float) -> Te
     Dropout's scale goes into the weight and the bias: a ReLU in between does not mind a positive factor.
     """
     scale = 1 / (1 - dropout)
-    kept = _kept(x.numel(), dropout)
-    y, mean, variance = _Normalize.apply(x, norm.weight * scale, norm.bias * scale, norm.eps, relu, kept)
+    mask = kept(x.numel(), dropout)
+    y, mean, variance = _Normalize.apply(x, norm.weight * scale, norm.bias * scale, norm.eps, relu, mask)
     n = x.numel() // x.shape[1]
     with torch.no_grad():
         norm.num_batches_tracked.add_(1)
@@ -155,13 +163,15 @@ def _call(function: Callable, *arguments: Tensor | int | float) -> None:
     function(*(c_types[type(argument)](argument) for argument in arguments), ctypes.c_long(torch.get_num_threads()))
 
 
-def _kept(n: int, p: float) -> Tensor:
-    """(n,) uint8: 0 with probability `p`, else 1."""
-    kept = torch.ones(n, dtype=torch.uint8)
-    return kept.index_fill_(0, _successes(n, p), 0) if p else kept
+def kept(n: int, p: float, generator: Generator | None = None) -> Tensor:
+    """(n,) uint8, 0 with probability `p`, else 1, on the generator's device; None is the global one of the CPU."""
+    if generator is not None and generator.device.type != "cpu":
+        return (torch.rand(n, generator=generator, device=generator.device) >= p).to(torch.uint8)
+    ones = torch.ones(n, dtype=torch.uint8)
+    return ones.index_fill_(0, _successes(n, p, generator), 0) if p else ones
 
 
-def _successes(n: int, p: float) -> Tensor:
+def _successes(n: int, p: float, generator: Generator | None = None) -> Tensor:
     """Positions, ascending, of the successes among `n` Bernoulli(p) trials, int64.
 
     PyTorch's dropout draws a number for every element, one after the other on a CPU. The gaps between successes of
@@ -169,16 +179,93 @@ def _successes(n: int, p: float) -> Tensor:
     to Probability Theory and Its Applications", vol. 1, chapter VI.8).
     """
     draws = int(n * p + 6 * (n * p) ** 0.5) + 16  # six standard deviations more than the mean: seldom too few
-    positions = _geometric(draws, p).cumsum_(0).sub_(1)
+    positions = _geometric(draws, p, generator).cumsum_(0).sub_(1)
     while positions[-1] < n:
-        positions = torch.cat([positions, _geometric(draws, p).cumsum_(0).add_(positions[-1])])
+        positions = torch.cat([positions, _geometric(draws, p, generator).cumsum_(0).add_(positions[-1])])
     return positions[: torch.searchsorted(positions, n)]
 
 
-def _geometric(n: int, p: float) -> Tensor:
+def _geometric(n: int, p: float, generator: Generator | None = None) -> Tensor:
     """(n,) int64 draws of the number of Bernoulli(p) trials up to and with the first success.
 
     By inversion (L. Devroye, "Non-Uniform Random Variate Generation", chapter X.2), which is vectorised as PyTorch's
     `geometric_` is not.
     """
-    return torch.rand(n).neg_().log1p_().div_(math.log1p(-p)).long().add_(1)
+    return torch.rand(n, generator=generator).neg_().log1p_().div_(math.log1p(-p)).long().add_(1)
+
+
+# On a GPU: a step of these networks is some hundred short kernels, and starting them takes longer than they do.
+
+Step = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+EAGER_STEPS = 3  # before a capture: PyTorch's own advice, for what libraries set up in their first calls
+
+
+class CapturedStep:
+    """A training step as a CUDA graph: all its kernels started at once.
+
+    A graph holds the shapes and the learning rate that it was captured with, so that there is one for each shape, and
+    they are captured anew when the rate changes. The first steps of each, which prepare the capture, are done without
+    it. Where a capture fails, so are all.
+    """
+
+    def __init__(self, step: Step, model: nn.Module, optimizer: torch.optim.Optimizer):
+        self.step, self.model, self.optimizer = step, model, optimizer
+        self.works = True
+        self._start([])
+
+    def __call__(self, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        rates = [group["lr"] for group in self.optimizer.param_groups]
+        if rates != self.rates:
+            self._start(rates)
+        shape = inputs.shape
+        if shape not in self.graphs:
+            if not self.works or self.eager_steps[shape] < EAGER_STEPS:
+                self.eager_steps[shape] += 1
+                return self.step(inputs, labels)
+            own_inputs, own_labels = inputs.clone(), labels.clone()
+            try:
+                replay, loss, correct = capture(lambda: self.step(own_inputs, own_labels), self._generators())
+            except RuntimeError:
+                self.works = False
+                return self.step(inputs, labels)
+            self.graphs[shape] = own_inputs, own_labels, replay, loss, correct
+        own_inputs, own_labels, replay, loss, correct = self.graphs[shape]
+        own_inputs.copy_(inputs)
+        own_labels.copy_(labels)
+        replay()
+        return loss.clone(), correct.clone()  # the next replay writes over them
+
+    def _start(self, rates: list[float]) -> None:
+        """Without a graph, at these learning rates."""
+        self.rates, self.eager_steps = rates, Counter()
+        self.graphs: dict[torch.Size, tuple[Tensor, Tensor, Callable[[], None], Tensor, Tensor]] = {}
+
+    def _generators(self) -> list[Generator]:
+        """Those that layers draw from besides the global one, which a graph knows of."""
+        layers = (layer for layer in self.model.modules() if hasattr(layer, "generators"))
+        return list({id(generator): generator for layer in layers for generator in layer.generators}.values())
+
+
+def capture(
+    function: Callable[[], tuple[Tensor, Tensor]], generators: list[Generator]
+) -> tuple[Callable[[], None], Tensor, Tensor]:
+    """Record `function`'s kernels without running them: a call that runs them, and the tensors that it writes."""
+    graph = torch.cuda.CUDAGraph()
+    for generator in generators:
+        graph.register_generator_state(generator)
+    with torch.cuda.graph(graph, stream=torch.cuda.current_stream()):
+        loss, correct = function()
+    return graph.replay, loss, correct
+
+
+@contextmanager
+def own_stream(device: torch.device) -> Iterator[None]:
+    """On a GPU, a stream besides the default one, whose work cannot be captured. It waits for that, and that for it."""
+    if device.type != "cuda":
+        yield
+        return
+    outer, stream = torch.cuda.current_stream(device), torch.cuda.Stream(device)
+    stream.wait_stream(outer)
+    with torch.cuda.stream(stream):
+        yield
+    outer.wait_stream(stream)

@@ -14,7 +14,7 @@ from mnist_s7.data import WORKING_COPY, Digits
 from mnist_s7.experiments import SERIES
 from mnist_s7.results import RUNS, write_whole
 
-__all__ = ["NOTEBOOKS", "ORDER", "execute", "execute_side_by_side", "usable_cores"]
+__all__ = ["NOTEBOOKS", "ORDER", "execute", "execute_side_by_side"]
 
 NOTEBOOKS = WORKING_COPY / "notebooks"
 ORDER = [*(f"MNIST_S7_{experiment.name}" for experiment in SERIES), "compare"]
@@ -85,11 +85,6 @@ def execute_side_by_side(names: Iterable[str], at_once: int, *options: str) -> b
 
     with ThreadPoolExecutor(at_once) as pool:
         return not any(pool.map(run, names))
-
-
-def usable_cores() -> int:
-    """The cores that this process may use, which in a container can be fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class _ShowingClient(NotebookClient):

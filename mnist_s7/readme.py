@@ -2,8 +2,10 @@
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
+from mnist_s7.bench import Benchmark
+from mnist_s7.bench.tables import costs, how_measured, scaling, shares
 from mnist_s7.experiments import SERIES, Experiment
 from mnist_s7.receptive_field import receptive_field
 from mnist_s7.report import Markdown, analysis, architecture, changes, seconds, series_runs, table, targets, verdicts
@@ -20,12 +22,13 @@ def published_runs() -> dict[str, Run]:
     return series_runs(PUBLISHED)
 
 
-def readme_blocks(runs: dict[str, Run]) -> dict[str, str]:
-    """The README's generated parts, by the name in their markers, from `published_runs()`."""
+def readme_blocks(runs: dict[str, Run], benchmark: Benchmark) -> dict[str, str]:
+    """The README's generated parts, by the name in their markers, from `published_runs()` and the benchmark."""
     blocks = {
         "results": _results(runs.values()),
         "best": _flattery(runs.values()),
         "time": _time(runs.values()),
+        "speed": _speed(benchmark),
     }
     previous = None
     for experiment in SERIES:
@@ -53,11 +56,13 @@ def fill(text: str, blocks: dict[str, str]) -> str:
     return text
 
 
-def digest(runs: dict[str, Run]) -> str:
-    """Changes whenever a figure of one of the runs does: kept in a picture, it says which runs the picture shows."""
-    return hashlib.sha256(
-        repr([(name, run.dataset, run.parameters, run.epochs) for name, run in sorted(runs.items())]).encode()
-    ).hexdigest()
+def digest(shown: dict[str, Run] | Benchmark) -> str:
+    """Changes whenever a figure that is shown does: kept in a picture, it says what the picture shows."""
+    if isinstance(shown, Benchmark):
+        figures = repr(shown)
+    else:
+        figures = repr([(name, run.dataset, run.parameters, run.epochs) for name, run in sorted(shown.items())])
+    return hashlib.sha256(figures.encode()).hexdigest()
 
 
 def _results(runs: Iterable[Run]) -> Markdown:
@@ -94,15 +99,21 @@ def _flattery(runs: Iterable[Run]) -> str:
     return f"In the runs above the best epoch is ahead of the final one by {gains} points."
 
 
-def _time(runs: Iterable[Run]) -> str:
-    runs = list(runs)
-    minutes = ", ".join(f"{sum(epoch.seconds for epoch in run.epochs) / 60:.0f} ({run.experiment})" for run in runs)
-    machine = runs[0].environment
+def _time(runs: Collection[Run]) -> str:
+    minutes = {run.experiment: sum(epoch.seconds for epoch in run.epochs) / 60 for run in runs}
+    each = ", ".join(f"{spent:.0f} ({name})" for name, spent in minutes.items())
+    machine = next(iter(runs)).environment
     return (
-        f"The trainings in the table took {minutes} minutes, each on {machine['threads']} thread "
+        f"The trainings in the table took {each} minutes, each on {machine['threads']} thread "
         f"({machine['device']}, {machine['system']}, torch {machine['torch']}). `make run` and `make test` train the "
-        "iterations side by side, one thread each: on two cores, allow ten to fifteen minutes for either."
+        f"iterations side by side, one thread each: on two such cores that is {sum(minutes.values()) / 2:.0f} minutes "
+        "of either, and most of it once the environment is there."
     )
+
+
+def _speed(benchmark: Benchmark) -> str:
+    tables = (costs(benchmark), how_measured(benchmark), shares(benchmark), scaling(benchmark))
+    return "\n\n".join(map(str, tables))
 
 
 def _iteration(experiment: Experiment, run: Run, previous: Run | None) -> str:

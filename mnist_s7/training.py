@@ -4,6 +4,7 @@ import platform
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,12 +15,22 @@ from torch import Generator, Tensor, nn, optim
 
 from mnist_s7.data import Digits
 from mnist_s7.experiments import Experiment
-from mnist_s7.fast import keep_freed_memory, kernels
+from mnist_s7.fast import CapturedStep, Step, keep_freed_memory, kernels, own_stream
 from mnist_s7.progress import Lines, Silent
 from mnist_s7.results import Epoch, Run
 from mnist_s7.transforms import Twin, batched, normalize
 
-__all__ = ["Evaluation", "LossNotFinite", "Steps", "evaluate", "fit", "predict", "train_epoch"]
+__all__ = [
+    "Evaluation",
+    "LossNotFinite",
+    "Steps",
+    "environment",
+    "evaluate",
+    "fit",
+    "predict",
+    "train_epoch",
+    "training_step",
+]
 
 PACKAGE = Path(__file__).resolve().parent
 TRANSFORMED_AT_ONCE = 10  # batches: a transform's many small steps cost half as much on more images
@@ -38,11 +49,20 @@ class LossNotFinite(ArithmeticError):
 
 @dataclass(frozen=True)
 class Steps:
-    """An epoch's steps, each (steps,) on the device: mean losses in nats, images right, images in all."""
+    """An epoch's steps, each (steps,) on the device: mean losses in nats, images right, images in all.
+
+    Of S networks trained together, losses and images right are (steps, S).
+    """
 
     losses: Tensor
     correct: Tensor
     sizes: Tensor
+
+    def check(self, experiment: str, epoch: int, lr: float) -> None:
+        """Raise `LossNotFinite` if a loss is NaN or infinite."""
+        if not torch.isfinite(self.losses).all():
+            step = int(torch.nonzero(~torch.isfinite(self.losses))[0, 0])
+            raise LossNotFinite(experiment, epoch, step, self.losses[step].max().item(), lr)
 
     @property
     def loss(self) -> float:
@@ -80,53 +100,36 @@ def fit(
 
     Raises `LossNotFinite` when the loss turns NaN or infinite, and `ValueError` for a device that is not there.
     """
-    epochs = experiment.epochs if epochs is None else epochs
-    if epochs < 1:
-        raise ValueError(f"epochs is {epochs}: a run needs at least one")
-    device = _usable(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    environment = _environment(device)
+    epochs, device = checked(experiment, epochs, device)
+    machine = environment(device)
     train_images, train_labels = digits.train_images.to(device), digits.train_labels.to(device)
     test_images, test_labels = digits.test_images.to(device), digits.test_labels.to(device)
     transform = batched(experiment.train_transform)
     show = Lines(experiment.name, epochs) if progress else Silent()
     records = []
 
-    every_gpu = range(torch.cuda.device_count())  # manual_seed reaches all of them
-    # On a GPU: the same sums in the same order each time, and in float32, not in TF32. On a CPU: nothing.
-    exact = torch.backends.cudnn.flags(benchmark=False, deterministic=True, allow_tf32=False)
-    with torch.random.fork_rng(devices=every_gpu), exact:
+    with repeatable(device):
         torch.manual_seed(seed)
         # Channels last is the faster memory format for convolutions with this few channels, on CPU and GPU alike.
         model = experiment.network().to(device, memory_format=torch.channels_last)
         generator = Generator(device).manual_seed(seed)
         optimizer = experiment.optimizer(model)
         scheduler = experiment.scheduler(optimizer)
+        step = training_step(model, optimizer)
         for epoch in range(epochs):
             started = time.perf_counter()
             lr = optimizer.param_groups[0]["lr"]
             show.epoch_starts(epoch, lr, steps=-(-len(train_images) // experiment.batch_size))
             batches = shuffled_batches(train_images, train_labels, transform, experiment.batch_size, generator)
             try:
-                trained = train_epoch(model, batches, optimizer, show.step)
+                trained = train_epoch(model, batches, step, show.step)
             finally:
                 show.epoch_trained()
-            if not torch.isfinite(trained.losses).all():
-                step = int(torch.nonzero(~torch.isfinite(trained.losses))[0])
-                raise LossNotFinite(experiment.name, epoch, step, trained.losses[step].item(), lr)
+            trained.check(experiment.name, epoch, lr)
             tested = evaluate(model, test_images, test_labels)
             dataloader_order(len(test_images))  # the original series shuffles its test images too: the state moves on
             scheduler.step()
-            records.append(
-                Epoch(
-                    epoch=epoch,
-                    lr=lr,
-                    train_loss=trained.loss,
-                    train_accuracy=trained.accuracy,
-                    test_loss=tested.loss,
-                    test_accuracy=tested.accuracy,
-                    seconds=time.perf_counter() - started,
-                )
-            )
+            records.append(epoch_record(epoch, lr, trained, tested, time.perf_counter() - started))
             show.epoch_ends(records[-1], len(test_images))
         show.run_ends(records)
 
@@ -135,7 +138,7 @@ def fit(
         seed=seed,
         dataset=digits.name,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
-        environment=environment,
+        environment=machine,
         epochs=records,
         errors=tested.errors,
         model=model,
@@ -143,58 +146,82 @@ def fit(
 
 
 def shuffled_batches(
-    images: Tensor, labels: Tensor, transform: Twin, batch_size: int, generator: Generator
+    images: Tensor,
+    labels: Tensor,
+    transform: Twin,
+    batch_size: int,
+    generator: Generator,
+    order: Generator | None = None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Every one of the uint8 (N, 28, 28) images once: (B, 1, 28, 28) float32, with (B,) labels.
 
-    The order comes from PyTorch's global random state, the transform draws from `generator`.
+    Their order comes from the generator `order`, None being PyTorch's global one; the transform draws from `generator`.
     """
-    order = dataloader_order(len(images)).to(images.device)
-    for chosen in order.split(TRANSFORMED_AT_ONCE * batch_size):
+    shuffled = dataloader_order(len(images), order).to(images.device)
+    for chosen in shuffled.split(TRANSFORMED_AT_ONCE * batch_size):
         inputs = transform(images[chosen].unsqueeze(1), generator)
         yield from zip(inputs.split(batch_size), labels[chosen].split(batch_size), strict=True)
 
 
-def dataloader_order(n: int) -> Tensor:
-    """(n,) indices in the order in which a `DataLoader` would shuffle from PyTorch's global random state.
+def dataloader_order(n: int, generator: Generator | None = None) -> Tensor:
+    """(n,) indices in the order in which a `DataLoader` would shuffle from the generator's state.
 
     A seed means the same here as in the usual loop: T1's batches are those of the original series' own run.
     """
-    torch.empty((), dtype=torch.int64).random_()  # drawn by the loader, for workers
-    seed = int(torch.empty((), dtype=torch.int64).random_())  # drawn by its sampler
+    torch.empty((), dtype=torch.int64).random_(generator=generator)  # drawn by the loader, for workers
+    seed = int(torch.empty((), dtype=torch.int64).random_(generator=generator))  # drawn by its sampler
     return torch.randperm(n, generator=Generator().manual_seed(seed))
+
+
+def training_step(model: nn.Module, optimizer: optim.Optimizer) -> Step:
+    """A step of training: of inputs and labels, the mean loss and the number of right images, still on the device.
+
+    The model gives (N, 10) log-probabilities for (N,) labels, and loss and number are scalars; or it is S networks and
+    gives (N, S, 10) for (N, S), and they are (S,). On a GPU it is captured in a CUDA graph.
+    """
+
+    def step(inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        log_probabilities = model(inputs)
+        if labels.dim() == 1:
+            loss = F.nll_loss(log_probabilities, labels)
+        else:
+            loss = F.nll_loss(log_probabilities.movedim(2, 1), labels, reduction="none").mean(0)
+        optimizer.zero_grad(set_to_none=True)
+        loss.sum().backward()  # of S networks, each loss moves its own weights
+        optimizer.step()
+        return loss.detach(), (log_probabilities.detach().argmax(-1) == labels).sum(0)
+
+    return CapturedStep(step, model, optimizer) if next(model.parameters()).is_cuda else step
 
 
 def train_epoch(
     model: nn.Module,
     batches: Iterable[tuple[Tensor, Tensor]],
-    optimizer: optim.Optimizer,
+    step: Step,
     on_step: Callable[[Tensor, Tensor, int], None] = lambda loss, correct, size: None,
 ) -> Steps:
     """One pass over `batches` of inputs and labels. Nothing in it waits for the device.
 
-    After each step `on_step` gets its mean loss and its number of right images, both still on the device, and its
-    number of images.
+    After each step `on_step` gets what the step gave, and its number of images.
     """
     model.train()
     losses, corrects, sizes = [], [], []
     for inputs, labels in batches:
-        log_probabilities = model(inputs)
-        loss = F.nll_loss(log_probabilities, labels)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-
-        losses.append(loss.detach())
-        corrects.append((log_probabilities.detach().argmax(1) == labels).sum())
+        loss, correct = step(inputs, labels)
+        losses.append(loss)
+        corrects.append(correct)
         sizes.append(len(labels))
-        on_step(losses[-1], corrects[-1], sizes[-1])
+        on_step(loss, correct, sizes[-1])
     return Steps(torch.stack(losses), torch.stack(corrects), torch.tensor(sizes, device=losses[0].device))
 
 
 def evaluate(model: nn.Module, images: Tensor, labels: Tensor) -> Evaluation:
     """How `model` does on uint8 (N, 28, 28) `images` with int64 (N,) `labels`, in evaluation mode."""
-    log_probabilities = predict(model, images)
+    return evaluation(predict(model, images), labels)
+
+
+def evaluation(log_probabilities: Tensor, labels: Tensor) -> Evaluation:
+    """How (N, 10) `log_probabilities` do on int64 (N,) `labels`."""
     labels = labels.to(log_probabilities.device)
     predicted = log_probabilities.argmax(1)
     wrong = (predicted != labels).nonzero().flatten()
@@ -217,14 +244,41 @@ def predict(model: nn.Module, images: Tensor, batch_size: int = 1000) -> Tensor:
         model.train(was_training)
 
 
-def _usable(device: str | torch.device) -> torch.device:
+def epoch_record(epoch: int, lr: float, trained: Steps, tested: Evaluation, seconds: float) -> Epoch:
+    return Epoch(
+        epoch=epoch,
+        lr=lr,
+        train_loss=trained.loss,
+        train_accuracy=trained.accuracy,
+        test_loss=tested.loss,
+        test_accuracy=tested.accuracy,
+        seconds=seconds,
+    )
+
+
+def checked(experiment: Experiment, epochs: int | None, device: str | torch.device | None) -> tuple[int, torch.device]:
+    """The epochs and the device of a run, None standing for what `fit` says. Raises `ValueError` for a wrong one."""
+    epochs = experiment.epochs if epochs is None else epochs
+    if epochs < 1:
+        raise ValueError(f"epochs is {epochs}: a run needs at least one")
     usable = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+    device = device or usable[-1]
     if str(device).partition(":")[0] not in usable:
         raise ValueError(f"device is {str(device)!r}: on this machine it should be {' or '.join(usable)}")
-    return torch.device(device)
+    return epochs, torch.device(device)
 
 
-def _environment(device: torch.device) -> dict:
+@contextmanager
+def repeatable(device: torch.device) -> Iterator[None]:
+    """The global random state is given back after. On a GPU, sums are made in the same order each time, and in
+    float32, not in TF32; and the work is on a stream of its own, which can be captured."""
+    every_gpu = range(torch.cuda.device_count())  # manual_seed reaches all of them
+    exact = torch.backends.cudnn.flags(benchmark=False, deterministic=True, allow_tf32=False)
+    with torch.random.fork_rng(devices=every_gpu), exact, own_stream(device):
+        yield
+
+
+def environment(device: torch.device) -> dict:
     """What a run's figures and seconds may depend on.
 
     `kernels` and `freed_memory` say what of `mnist_s7.fast` the run has. `dirty` tells whether the package's files
@@ -240,7 +294,7 @@ def _environment(device: torch.device) -> dict:
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name(),
         "threads": torch.get_num_threads(),
         "precision": "float32",
-        "kernels": "compiled" if on_cpu and kernels() else "PyTorch",
+        "kernels": ("compiled" if kernels() else "PyTorch") if on_cpu else "CUDA graphs",
         "freed_memory": "kept" if on_cpu and keep_freed_memory() else "given back",
         "commit": _git("rev-parse", "HEAD"),
         "dirty": None if changes is None else changes != "",

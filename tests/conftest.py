@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from mnist_s7 import Digits, load_digits
+from mnist_s7 import SERIES, Digits, load_digits
+from mnist_s7.bench import Benchmark, Cost
 from mnist_s7.data import DigitsUnavailable
 
 
@@ -53,3 +54,23 @@ def idx_files(tmp_path, monkeypatch):
     monkeypatch.delenv("MNIST_S7_DATA", raising=False)
     monkeypatch.delenv("MNIST_S7_DATASET", raising=False)
     return raw
+
+
+@pytest.fixture
+def measured() -> Benchmark:
+    """A benchmark of two rounds with figures that are easy to check."""
+    cost = {
+        "usual": [40.0, 60.0],
+        "ours": [10.0, 20.0],
+        "floor": [5.0, 5.0],
+        "each_core": [8.0, 6.0],
+        "workers": 1,
+        "floor_setting": "float32, channels last",
+        "peak_memory": 812.0,
+        "shares": {"data": 25.0, "forward": 75.0},
+        "by_batch_size": {"32": [30.0, 32.0], "2048": [8.0, 8.0]},
+        "by_threads": {"1": [20.0, 20.0], "2": [10.0, 20.0]},
+        "by_images": {"6000": [1.0, 1.5], "60000": [10.0, 15.0]},
+    }
+    machine = {"device": "a CPU", "system": "a system", "python": "3", "torch": "2", "kernels": "compiled"}
+    return Benchmark(machine, 2, 2, 12_000, {experiment.name: Cost(**cost) for experiment in SERIES})

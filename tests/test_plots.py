@@ -373,7 +373,7 @@ def every(images, labels):
 
 
 def test_every_figure_names_digits_that_are_not_mnists(every):
-    assert set(every) == set(plots.__all__)
+    assert set(every) == set(plots.__all__) - {"benchmark_picture"}  # of no run on any digits
     for name, figure in every.items():
         assert title(figure("rendered digits")).endswith("\non rendered digits, not MNIST"), name
         assert "MNIST" not in title(figure("MNIST")), name

@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 
 from mnist_s7 import SERIES, T1, T2, T3, Run, StandInRefused, readme, report
+from mnist_s7.bench import Benchmark
 from mnist_s7.experiments import first_epoch_at
 from mnist_s7.results import PUBLISHED, Epoch
 
@@ -184,13 +185,14 @@ def test_stand_in_digits_are_named_wherever_figures_are():
 
 
 def test_the_readme_is_what_the_results_give():
-    from mnist_s7.__main__ import PICTURE, README, _shows
+    from mnist_s7.__main__ import BENCHMARK, BENCHMARK_PICTURE, PICTURE, README, _shows
 
-    runs = readme.published_runs()
+    runs, benchmark = readme.published_runs(), Benchmark.load(BENCHMARK)
     text = README.read_text(encoding="utf-8")
 
-    assert readme.fill(text, readme.readme_blocks(runs)) == text
+    assert readme.fill(text, readme.readme_blocks(runs, benchmark)) == text
     assert _shows(PICTURE, readme.digest(runs))
+    assert _shows(BENCHMARK_PICTURE, readme.digest(benchmark))
 
 
 def test_the_published_runs_are_all_on_mnist():
@@ -201,15 +203,31 @@ def test_the_published_runs_are_all_on_mnist():
     assert sorted(PUBLISHED.glob("*rendered*")) == []
 
 
-def test_a_changed_figure_is_noticed(runs):
-    text = "".join(f"<!-- begin {name} -->\n\n<!-- end {name} -->\n" for name in readme.readme_blocks(runs))
-    before = readme.fill(text, readme.readme_blocks(runs))
+def test_the_published_t1_begins_as_the_original_series_run():
+    """The same initialisation, images in the same order, the same steps: what is left is rounding, which grows."""
+    run = readme.published_runs()["T1"]
+    train, test = (list(map(float, DOCUMENT["T1"].split()[i::2])) for i in (0, 1))
+
+    assert [epoch.train_accuracy for epoch in run.epochs[:4]] == pytest.approx(train[:4], abs=0.06)
+    assert [epoch.test_accuracy for epoch in run.epochs[:4]] == pytest.approx(test[:4], abs=0.15)
+    assert run.epochs[0].test_accuracy == pytest.approx(test[0], abs=0.02)
+
+
+def test_a_changed_figure_is_noticed(runs, measured):
+    names = readme.readme_blocks(runs, measured)
+    text = "".join(f"<!-- begin {name} -->\n\n<!-- end {name} -->\n" for name in names)
+    before = readme.fill(text, names)
     digest = readme.digest(runs)
     runs["T2"].epochs[-1] = dataclasses.replace(runs["T2"].final, test_accuracy=99.35)
 
-    assert readme.fill(before, readme.readme_blocks(runs)) != before
+    assert readme.fill(before, readme.readme_blocks(runs, measured)) != before
     assert readme.digest(runs) != digest
-    assert readme.fill(before, readme.readme_blocks({name: document_run(name) for name in DOCUMENT})) == before
+    runs = {name: document_run(name) for name in DOCUMENT}
+    assert readme.fill(before, readme.readme_blocks(runs, measured)) == before
+    digest = readme.digest(measured)
+    measured.costs["T2"].ours[0] += 1
+    assert readme.fill(before, readme.readme_blocks(runs, measured)) != before
+    assert readme.digest(measured) != digest
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 The figures live outside pyplot: one shows itself where a notebook's cell ends with it.
 """
 
+from mnist_s7.plots.benchmark import benchmark_picture
 from mnist_s7.plots.images import augmentation_grid, confident_errors, disagreements, effective_fields, field_growth
 from mnist_s7.plots.runs import (
     accuracy_against_parameters,
@@ -17,6 +18,7 @@ __all__ = [
     "accuracy_against_parameters",
     "accuracy_per_digit",
     "augmentation_grid",
+    "benchmark_picture",
     "compare_curves",
     "confident_errors",
     "confusion_matrix",
