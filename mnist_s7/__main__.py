@@ -70,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("--dataset", choices=["mnist", "rendered"], default="mnist", help="default: %(default)s")
 
     bench = command("bench", _bench, "measure seconds an epoch: the usual loop, this package, its convolutions alone")
-    bench.add_argument("--rounds", type=int, default=5, help="default: %(default)s, about three minutes each")
+    bench.add_argument("--rounds", type=int, default=5, help="default: %(default)s")
     bench.add_argument("--publish", action="store_true", help="store the figures for the README")
 
     readme = command("readme", _readme, "write the README's tables and picture from notebooks/results")

@@ -19,6 +19,7 @@ from mnist_s7.training import (
     environment,
     epoch_record,
     evaluation,
+    note_kernels,
     predict,
     repeatable,
     shuffled_batches,
@@ -80,6 +81,7 @@ def fit_many(
                 steps = Steps(trained.losses[:, i], trained.correct[:, i], trained.sizes)
                 records[i].append(epoch_record(epoch, lr, steps, each, seconds))
         model.give_back(models)
+    note_kernels(machine, step)
 
     return [
         Run(

@@ -106,8 +106,8 @@ def _time(runs: Collection[Run]) -> str:
     return (
         f"The trainings in the table took {each} minutes, each on {machine['threads']} thread "
         f"({machine['device']}, {machine['system']}, torch {machine['torch']}). `make run` and `make test` train the "
-        f"iterations side by side, one thread each: on two such cores that is {sum(minutes.values()) / 2:.0f} minutes "
-        "of either, and most of it once the environment is there."
+        f"iterations side by side, one thread each: on two such cores at least {sum(minutes.values()) / 2:.0f} minutes "
+        "of either, besides building the environment and the unit tests."
     )
 
 

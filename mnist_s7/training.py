@@ -132,6 +132,7 @@ def fit(
             records.append(epoch_record(epoch, lr, trained, tested, time.perf_counter() - started))
             show.epoch_ends(records[-1], len(test_images))
         show.run_ends(records)
+    note_kernels(machine, step)
 
     return Run(
         experiment=experiment.name,
@@ -294,11 +295,17 @@ def environment(device: torch.device) -> dict:
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name(),
         "threads": torch.get_num_threads(),
         "precision": "float32",
-        "kernels": ("compiled" if kernels() else "PyTorch") if on_cpu else "CUDA graphs",
+        "kernels": "compiled" if on_cpu and kernels() else "PyTorch",
         "freed_memory": "kept" if on_cpu and keep_freed_memory() else "given back",
         "commit": _git("rev-parse", "HEAD"),
         "dirty": None if changes is None else changes != "",
     }
+
+
+def note_kernels(machine: dict, step: Step) -> None:
+    """Say in a run's environment that its steps were captured, which is known only after them: a capture can fail."""
+    if isinstance(step, CapturedStep) and step.works:
+        machine["kernels"] = "CUDA graphs"
 
 
 def _cpu_name() -> str:

@@ -12,8 +12,8 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from mnist_s7 import T1, T2, T3, LossNotFinite, evaluate, fit, predict, progress
-from mnist_s7.fast import kernels
-from mnist_s7.training import shuffled_batches, train_epoch, training_step
+from mnist_s7.fast import CapturedStep, kernels
+from mnist_s7.training import note_kernels, shuffled_batches, train_epoch, training_step
 from mnist_s7.transforms import PLAIN, batched, normalize
 
 QUICK = {"batch_size": 100, "epochs": 2}
@@ -130,6 +130,17 @@ def test_evaluate_against_one_pass(few_digits):
     assert found.loss == pytest.approx(F.nll_loss(log_probabilities, labels).item(), rel=1e-5)
     assert found.accuracy == pytest.approx(100 * (predicted == labels).float().mean().item())
     assert found.errors == [(i, predicted[i].item()) for i in range(len(labels)) if predicted[i] != labels[i]]
+
+
+@pytest.mark.parametrize(("works", "kernels"), [(True, "CUDA graphs"), (False, "PyTorch")])
+def test_a_run_says_captured_only_if_its_steps_were(works, kernels):
+    step = CapturedStep(None, None, None)
+    step.works = works
+    machine = {"kernels": "PyTorch"}
+
+    note_kernels(machine, step)
+
+    assert machine == {"kernels": kernels}
 
 
 def test_predicting_in_parts_changes_nothing(few_digits):

@@ -54,10 +54,10 @@ def benchmark(digits: Digits, rounds: int = 5, part: int = PART, show: Callable[
             for name, cost in costs.items():
                 _measure(EXPERIMENTS[name], cost, digits, few, cores)
             show(f"round {i + 1} of {rounds}: " + ", ".join(_line(name, cost) for name, cost in costs.items()))
-    for name, cost in costs.items():
-        cost.shares = _shares(EXPERIMENTS[name], few)
-        with _processes(1) as fresh:
-            cost.peak_memory = fresh.submit(_peak_memory, name, digits).result()
+        for name, cost in costs.items():
+            cost.shares = _shares(EXPERIMENTS[name], few)
+            with _processes(1) as fresh:
+                cost.peak_memory = fresh.submit(_peak_memory, name, digits).result()
     return result
 
 
