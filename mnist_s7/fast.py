@@ -23,9 +23,13 @@ __all__ = ["CapturedStep", "Sequential", "Step", "keep_freed_memory", "kept", "k
 # Parameters of glibc's mallopt(3), from malloc.h.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 
-# As in fast.c.
+# As in normalize.c.
 MOST_CHANNELS = 64
 NO_RELU, RELU_BEFORE, RELU_AFTER = range(3)
+
+# As in convolve.c, whose working memory is on the stack: an image, widened by its border, and the weights.
+PARTS, LANES = 16, 8
+MOST_FLOATS = 1 << 16
 
 
 def keep_freed_memory() -> bool:
@@ -47,13 +51,15 @@ def usable_cores() -> int:
 
 @functools.cache
 def kernels() -> ctypes.CDLL | None:
-    """fast.c, compiled for this very processor when it is first asked for, in a second; None without a C compiler."""
+    """normalize.c and convolve.c, compiled for this very processor when they are first asked for, in some two seconds;
+    None without a C compiler."""
     flags = ["-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC"]
     if platform.system() == "Linux":  # where OpenMP is the one that PyTorch has loaded: its threads are shared
         flags.append("-fopenmp")
     with tempfile.TemporaryDirectory(prefix="mnist_s7-") as folder:
         library = Path(folder) / "fast.so"
-        command = ["cc", *flags, "-o", library, Path(__file__).with_suffix(".c"), "-lm"]
+        sources = [Path(__file__).with_name(name) for name in ("normalize.c", "convolve.c")]
+        command = ["cc", *flags, "-o", library, *sources, "-lm"]
         try:
             subprocess.run(command, check=True, capture_output=True, timeout=60)
             return ctypes.CDLL(str(library))
@@ -64,9 +70,9 @@ def kernels() -> ctypes.CDLL | None:
 class Sequential(nn.Sequential):
     """`nn.Sequential`, with fewer passes over memory while it trains on a CPU.
 
-    There it computes what its layers say, but joins neighbours: a BatchNorm with the ReLU before or after it and the
-    dropout behind it is one function, compiled from fast.c, and a ReLU works in place on the convolution before it.
-    Only the elements that dropout drops are drawn. Hooks on joined layers are not called. In evaluation mode, on
+    There it computes what its layers say, but in functions compiled from C, and joins neighbours: a BatchNorm with the
+    ReLU before or after it and the dropout behind it is one function, as is a convolution with the ReLU behind it.
+    Only the elements that dropout drops are drawn. Hooks on these layers are not called. In evaluation mode, on
     other devices, in other types than float32 and without a C compiler, it is `nn.Sequential`.
     """
 
@@ -78,7 +84,7 @@ class Sequential(nn.Sequential):
             match layers:
                 case [nn.Conv2d() as conv, nn.ReLU(), nn.BatchNorm2d() as norm, *layers] if _can_join(norm):
                     p, layers = _dropout(layers)
-                    x = _normalize(conv(x), norm, RELU_BEFORE, p)
+                    x = _normalize(_convolve(x, conv), norm, RELU_BEFORE, p)
                 case [nn.BatchNorm2d() as norm, nn.ReLU(), *layers] if _can_join(norm):
                     p, layers = _dropout(layers)
                     x = _normalize(x, norm, RELU_AFTER, p)
@@ -86,7 +92,9 @@ class Sequential(nn.Sequential):
                     p, layers = _dropout(layers)
                     x = _normalize(x, norm, NO_RELU, p)
                 case [nn.Conv2d() as conv, nn.ReLU(), *layers]:
-                    x = conv(x).relu_()
+                    x = _convolve(x, conv, relu=True)
+                case [nn.Conv2d() as conv, *layers]:
+                    x = _convolve(x, conv)
                 case [layer, *layers]:
                     x = layer(x)
         return x
@@ -122,8 +130,54 @@ def _normalize(x: Tensor, norm: nn.BatchNorm2d, relu: int, dropout: float) -> Te
     return y
 
 
+def _convolve(x: Tensor, conv: nn.Conv2d, relu: bool = False) -> Tensor:
+    """(N, C, H, W), through `conv`, and through the ReLU behind it."""
+    if _can_convolve(conv, x):
+        return _Convolve.apply(x, conv.weight, conv.padding[0], relu)
+    return conv(x).relu_() if relu else conv(x)
+
+
+def _can_convolve(conv: nn.Conv2d, x: Tensor) -> bool:
+    """Whether convolve.c does to `x` what `conv` does, and is the faster one: with few channels, and without a bias."""
+    if x.dim() != 4 or x.shape[1] != conv.in_channels:
+        return False
+    (height, width), k = x.shape[2:], conv.kernel_size[0]
+    channels = max(conv.in_channels, conv.out_channels)
+    plain = conv.bias is None and conv.groups == 1 and conv.stride == conv.dilation == (1, 1)
+    square = conv.kernel_size == (k, k) and conv.padding in [(p, p) for p in range(k)] and conv.padding_mode == "zeros"
+    floats = channels * max((height + 2 * k) * (width + 2 * k), k * k * channels)
+    small = channels <= MOST_CHANNELS and floats <= MOST_FLOATS
+    return plain and square and small and min(height, width) + 2 * conv.padding[0] >= k
+
+
+class _Convolve(torch.autograd.Function):
+    """`convolve` of convolve.c, with a ReLU behind it or not: (N, C, H, W), (C_out, C, k, k) -> (N, C_out, H', W')."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, weight: Tensor, padding: int, relu: bool) -> Tensor:
+        x, weight = (tensor.contiguous(memory_format=torch.channels_last) for tensor in (x, weight))
+        (n, c, h, w), (c_out, _, k, _) = x.shape, weight.shape
+        size = n, c_out, h + 2 * padding - k + 1, w + 2 * padding - k + 1
+        y = torch.empty(size, memory_format=torch.channels_last)
+        ctx.sizes = n, h, w, c, c_out, k, padding, int(relu)
+        _call(kernels().convolve, x, weight, y, *ctx.sizes)
+        ctx.save_for_backward(x, weight, y if relu else None)
+        return y
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, y = ctx.saved_tensors
+        gradient = gradient.contiguous(memory_format=torch.channels_last)
+        of_x, of_weight = torch.empty_like(x) if ctx.needs_input_grad[0] else None, torch.empty_like(weight)
+        lanes = -(-len(weight) // LANES) * LANES
+        sums = x.new_zeros(PARTS * lanes * weight[0].numel())
+        _call(kernels().convolve_backward, gradient, x, y, weight, of_x, of_weight, sums, *ctx.sizes)
+        return of_x, of_weight, None, None
+
+
 class _Normalize(torch.autograd.Function):
-    """`normalize` of fast.c on (N, C, H, W): the same shape, and the batch's mean and biased variance, (C,).
+    """`normalize` of normalize.c on (N, C, H, W): the same shape, and the batch's mean and biased variance, (C,).
 
     `kept` has 1 for every element that dropout keeps, uint8, in the order of channels last memory.
     """
@@ -157,10 +211,20 @@ def _pixels(x: Tensor) -> tuple[int, int]:
     return x.numel() // x.shape[1], x.shape[1]
 
 
-def _call(function: Callable, *arguments: Tensor | int | float) -> None:
-    """Call a function of fast.c: tensors as addresses, floats as C's, the number of threads at the end."""
-    c_types = {Tensor: lambda x: ctypes.c_void_p(x.data_ptr()), float: ctypes.c_float, int: ctypes.c_long}
-    function(*(c_types[type(argument)](argument) for argument in arguments), ctypes.c_long(torch.get_num_threads()))
+def _call(function: Callable, *arguments: Tensor | int | float | None) -> None:
+    """Call a C function: tensors as addresses, None as no address, floats as C's, the number of threads at the end."""
+    function(*map(_in_c, arguments), ctypes.c_long(torch.get_num_threads()))
+
+
+def _in_c(argument: Tensor | int | float | None) -> ctypes.c_void_p | ctypes.c_long | ctypes.c_float:
+    match argument:
+        case Tensor(device=torch.device(type="cpu"), dtype=torch.float32 | torch.uint8):
+            return ctypes.c_void_p(argument.data_ptr())
+        case Tensor():
+            raise ValueError(f"images in float32 on the CPU met a layer in {argument.dtype} on {argument.device}")
+        case None:
+            return ctypes.c_void_p()
+    return ctypes.c_float(argument) if isinstance(argument, float) else ctypes.c_long(argument)
 
 
 def kept(n: int, p: float, generator: Generator | None = None) -> Tensor:

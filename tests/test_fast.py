@@ -28,11 +28,33 @@ def frozen_norm():
     return norm
 
 
+def bare(*sizes, **options):
+    return nn.Conv2d(*sizes, bias=False, **options)
+
+
 LAYERS = {
     "conv, relu": lambda p: [conv(), nn.ReLU(), nn.Conv2d(8, 4, 1)],
+    "convs of all widths": lambda p: [bare(3, 9, 3), nn.ReLU(), bare(9, 16, 2), bare(16, 23, 1), bare(23, 1, 5)],
+    "padded convs": lambda p: [
+        bare(3, 8, 3, padding=1),
+        bare(8, 12, 5, padding=3),
+        nn.ReLU(),
+        bare(12, 8, 3, padding=2),
+    ],
+    "conv of whole images": lambda p: [bare(3, 10, 13), nn.ReLU()],
+    "conv with a bias": lambda p: [nn.Conv2d(3, 8, 3), nn.ReLU()],
+    "strided conv": lambda p: [bare(3, 8, 3, stride=2), nn.ReLU()],
+    "dilated conv": lambda p: [bare(3, 8, 3, dilation=2)],
+    "grouped conv": lambda p: [bare(3, 6, 3, groups=3)],
+    "oblong conv": lambda p: [bare(3, 6, (3, 1)), nn.ReLU()],
+    "conv with reflecting borders": lambda p: [bare(3, 6, 3, padding=1, padding_mode="reflect")],
+    "conv with a named padding": lambda p: [bare(3, 6, 3, padding="same")],
+    "conv with more padding than kernel": lambda p: [bare(3, 6, 2, padding=3)],
+    "conv of many channels": lambda p: [bare(3, 65, 3), nn.ReLU(), bare(65, 3, 1)],
     "conv, relu, norm, dropout": lambda p: [conv(), nn.ReLU(), nn.BatchNorm2d(8), nn.Dropout(p), nn.MaxPool2d(2)],
     "conv, norm, relu, dropout": lambda p: [conv(), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(p), nn.Conv2d(8, 4, 3)],
     "conv, norm, dropout": lambda p: [conv(), nn.BatchNorm2d(8), nn.Dropout(p)],
+    "conv alone": lambda p: [conv()],
     "norm, relu": lambda p: [nn.BatchNorm2d(3), nn.ReLU(), conv()],
     "relu, norm": lambda p: [nn.ReLU(), nn.BatchNorm2d(3)],
     "norm alone, of one channel, pooled": lambda p: [
@@ -73,6 +95,22 @@ def joined(monkeypatch):
     calls = []
     normalize = fast._normalize
     monkeypatch.setattr(fast, "_normalize", lambda *arguments: calls.append(arguments) or normalize(*arguments))
+    return calls
+
+
+@pytest.fixture
+def convolved(monkeypatch):
+    """The convolutions that convolve.c did, as (channels in, channels out, whether with the ReLU behind it)."""
+    if kernels() is None:
+        pytest.skip("no C compiler")
+    calls = []
+    apply = fast._Convolve.apply
+
+    def counted(x, weight, padding, relu):
+        calls.append((x.shape[1], len(weight), relu))
+        return apply(x, weight, padding, relu)
+
+    monkeypatch.setattr(fast._Convolve, "apply", counted)
     return calls
 
 
@@ -119,7 +157,7 @@ def test_outputs_gradients_and_buffers_are_those_of_the_plain_layers(monkeypatch
 
 
 def test_joins_what_it_can_and_only_that(joined):
-    x = torch.randn(2, 3, 12, 12)
+    x = torch.randn(2, 3, 13, 13)
     for name, layers in LAYERS.items():
         Sequential(*layers(0.1))(x)
         expected = "norm" in name and not any(
@@ -127,6 +165,72 @@ def test_joins_what_it_can_and_only_that(joined):
         ) or name == "everything dropped"  # fmt: skip
         assert bool(joined) == expected, name
         joined.clear()
+
+
+CONVOLVED = {
+    "conv, relu": [(3, 8, True)],  # the second has a bias
+    "convs of all widths": [(3, 9, True), (9, 16, False), (16, 23, False), (23, 1, False)],
+    "padded convs": [(3, 8, False), (8, 12, True), (12, 8, False)],
+    "conv of whole images": [(3, 10, True)],
+    "conv, relu, norm, dropout": [(3, 8, False)],
+    "conv, norm, relu, dropout": [(3, 8, False)],
+    "conv alone": [(3, 8, False)],
+    "norm alone, of one channel, pooled": [(3, 1, False)],
+    "norm of 64 channels": [],
+    "norm of more channels than are joined": [],
+    "conv with a bias": [],
+    "strided conv": [],
+    "dilated conv": [],
+    "grouped conv": [],
+    "oblong conv": [],
+    "conv with reflecting borders": [],
+    "conv with a named padding": [],
+    "conv with more padding than kernel": [],
+    "conv of many channels": [],
+}
+
+
+@pytest.mark.parametrize("name", CONVOLVED)
+def test_convolves_what_it_can_and_only_that(convolved, name):
+    Sequential(*LAYERS[name](0.1))(torch.randn(2, 3, 13, 13))
+
+    assert convolved == CONVOLVED[name]
+
+
+def test_an_image_that_needs_no_gradient_gets_none(convolved):
+    torch.manual_seed(0)
+    ours, x, weights = conv(), torch.randn(9, 3, 9, 9), torch.randn(9, 8, 7, 7)
+    plain = copy.deepcopy(ours).double()
+
+    (Sequential(ours)(x) * weights).sum().backward()
+    (plain(x.double()) * weights).sum().backward()
+
+    assert convolved
+    assert_same(ours.weight.grad, plain.weight.grad)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 2, 9), (2, 1, 9, 9)])
+def test_impossible_images_get_pytorchs_own_error(shape):
+    with pytest.raises(RuntimeError, match="size|channels"):
+        Sequential(conv())(torch.randn(shape))
+
+
+def test_large_images_are_left_to_pytorch(convolved):
+    Sequential(conv())(torch.randn(1, 3, 300, 300))
+
+    assert not convolved
+
+
+def test_a_nan_passes_the_relu():
+    x = torch.full((1, 3, 5, 5), float("nan"))
+
+    assert Sequential(conv(), nn.ReLU())(x).isnan().all()
+
+
+def test_layers_elsewhere_than_the_images_are_refused(joined):
+    for layer in (conv().double(), nn.BatchNorm2d(3).to("meta")):
+        with pytest.raises(ValueError, match="in float32 on the CPU met a layer in torch.float(64 on cpu|32 on meta)"):
+            Sequential(layer)(torch.randn(2, 3, 5, 5))
 
 
 def test_a_large_mean_costs_no_digits():
@@ -141,15 +245,15 @@ def test_a_large_mean_costs_no_digits():
 
 def test_the_number_of_threads_changes_no_digit():
     torch.manual_seed(0)
-    x, weights = torch.randn(32, 8, 20, 20), torch.randn(32, 8, 20, 20)
-    norm = nn.BatchNorm2d(8)
+    x, weights = torch.randn(37, 3, 20, 20), torch.randn(37, 8, 18, 18)
+    block = Sequential(conv(), nn.ReLU(), nn.BatchNorm2d(8))
     threads = torch.get_num_threads()
 
     def figures(n):
         torch.set_num_threads(n)
-        norm.zero_grad()
-        (Sequential(norm, nn.ReLU())(x) * weights).sum().backward()
-        return norm.weight.grad, norm.bias.grad
+        block.zero_grad()
+        (block(x) * weights).sum().backward()
+        return [parameter.grad for parameter in block.parameters()]
 
     try:
         assert all(map(torch.equal, figures(1), figures(2)))
@@ -187,10 +291,12 @@ def test_other_types_are_left_to_the_plain_layers(joined):
     assert not joined
 
 
-def test_channels_beyond_what_a_kernel_holds_stay_in_step_with_its_source():
-    source = Path(fast.__file__).with_suffix(".c").read_text()
+def test_sizes_are_those_of_the_sources():
+    normalize, convolve = (Path(fast.__file__).with_name(name).read_text() for name in ("normalize.c", "convolve.c"))
 
-    assert f"MOST_CHANNELS = {fast.MOST_CHANNELS}," in source
+    assert f"MOST_CHANNELS = {fast.MOST_CHANNELS}," in normalize
+    assert f"LANES = {fast.LANES}," in convolve
+    assert f"PARTS = {fast.PARTS} " in convolve
 
 
 @pytest.mark.parametrize("network", [MnistNet_1, MnistNet_2, MnistNet_3])

@@ -57,7 +57,7 @@ def how_measured(benchmark: Benchmark) -> str:
         f"highest), each measured on {benchmark.part:,} training images, batch sizes and threads on half as many, with "
         "as large a part of the test images, and scaled to 60,000 and 10,000. Ratios are taken within a round. "
         f"DataLoader workers of the usual loop, the fastest of 0, 1 and {benchmark.cores}: {workers}. Data type and "
-        f"memory format of the floor, the fastest of four: {settings}. BatchNorm, ReLU and dropout of ours: "
+        f"memory format of the floor, the fastest of four: {settings}. Layers of ours: "
         f"{machine['kernels']}."
     )
 

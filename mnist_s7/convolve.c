@@ -1,0 +1,208 @@
+/* Convolution with a small square kernel, stride 1, no bias, and the ReLU behind it where there is one.
+
+   Images are float32, channels last, (n, h, w, c); weights (c_out, k, k, c_in), which is PyTorch's channels last, too.
+   In that layout the k * c_in inputs that a kernel's row meets lie side by side. A vector holds as many output channels
+   as it has lanes, and sums for several pixels (in the weights' gradient: for several inputs) stay in registers, enough
+   of them that no multiplication waits for the addition before it. Images are cut into the same parts whatever the
+   number of threads, and so is the order in which sums are added up. */
+
+#include <string.h>
+
+enum { LANES = 8, WIDEST = 2, MOST_NARROW = 8, MOST_WIDE = 6, STRIP = 6, PARTS = 16 };
+
+typedef float Vector __attribute__((vector_size(LANES * sizeof(float)), aligned(sizeof(float))));
+typedef int Mask __attribute__((vector_size(LANES * sizeof(int))));
+typedef struct { int h, w, c; } Map;
+
+/* What is always inlined is compiled for every number of sums and vectors, which the processor's registers need to know. */
+#define INLINED static inline __attribute__((always_inline))
+#define UNROLLED _Pragma("GCC unroll 8")
+
+/* The ways to call `function` for `n` things at once with vectors of so many, at most MOST_NARROW of one or MOST_WIDE of two. */
+#define CASE(n, function, ...) case n: function(__VA_ARGS__, n, vectors); break;
+#define FOR_EACH_COUNT(n, ...) \
+    switch (n) { \
+        CASE(1, __VA_ARGS__) CASE(2, __VA_ARGS__) CASE(3, __VA_ARGS__) \
+        CASE(4, __VA_ARGS__) CASE(5, __VA_ARGS__) CASE(6, __VA_ARGS__) \
+        default: if (vectors == 1) switch (n) { CASE(7, __VA_ARGS__) CASE(8, __VA_ARGS__) } \
+    }
+
+static int least(int a, int b) { return a < b ? a : b; }
+static int vectors_of(int channels) { return (channels + LANES - 1) / LANES; }
+
+/* Where block b of `count` nearly equal ones starts. */
+static int start_of(int b, int count, int n) { return n * b / count; }
+static int count_of(int n, int vectors) { int most = vectors == 1 ? MOST_NARROW : MOST_WIDE; return (n + most - 1) / most; }
+
+/* Channels of a pixel from `vectors` sums: `channels` of them, if they are fewer. */
+INLINED void store(float *y, const Vector *sums, int channels, int relu, const int vectors) {
+    UNROLLED for (int v = 0; v < vectors; v++, y += LANES, channels -= LANES) {
+        Vector sum = sums[v];
+        if (relu) sum = (Vector)((Mask)sum & ~(sum < 0)); /* not sum > 0: a NaN stays one */
+        if (channels >= LANES) *(Vector *)y = sum;
+        else memcpy(y, &sum, channels * sizeof *y);
+    }
+}
+
+/* y, pixels side by side, from x at the first one's upper left, with rows of `row` floats; weights (k, k * c_in, lanes). */
+INLINED void convolve_pixels(const float *restrict x, long row, int c_in, int k, const float *restrict weights,
+                             float *restrict y, int c_out, int channels, int relu, const int pixels, const int vectors) {
+    Vector sums[MOST_NARROW][WIDEST], weight[WIDEST];
+    UNROLLED for (int p = 0; p < pixels; p++)
+        UNROLLED for (int v = 0; v < vectors; v++) sums[p][v] = (Vector){0};
+    for (int i = 0; i < k; i++, x += row)
+        for (int j = 0; j < k * c_in; j++, weights += vectors * LANES) {
+            UNROLLED for (int v = 0; v < vectors; v++) weight[v] = *(const Vector *)(weights + v * LANES);
+            UNROLLED for (int p = 0; p < pixels; p++)
+                UNROLLED for (int v = 0; v < vectors; v++) sums[p][v] += x[p * c_in + j] * weight[v];
+        }
+    UNROLLED for (int p = 0; p < pixels; p++) store(y + p * c_out, sums[p], channels, relu, vectors);
+}
+
+INLINED void convolve_row(const float *x, long row, int c_in, int k, const float *weights, float *y, int width, int c_out,
+                          int channels, int relu, const int vectors) {
+    int count = count_of(width, vectors);
+    for (int b = 0; b < count; b++) {
+        int start = start_of(b, count, width), pixels = start_of(b + 1, count, width) - start;
+        FOR_EACH_COUNT(pixels, convolve_pixels, x + start * c_in, row, c_in, k, weights, y + (long)start * c_out, c_out,
+                       channels, relu)
+    }
+}
+
+/* One image x -> y, (h - k + 1, w - k + 1, c_out). */
+static void convolve_image(const float *x, Map in, int k, const float *packed, float *y, int c_out, int relu) {
+    int h = in.h - k + 1, w = in.w - k + 1;
+    long row = (long)in.w * in.c;
+    for (int c = 0; c < c_out; c += WIDEST * LANES) {
+        const float *weights = packed + (long)k * k * in.c * c;
+        for (int i = 0; i < h; i++) {
+            float *to = y + (long)i * w * c_out + c;
+            if (c_out - c <= LANES) convolve_row(x + i * row, row, in.c, k, weights, to, w, c_out, c_out - c, relu, 1);
+            else convolve_row(x + i * row, row, in.c, k, weights, to, w, c_out, c_out - c, relu, 2);
+        }
+    }
+}
+
+/* Add to `sums`, (inputs, lanes), the products of inputs side by side with the gradients at as many pixels. */
+INLINED void add_products(const float *restrict x, long x_row, int c_in, const float *restrict g, long g_row, int c_out,
+                          int h, int w, float *restrict to, const int inputs, const int vectors) {
+    Vector sums[MOST_NARROW][WIDEST], gradient[WIDEST];
+    UNROLLED for (int j = 0; j < inputs; j++)
+        UNROLLED for (int v = 0; v < vectors; v++) sums[j][v] = *(Vector *)(to + (j * vectors + v) * LANES);
+    for (int i = 0; i < h; i++) {
+        const float *a = x + i * x_row, *b = g + i * g_row;
+        for (int p = 0; p < w; p++, a += c_in, b += c_out) {
+            UNROLLED for (int v = 0; v < vectors; v++) gradient[v] = *(const Vector *)(b + v * LANES);
+            UNROLLED for (int j = 0; j < inputs; j++)
+                UNROLLED for (int v = 0; v < vectors; v++) sums[j][v] += a[j] * gradient[v];
+        }
+    }
+    UNROLLED for (int j = 0; j < inputs; j++)
+        UNROLLED for (int v = 0; v < vectors; v++) *(Vector *)(to + (j * vectors + v) * LANES) = sums[j][v];
+}
+
+INLINED void add_row_of_weights(const float *x, long x_row, int c_in, const float *g, long g_row, int c_out, int h, int w,
+                                float *to, int inputs, const int vectors) {
+    int count = count_of(inputs, vectors);
+    for (int b = 0; b < count; b++) {
+        int start = start_of(b, count, inputs), some = start_of(b + 1, count, inputs) - start;
+        FOR_EACH_COUNT(some, add_products, x + start, x_row, c_in, g, g_row, c_out, h, w, to + start * vectors * LANES)
+    }
+}
+
+/* Add to `packed` the gradient of the weights from one image: x, and the gradient g of its (h, w, c_out), rows of g_row. */
+static void add_weights(const float *x, Map in, int k, const float *g, long g_row, int c_out, float *packed) {
+    int h = in.h - k + 1, w = in.w - k + 1;
+    long row = (long)in.w * in.c;
+    for (int top = 0; top < h; top += STRIP) { /* as much as stays in the nearest cache */
+        int rows = least(STRIP, h - top);
+        for (int c = 0; c < c_out; c += WIDEST * LANES)
+            for (int i = 0; i < k; i++) {
+                const float *from = x + (top + i) * row, *gradient = g + top * g_row + c;
+                int lanes = LANES * least(WIDEST, vectors_of(c_out - c));
+                float *to = packed + (long)k * k * in.c * c + (long)i * k * in.c * lanes;
+                if (lanes == LANES) add_row_of_weights(from, row, in.c, gradient, g_row, c_out, rows, w, to, k * in.c, 1);
+                else add_row_of_weights(from, row, in.c, gradient, g_row, c_out, rows, w, to, k * in.c, 2);
+            }
+    }
+}
+
+/* Where the weight of input i, at tap t of k * k, for output o has its place among the packed ones. */
+static long place(int o, int i, int t, int c_out, int c_in, int k) {
+    int group = o / (WIDEST * LANES) * (WIDEST * LANES), lanes = LANES * least(WIDEST, vectors_of(c_out - group));
+    return (long)k * k * c_in * group + ((long)t * c_in + i) * lanes + o - group;
+}
+
+/* An image into the middle of a larger one. */
+static void embed(const float *x, Map map, int border, float *padded) {
+    long row = (long)map.w * map.c, padded_row = (long)(map.w + 2 * border) * map.c;
+    padded += border * padded_row + border * map.c;
+    for (int i = 0; i < map.h; i++) memcpy(padded + i * padded_row, x + i * row, row * sizeof *x);
+}
+
+void convolve(const float *x, const float *weight, float *y, long n, long h, long w, long c_in, long c_out, long k,
+              long padding, long relu, long threads) {
+    Map map = {h, w, c_in}, in = {h + 2 * padding, w + 2 * padding, c_in};
+    long size = h * w * c_in, y_size = (in.h - k + 1) * (in.w - k + 1) * c_out;
+    float packed[k * k * c_in * vectors_of(c_out) * LANES];
+    memset(packed, 0, sizeof packed);
+    for (int o = 0; o < c_out; o++)
+        for (int t = 0; t < k * k; t++)
+            for (int i = 0; i < c_in; i++) packed[place(o, i, t, c_out, c_in, k)] = weight[(o * k * k + t) * c_in + i];
+
+    #pragma omp parallel for num_threads(threads)
+    for (int part = 0; part < PARTS; part++) {
+        float padded[padding ? in.h * in.w * c_in : 1];
+        memset(padded, 0, sizeof padded);
+        for (long image = n * part / PARTS; image < n * (part + 1) / PARTS; image++) {
+            const float *from = x + image * size;
+            if (padding) embed(from, map, padding, padded);
+            convolve_image(padding ? padded : from, in, k, packed, y + image * y_size, c_out, relu);
+        }
+    }
+}
+
+/* The gradient g of y -> those of x, if it is not NULL, and of the weights; `sums` is zero, (PARTS, packed weights). */
+void convolve_backward(const float *g, const float *x, const float *y, const float *weight, float *x_gradient,
+                       float *weight_gradient, float *sums, long n, long h, long w, long c_in, long c_out, long k,
+                       long padding, long relu, long threads) {
+    Map map = {h, w, c_in}, in = {h + 2 * padding, w + 2 * padding, c_in};
+    Map out = {in.h - k + 1, in.w - k + 1, c_out};
+    int border = k - 1 - padding;
+    Map wide = {out.h + 2 * border, out.w + 2 * border, c_out};
+    long size = h * w * c_in, out_size = (long)out.h * out.w * c_out, packed_size = k * k * c_in * vectors_of(c_out) * LANES;
+
+    /* The gradient of x is a convolution of g with the kernel turned by half a turn, outputs and inputs exchanged. */
+    float turned[k * k * c_out * vectors_of(c_in) * LANES];
+    memset(turned, 0, sizeof turned);
+    for (int o = 0; o < c_out; o++)
+        for (int t = 0; t < k * k; t++)
+            for (int i = 0; i < c_in; i++)
+                turned[place(i, o, k * k - 1 - t, c_in, c_out, k)] = weight[(o * k * k + t) * c_in + i];
+
+    #pragma omp parallel for num_threads(threads)
+    for (int part = 0; part < PARTS; part++) {
+        float padded[padding ? in.h * in.w * c_in : 1], gradient[out_size], widened[wide.h * wide.w * c_out + LANES * WIDEST];
+        memset(padded, 0, sizeof padded);
+        memset(widened, 0, sizeof widened);
+        for (long image = n * part / PARTS; image < n * (part + 1) / PARTS; image++) {
+            const float *from = x + image * size, *of_y = g + image * out_size;
+            if (relu) {
+                for (long j = 0; j < out_size; j++) gradient[j] = y[image * out_size + j] > 0 ? of_y[j] : 0;
+                of_y = gradient;
+            }
+            if (padding) embed(from, map, padding, padded);
+            embed(of_y, out, border, widened);
+            long g_row = (long)wide.w * c_out;
+            add_weights(padding ? padded : from, in, k, widened + border * (g_row + c_out), g_row, c_out, sums + part * packed_size);
+            if (x_gradient) convolve_image(widened, wide, k, turned, x_gradient + image * size, c_in, 0);
+        }
+    }
+    for (int o = 0; o < c_out; o++)
+        for (int t = 0; t < k * k; t++)
+            for (int i = 0; i < c_in; i++) {
+                double sum = 0;
+                for (int part = 0; part < PARTS; part++) sum += sums[part * packed_size + place(o, i, t, c_out, c_in, k)];
+                weight_gradient[(o * k * k + t) * c_in + i] = (float)sum;
+            }
+}
