@@ -155,6 +155,7 @@ def analysis(experiment: Experiment, run: Run, previous: Run | None = None) -> M
     below = sum(epoch.train_accuracy < epoch.test_accuracy for epoch in run.epochs)
     gap = final.train_accuracy - final.test_accuracy
     flattery = best.test_accuracy - final.test_accuracy
+    picked = f"picked by its test accuracy, it flatters the run by {flattery:.2f} points"
     against = ""
     if experiment.document is not None:
         difference = final.test_accuracy - experiment.document.final_test
@@ -162,8 +163,9 @@ def analysis(experiment: Experiment, run: Run, previous: Run | None = None) -> M
     points = [
         f"The final epoch ends at {final.train_accuracy:.2f} % train and {final.test_accuracy:.2f} % test "
         f"accuracy{_on('', run)}: {len(run.errors)} test images wrong.{against}",
-        f"Its best epoch, {best.epoch}, has {best.test_accuracy:.2f} %; picked by its test accuracy, it flatters the "
-        f"run by {flattery:.2f} points.",
+        f"Its best epoch, {best.epoch}, has {best.test_accuracy:.2f} %; {picked}."
+        if flattery > 0
+        else "None of the epochs before it was better.",
         f"Train accuracy is {'below' if gap < 0 else 'above'} test accuracy at the end, by {abs(gap):.2f} points, and "
         f"below it in {below} of {len(run.epochs)} epochs. It is an average over the epoch, while the weights still "
         "move" + _harder_training(experiment) + ".",

@@ -175,6 +175,9 @@ def test_analysis_speaks_of_this_run_and_the_one_before(runs):
     assert "first reached in epoch 9; from the tenth epoch on it holds in 6 of 6 epochs" in said
     assert "872 parameters fewer, +0.06 points" in said
     assert "No epoch reaches" in report.analysis(T1, runs["T1"])
+    assert "flatters the run by 0.05 points" in said
+    ended_at_its_best = dataclasses.replace(runs["T3"], epochs=runs["T3"].epochs[:10])
+    assert "None of the epochs before it was better." in report.analysis(T3, ended_at_its_best)
 
 
 def test_stand_in_digits_are_named_wherever_figures_are():
