@@ -1,19 +1,21 @@
-"""The command line: python -m mnist_s7 run | train | compare | bench | readme."""
+"""The command line: python -m mnist_s7 run | train | sweep | compare | bench | readme."""
 
 import argparse
 import io
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
+import torch
 from matplotlib.figure import Figure
 
 from mnist_s7 import rendered
 from mnist_s7.data import WORKING_COPY, DigitsError, digits_or_stand_in, load_digits
-from mnist_s7.experiments import SERIES
+from mnist_s7.experiments import EXPERIMENTS
 from mnist_s7.fast import usable_cores
 from mnist_s7.receptive_field import ReceptiveFieldError
-from mnist_s7.results import PUBLISHED, RUNS, RunFileError, StandInRefused, write_whole
+from mnist_s7.results import PUBLISHED, RUNS, RunFileError, StandInRefused, refuse_stand_in, write_whole
 from mnist_s7.training import LossNotFinite, fit
 
 README = WORKING_COPY / "README.md"
@@ -56,13 +58,22 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--publish", action="store_true", help="store outputs and results under notebooks/; MNIST only")
 
     train = command("train", _train, "train one iteration and save the run")
-    train.add_argument("experiment", choices=[experiment.name for experiment in SERIES])
+    train.add_argument("experiment", choices=EXPERIMENTS, metavar="EXPERIMENT", help=", ".join(EXPERIMENTS))
     train.add_argument("--seed", type=int, default=1, help="default: %(default)s")
-    train.add_argument("--epochs", type=int, help="default: the iteration's own number")
-    train.add_argument("--device", help="cpu or cuda; default: cuda where there is one")
-    train.add_argument("--data", metavar="FOLDER", help="where MNIST's files are; default: MNIST_S7_DATA, or data/")
-    train.add_argument("--dataset", choices=["mnist", "rendered"], help="default: MNIST_S7_DATASET, or mnist")
-    train.add_argument("--output", type=Path, default=RUNS, metavar="FOLDER", help="default: runs/results")
+
+    sweep = command("sweep", _sweep, "train experiments with many seeds, one run a core, and save the runs")
+    sweep.add_argument("experiments", nargs="+", metavar="EXPERIMENT", help=", ".join(EXPERIMENTS))
+    sweep.add_argument("--seeds", default="1-10", help="1-10, or 1,4,7-9; default: %(default)s")
+    sweep.add_argument("--jobs", type=int, help="runs at a time; default: one a core, or one on a GPU")
+
+    for training in (train, sweep):
+        training.add_argument("--epochs", type=int, help="default: the iteration's own number")
+        training.add_argument("--device", help="cpu or cuda; default: cuda where there is one")
+        training.add_argument(
+            "--data", metavar="FOLDER", help="where MNIST's files are; default: MNIST_S7_DATA, or data/"
+        )
+        training.add_argument("--dataset", choices=["mnist", "rendered"], help="default: MNIST_S7_DATASET, or mnist")
+        training.add_argument("--output", type=Path, default=RUNS, metavar="FOLDER", help="default: runs/results")
 
     compare = command("compare", _compare, "the runs of a folder side by side")
     compare.add_argument("folder", type=Path, nargs="?", default=PUBLISHED, help="default: notebooks/results")
@@ -120,10 +131,24 @@ def _run(arguments: argparse.Namespace) -> int | None:
 
 def _train(arguments: argparse.Namespace) -> None:
     digits = load_digits(arguments.data, arguments.dataset)
-    experiment = next(experiment for experiment in SERIES if experiment.name == arguments.experiment)
+    refuse_stand_in(digits.name, arguments.output)  # before the training, and not after it
+    experiment = EXPERIMENTS[arguments.experiment]
     print(f"{experiment.name} on {digits.name} ({digits.source}), seed {arguments.seed}: {experiment.recipe}")
     run = fit(experiment, digits, arguments.seed, arguments.epochs, arguments.device)
     print(f"final test accuracy {run.final.test_accuracy:.2f} %, saved as {run.save(arguments.output)}")
+
+
+def _sweep(arguments: argparse.Namespace) -> int:
+    from mnist_s7.sweep import in_processes, parse_seeds, sweep
+
+    seeds, device = parse_seeds(arguments.seeds), arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    digits = load_digits(arguments.data, arguments.dataset)
+    jobs = arguments.jobs if arguments.jobs is not None else usable_cores() if device == "cpu" else 1
+    print(f"{', '.join(arguments.experiments)} on {digits.name}, seeds {arguments.seeds}, {jobs} at a time on {device}")
+    engine = partial(in_processes, jobs=jobs)
+    outcome = sweep(arguments.experiments, seeds, digits, arguments.output, engine, arguments.epochs, device)
+    print(f"{outcome}\nThe runs are in {arguments.output}.")
+    return 1 if outcome.failed else 0
 
 
 def _compare(arguments: argparse.Namespace) -> None:

@@ -6,15 +6,29 @@ its claims are put here so that a run can be held against them.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 from torch import nn, optim
 from torchvision import transforms
 
+from mnist_s7.fast import Sequential
 from mnist_s7.models import MnistNet_1, MnistNet_2, MnistNet_3
 from mnist_s7.results import Epoch, Run
 from mnist_s7.transforms import AUGMENTED, PLAIN
 
-__all__ = ["SERIES", "T1", "T2", "T3", "Claim", "Document", "Experiment", "Verdict", "first_epoch_at"]
+__all__ = [
+    "ABLATIONS",
+    "EXPERIMENTS",
+    "SERIES",
+    "T1",
+    "T2",
+    "T3",
+    "Claim",
+    "Document",
+    "Experiment",
+    "Verdict",
+    "first_epoch_at",
+]
 
 HEADLINE = 99.4  # percent of test images that the series is to exceed, with fewer than 8,000 parameters
 TENTH = 9  # the tenth epoch: the series counts its epochs from 0
@@ -292,3 +306,44 @@ T3 = replace(
 )
 
 SERIES = (T1, T2, T3)
+
+
+# What each idea is worth: an iteration with one thing changed. They have no targets and no claims of their own.
+
+
+def _variant(experiment: Experiment, what: str, change: str, **changes) -> Experiment:
+    name = f"{experiment.name}-{what}"
+    return replace(experiment, name=name, change=change, targets=(), claims=(), document=None, **changes)
+
+
+def _without_norm() -> nn.Module:
+    """T3's network without its BatchNorm layers."""
+    network = MnistNet_3()
+    for name, block in network.named_children():
+        if isinstance(block, Sequential):
+            setattr(network, name, Sequential(*(layer for layer in block if not isinstance(layer, nn.BatchNorm2d))))
+    return network
+
+
+def _turned_by(kind: type) -> transforms.Compose:
+    """T3's transforms with one of its two turns."""
+    turns = (transforms.RandomRotation, transforms.RandomAffine)
+    return transforms.Compose(
+        [t for t in T3.train_transform.transforms if isinstance(t, kind) or not isinstance(t, turns)]
+    )
+
+
+ABLATIONS = (
+    _variant(T2, "dropout-0.01", "T3's dropout", network=partial(MnistNet_2, dropout=0.01)),
+    _variant(T3, "dropout-0.05", "T2's dropout", network=partial(MnistNet_3, dropout=0.05)),
+    _variant(T3, "no-batchnorm", "no BatchNorm", network=_without_norm),
+    _variant(T3, "no-augmentation", "digits as they are", train_transform=PLAIN),
+    _variant(
+        T3, "rotation-7", "the turn by up to 7 degrees alone", train_transform=_turned_by(transforms.RandomRotation)
+    ),
+    _variant(
+        T3, "rotation-15", "the turn by up to 15 degrees alone", train_transform=_turned_by(transforms.RandomAffine)
+    ),
+)
+
+EXPERIMENTS = {experiment.name: experiment for experiment in (*SERIES, *ABLATIONS)}

@@ -5,6 +5,7 @@ Where something here cannot work (another system, no C compiler), PyTorch's own 
 
 import ctypes
 import functools
+import hashlib
 import math
 import os
 import platform
@@ -22,6 +23,8 @@ __all__ = ["CapturedStep", "Sequential", "Step", "keep_freed_memory", "kept", "k
 
 # Parameters of glibc's mallopt(3), from malloc.h.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+
+SOURCES = [Path(__file__).with_name(name) for name in ("normalize.c", "convolve.c")]
 
 # As in normalize.c.
 MOST_CHANNELS = 64
@@ -51,20 +54,50 @@ def usable_cores() -> int:
 
 @functools.cache
 def kernels() -> ctypes.CDLL | None:
-    """normalize.c and convolve.c, compiled for this very processor when they are first asked for, in some two seconds;
-    None without a C compiler."""
+    """normalize.c and convolve.c, compiled for this very processor and kept for the next time in the user's cache;
+    None where there is no C compiler."""
     flags = ["-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC"]
     if platform.system() == "Linux":  # where OpenMP is the one that PyTorch has loaded: its threads are shared
         flags.append("-fopenmp")
-    with tempfile.TemporaryDirectory(prefix="mnist_s7-") as folder:
-        library = Path(folder) / "fast.so"
-        sources = [Path(__file__).with_name(name) for name in ("normalize.c", "convolve.c")]
-        command = ["cc", *flags, "-o", library, *sources, "-lm"]
-        try:
-            subprocess.run(command, check=True, capture_output=True, timeout=60)
-            return ctypes.CDLL(str(library))
-        except (OSError, subprocess.SubprocessError):
-            return None
+    try:
+        compiler = subprocess.run(["cc", "--version"], check=True, capture_output=True, timeout=60).stdout
+        made_from = [*(source.read_bytes() for source in SOURCES), compiler, _processor(), repr(flags).encode()]
+        library = _cache() / hashlib.sha256(b"\0".join(made_from)).hexdigest()
+        if not library.exists():
+            with tempfile.TemporaryDirectory(dir=library.parent) as folder:  # another process never finds a part of it
+                whole = Path(folder) / library.name
+                command = ["cc", *flags, "-o", whole, *SOURCES, "-lm"]
+                subprocess.run(command, check=True, capture_output=True, timeout=60)
+                whole.replace(library)
+        return ctypes.CDLL(str(library))
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _processor() -> bytes:
+    """What the compiler may make use of."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_bytes().splitlines() if cpuinfo.exists() else []
+    return next(
+        (line for line in lines if line.lower().startswith((b"flags", b"features"))), platform.processor().encode()
+    )
+
+
+def _cache() -> Path:
+    """A folder of this user's, or one for this process alone where there is none that can be written to."""
+    try:
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mnist_s7"
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except (OSError, RuntimeError):  # the latter where nobody knows of a home
+        return Path(_own_folder().name)
+
+
+@functools.cache
+def _own_folder() -> tempfile.TemporaryDirectory:
+    """Goes with the process."""
+    return tempfile.TemporaryDirectory(prefix="mnist_s7-")
 
 
 class Sequential(nn.Sequential):

@@ -90,12 +90,13 @@ def fit(
     seed: int = 1,
     epochs: int | None = None,
     device: str | torch.device | None = None,
-    progress: bool = True,
+    progress: bool | Silent = True,
 ) -> Run:
     """Train `experiment` on `digits`, testing after every epoch, and return the run with its trained model.
 
     The same seed on the same machine, with as many threads, gives the same run to the last digit. `epochs` of None
     stands for the experiment's own number, `device` of None for a CUDA GPU where there is one and the CPU elsewhere.
+    `progress` says whether epochs are shown, or is what shows them.
     PyTorch's global random state is left as it was.
 
     Raises `LossNotFinite` when the loss turns NaN or infinite, and `ValueError` for a device that is not there.
@@ -105,7 +106,8 @@ def fit(
     train_images, train_labels = digits.train_images.to(device), digits.train_labels.to(device)
     test_images, test_labels = digits.test_images.to(device), digits.test_labels.to(device)
     transform = batched(experiment.train_transform)
-    show = Lines(experiment.name, epochs) if progress else Silent()
+    if isinstance(progress, bool):
+        progress = Lines(experiment.name, epochs) if progress else Silent()
     records = []
 
     with repeatable(device):
@@ -119,19 +121,19 @@ def fit(
         for epoch in range(epochs):
             started = time.perf_counter()
             lr = optimizer.param_groups[0]["lr"]
-            show.epoch_starts(epoch, lr, steps=-(-len(train_images) // experiment.batch_size))
+            progress.epoch_starts(epoch, lr, steps=-(-len(train_images) // experiment.batch_size))
             batches = shuffled_batches(train_images, train_labels, transform, experiment.batch_size, generator)
             try:
-                trained = train_epoch(model, batches, step, show.step)
+                trained = train_epoch(model, batches, step, progress.step)
             finally:
-                show.epoch_trained()
+                progress.epoch_trained()
             trained.check(experiment.name, epoch, lr)
             tested = evaluate(model, test_images, test_labels)
             dataloader_order(len(test_images))  # the original series shuffles its test images too: the state moves on
             scheduler.step()
             records.append(epoch_record(epoch, lr, trained, tested, time.perf_counter() - started))
-            show.epoch_ends(records[-1], len(test_images))
-        show.run_ends(records)
+            progress.epoch_ends(records[-1], len(test_images))
+        progress.run_ends(records)
     note_kernels(machine, step)
 
     return Run(
@@ -228,7 +230,7 @@ def evaluation(log_probabilities: Tensor, labels: Tensor) -> Evaluation:
     wrong = (predicted != labels).nonzero().flatten()
     return Evaluation(
         loss=F.nll_loss(log_probabilities, labels).item(),
-        accuracy=100 * (1 - len(wrong) / len(labels)),
+        accuracy=100 * (len(labels) - len(wrong)) / len(labels),
         errors=list(zip(wrong.tolist(), predicted[wrong].tolist(), strict=True)),
     )
 

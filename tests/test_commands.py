@@ -9,7 +9,7 @@ import pytest
 
 from mnist_s7 import Run, __main__
 
-COMMANDS = ["run", "train", "compare", "bench", "readme"]
+COMMANDS = ["run", "train", "sweep", "compare", "bench", "readme"]
 
 
 @pytest.fixture

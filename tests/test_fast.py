@@ -284,6 +284,44 @@ def test_without_a_working_c_compiler_the_plain_layers_do_it(monkeypatch, joined
         kernels.cache_clear()
 
 
+@pytest.fixture
+def short_source(monkeypatch, tmp_path, joined):
+    """Compiled in no time, in place of the sources."""
+    source = tmp_path / "one.c"
+    source.write_text("int one(void) { return 1; }")
+    monkeypatch.setattr(fast, "SOURCES", [source])
+    kernels.cache_clear()
+    yield source
+    kernels.cache_clear()
+
+
+def test_compiles_once_for_all_processes(monkeypatch, tmp_path, short_source):
+    commands = []
+    run = subprocess.run
+    monkeypatch.setattr(
+        subprocess, "run", lambda command, **options: commands.append(command) or run(command, **options)
+    )
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
+    for _ in range(2):  # as in two processes
+        assert kernels().one() == 1
+        kernels.cache_clear()
+    assert [command[1] for command in commands] == ["--version", "-O3", "--version"]
+    assert len(list((tmp_path / "mnist_s7").iterdir())) == 1
+    short_source.write_text("int one(void) { return 2; }")
+    assert kernels().one() == 2  # what was compiled from another source is not taken for it
+
+
+@pytest.mark.parametrize("variable", ["XDG_CACHE_HOME", "HOME"])
+def test_needs_no_cache(monkeypatch, tmp_path, short_source, variable):
+    (tmp_path / "mnist_s7").write_text("in the way")
+    (tmp_path / ".cache").write_text("in the way")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv(variable, str(tmp_path))
+
+    assert kernels().one() == 1
+
+
 def test_other_types_are_left_to_the_plain_layers(joined):
     block = Sequential(nn.BatchNorm2d(3), nn.ReLU()).double()
 

@@ -207,13 +207,17 @@ def test_the_published_runs_are_all_on_mnist():
 
 
 def test_the_published_t1_begins_as_the_original_series_run():
-    """The same initialisation, images in the same order, the same steps: what is left is rounding, which grows."""
+    """The same initialisation, images in the same order, the same steps: what is left is rounding.
+
+    It grows fast where the network begins to learn: initial weights that are 1e-7 of themselves away give 89.0 to
+    91.6 % test accuracy in epoch 1, and 45.7 to 45.9 % train accuracy.
+    """
     run = readme.published_runs()["T1"]
     train, test = (list(map(float, DOCUMENT["T1"].split()[i::2])) for i in (0, 1))
 
-    assert [epoch.train_accuracy for epoch in run.epochs[:4]] == pytest.approx(train[:4], abs=0.06)
-    assert [epoch.test_accuracy for epoch in run.epochs[:4]] == pytest.approx(test[:4], abs=0.15)
-    assert run.epochs[0].test_accuracy == pytest.approx(test[0], abs=0.02)
+    for epoch, train_tolerance, test_tolerance in ((0, 0.02, 0.02), (1, 0.2, 4), (2, 0.2, 1), (3, 0.2, 1)):
+        assert run.epochs[epoch].train_accuracy == pytest.approx(train[epoch], abs=train_tolerance)
+        assert run.epochs[epoch].test_accuracy == pytest.approx(test[epoch], abs=test_tolerance)
 
 
 def test_a_changed_figure_is_noticed(runs, measured):

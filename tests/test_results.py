@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mnist_s7 import Run, RunFileError, StandInRefused, load_runs, results
+from mnist_s7 import Run, RunFileError, StandInRefused, load_runs
 from mnist_s7.results import Epoch, RunDiffers, check_against_stored
 
 
@@ -102,12 +102,12 @@ def test_a_save_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monkey
 
 def test_stand_in_runs_are_labelled_and_never_published(tmp_path, monkeypatch):
     run = make_run(dataset="rendered digits")
-    monkeypatch.setattr(results, "PUBLISHED", tmp_path / "published")
+    monkeypatch.setattr("mnist_s7.results.run.PUBLISHED", tmp_path / "published")
     (tmp_path / "link").symlink_to(tmp_path / "published")
 
     assert run.save(tmp_path).name == "T3-seed1-rendered-digits.json"
     for folder in ("published", "link", "x/../published"):
-        with pytest.raises(StandInRefused, match="trained on rendered digits"):
+        with pytest.raises(StandInRefused, match="these digits are rendered digits"):
             run.save(tmp_path / folder)
     assert not (tmp_path / "published").exists()
 
@@ -137,7 +137,7 @@ def changed(run, **figures):
     ],
 )
 def test_a_repeated_run_is_held_against_the_stored_one(tmp_path, monkeypatch, figures, agrees):
-    monkeypatch.setattr(results, "PUBLISHED", tmp_path)
+    monkeypatch.setattr("mnist_s7.results.run.PUBLISHED", tmp_path)
     make_run().save(tmp_path / "elsewhere")
     Path(tmp_path / "elsewhere" / "T3-seed1.json").rename(tmp_path / "T3-seed1.json")
     again = changed(make_run(), **figures)
@@ -150,7 +150,7 @@ def test_a_repeated_run_is_held_against_the_stored_one(tmp_path, monkeypatch, fi
 
 
 def test_without_a_stored_run_the_check_fails(tmp_path, monkeypatch):
-    monkeypatch.setattr(results, "PUBLISHED", tmp_path)
+    monkeypatch.setattr("mnist_s7.results.run.PUBLISHED", tmp_path)
 
     with pytest.raises(FileNotFoundError, match="make notebooks"):
         check_against_stored(make_run())

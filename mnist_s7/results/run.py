@@ -22,6 +22,7 @@ __all__ = [
     "StandInRefused",
     "check_against_stored",
     "load_runs",
+    "refuse_stand_in",
     "results_folder",
 ]
 
@@ -110,14 +111,10 @@ class Run:
     def save(self, folder: str | os.PathLike) -> Path:
         """Write `folder/<name>.json`, whole or not at all, and return its path.
 
-        Raises `StandInRefused` where `folder` is the published one and the digits were not MNIST's.
+        Raises `StandInRefused` where `refuse_stand_in` does.
         """
         folder = Path(folder)
-        if self.stand_in and folder.resolve() == PUBLISHED:
-            raise StandInRefused(
-                f"{self.name} was trained on {self.dataset}, and {PUBLISHED.name}/ holds results on MNIST alone: "
-                "save it to another folder"
-            )
+        refuse_stand_in(self.dataset, folder)
         content = {"format": FORMAT} | {f.name: getattr(self, f.name) for f in _stored_fields()}
         content["epochs"] = [asdict(epoch) for epoch in self.epochs]
         folder.mkdir(parents=True, exist_ok=True)
@@ -147,6 +144,14 @@ class Run:
             raise RunFileError(f"{path}: not the shape of a run ({type(error).__name__}: {error})") from error
         _check(run, path)
         return run
+
+
+def refuse_stand_in(dataset: str, folder: str | os.PathLike) -> None:
+    """Raise `StandInRefused` where `folder` is the published one and the digits are not MNIST's."""
+    if dataset != "MNIST" and Path(folder).resolve() == PUBLISHED:
+        raise StandInRefused(
+            f"{PUBLISHED.name}/ holds results on MNIST alone, and these digits are {dataset}: name another folder"
+        )
 
 
 def results_folder(default: Path) -> Path:

@@ -1,0 +1,53 @@
+"""Runs as data: one training run and its file (`run`), and what many runs say together (`statistics`)."""
+
+from mnist_s7.results.run import (
+    PUBLISHED,
+    RUNS,
+    Epoch,
+    Run,
+    RunDiffers,
+    RunFileError,
+    StandInRefused,
+    check_against_stored,
+    load_runs,
+    refuse_stand_in,
+    results_folder,
+    write_whole,
+)
+from mnist_s7.results.statistics import (
+    CORRECTED_LABELS,
+    LABEL_ERRORS,
+    Difference,
+    Summary,
+    by_experiment,
+    corrected_accuracy,
+    paired,
+    prediction_interval,
+    summarize,
+    wilson,
+)
+
+__all__ = [
+    "CORRECTED_LABELS",
+    "LABEL_ERRORS",
+    "PUBLISHED",
+    "RUNS",
+    "Difference",
+    "Epoch",
+    "Run",
+    "RunDiffers",
+    "RunFileError",
+    "StandInRefused",
+    "Summary",
+    "by_experiment",
+    "check_against_stored",
+    "corrected_accuracy",
+    "load_runs",
+    "paired",
+    "prediction_interval",
+    "refuse_stand_in",
+    "results_folder",
+    "summarize",
+    "wilson",
+    "write_whole",
+]

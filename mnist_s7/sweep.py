@@ -1,0 +1,237 @@
+"""Many runs: every seed of some experiments, each a file in one folder, made side by side."""
+
+import multiprocessing
+import os
+import pickle
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import IO
+
+from tqdm import tqdm
+
+from mnist_s7.data import Digits
+from mnist_s7.experiments import EXPERIMENTS
+from mnist_s7.fast import usable_cores
+from mnist_s7.results import Run, refuse_stand_in
+from mnist_s7.worker import Task, Told, work
+
+try:
+    import fcntl
+except ImportError:  # Windows, where two sweeps at once may make a run twice, which spoils nothing
+    fcntl = None
+
+__all__ = ["Engine", "Outcome", "SweepConflict", "in_processes", "parse_seeds", "sweep"]
+
+SEEDS_TOGETHER = 32  # in one network on a GPU
+
+# Does tasks on pickled digits, and passes on what each tells, as it comes.
+Engine = Callable[[Iterable[Task], bytes], Iterator[tuple[Task, Told]]]
+
+
+class SweepConflict(ValueError):
+    """The folder holds a run under the name of one that was asked for, and it is not that run."""
+
+
+@dataclass
+class Outcome:
+    """What became of the runs of a sweep, by their names."""
+
+    found: list[str] = field(default_factory=list)  # finished before
+    made: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)  # and why
+    elsewhere: list[str] = field(default_factory=list)  # under way in another sweep
+
+    def __str__(self) -> str:
+        lines = [f"{len(self.made)} runs made, {len(self.found)} were there, {len(self.failed)} failed."]
+        if self.elsewhere:
+            lines.append(f"Under way in another sweep: {', '.join(self.elsewhere)}.")
+        return "\n".join([*lines, *(f"{name} failed: {reason}" for name, reason in self.failed.items())])
+
+
+def sweep(
+    experiments: Sequence[str],
+    seeds: Sequence[int],
+    digits: Digits,
+    folder: str | os.PathLike,
+    engine: Engine,
+    epochs: int | None = None,
+    device: str | None = None,
+) -> Outcome:
+    """Train each of `experiments`, by name, with each of `seeds`, and save the runs in `folder`.
+
+    Runs that are there are not repeated, nor are those that another sweep is making. One that fails does not stop the
+    others. However a sweep ends, a run is there whole or not at all, and the next sweep takes up where it stopped.
+
+    Raises `SweepConflict` where a file in the folder is another run, `RunFileError` where it is none, and `OSError`
+    where a run cannot be saved; `StandInRefused` for stand-in digits and the published results.
+    """
+    folder, outcome = Path(folder), Outcome()
+    refuse_stand_in(digits.name, folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    tasks = [
+        replace(task, seeds=missing)
+        for task in _tasks(experiments, seeds, epochs, device)
+        if (missing := _missing(task, digits, folder, outcome))
+    ]
+    claims = _Claims(folder)
+
+    def claimed() -> Iterator[Task]:
+        """Each task when its turn has come, with those of its seeds that nobody else is at."""
+        for task in tasks:
+            own = []
+            for seed in task.seeds:
+                name = _name(task, seed, digits)
+                if not claims.take(name):
+                    outcome.elsewhere.append(name)
+                elif (folder / f"{name}.json").exists():  # another sweep has made it meanwhile
+                    claims.give_back(name)
+                    outcome.found.append(name)
+                else:
+                    own.append(seed)
+            bar.total -= len(task.seeds) - len(own)
+            if own:
+                yield replace(task, seeds=tuple(own))
+
+    bar = tqdm(
+        total=sum(len(task.seeds) for task in tasks),
+        bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed}, {remaining} left",
+        smoothing=0,  # the time left from all runs so far: they do not end at regular intervals
+        disable=None,  # where the output is no terminal
+    )
+    shares = Counter()
+    try:
+        for task, told in engine(claimed(), pickle.dumps(digits)):
+            match told:
+                case float():
+                    shares[task] += told
+                    bar.update(told * len(task.seeds))
+                case Run():
+                    told.save(folder)
+                    outcome.made.append(told.name)
+                    claims.give_back(told.name)
+                    bar.update(1 - shares[task])
+                    minutes = sum(epoch.seconds for epoch in told.epochs) / 60
+                    tqdm.write(f"{told.name}: {told.final.test_accuracy:.2f} % after {minutes:.1f} minutes")
+                case str():
+                    for name in {_name(task, seed, digits) for seed in task.seeds} & claims.names:
+                        outcome.failed[name] = told
+                        claims.give_back(name)
+                        bar.update(1 - shares[task])
+            bar.set_description_str(f"{len(outcome.made)} of {bar.total} runs")
+    finally:
+        bar.close()
+        for name in list(claims.names):
+            claims.give_back(name)
+    return outcome
+
+
+def parse_seeds(text: str) -> list[int]:
+    """`1-3,7` -> [1, 2, 3, 7]. Raises `ValueError` for anything else."""
+    seeds = []
+    for part in text.split(","):
+        first, dash, last = part.partition("-")
+        if not (first.isdecimal() and (last.isdecimal() or not dash)) or int(last or first) < int(first):
+            raise ValueError(f"{text!r} are no seeds: write 1-10, or 1,4,7-9")
+        seeds += range(int(first), int(last or first) + 1)
+    return list(dict.fromkeys(seeds))
+
+
+def in_processes(tasks: Iterable[Task], digits: bytes, jobs: int | None = None) -> Iterator[tuple[Task, Told]]:
+    """An `Engine`: a process for each task, `jobs` of them at a time, or as many as there are cores."""
+    if jobs is not None and jobs < 1:
+        raise ValueError(f"jobs is {jobs}: at least one process is needed")
+    methods = multiprocessing.get_all_start_methods()
+    context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
+    context.set_forkserver_preload(["mnist_s7.worker"])  # so that PyTorch is imported once, and not by each process
+    waiting = iter(tasks)
+    running: dict[Connection, tuple[Task, multiprocessing.Process]] = {}
+    try:
+        while True:
+            while len(running) < (jobs or usable_cores()) and (task := next(waiting, None)):
+                connection, its_end = context.Pipe(duplex=False)
+                process = context.Process(target=work, args=(task, digits, its_end))
+                process.start()
+                its_end.close()  # here, so that the process holds the only one and its end can be noticed
+                running[connection] = task, process
+            if not running:
+                return
+            for connection in wait(list(running)):
+                task, process = running[connection]
+                try:
+                    yield task, connection.recv()
+                except (EOFError, ConnectionError):
+                    del running[connection]
+                    process.join()
+                    if process.exitcode:
+                        yield task, f"its process ended with exit code {process.exitcode}"
+    finally:
+        for _, process in running.values():
+            process.kill()
+
+
+def _tasks(experiments: Sequence[str], seeds: Sequence[int], epochs: int | None, device: str | None) -> list[Task]:
+    """Seed by seed, so that what is there of a sweep that was stopped can be compared."""
+    if unknown := [name for name in experiments if name not in EXPERIMENTS]:
+        raise ValueError(f"no experiment {', '.join(unknown)}: there are {', '.join(EXPERIMENTS)}")
+    together = SEEDS_TOGETHER if device and device.startswith("cuda") else 1
+    groups = [tuple(seeds[i : i + together]) for i in range(0, len(seeds), together)]
+    return [
+        Task(name, group, EXPERIMENTS[name].epochs if epochs is None else epochs, device)
+        for group in groups
+        for name in dict.fromkeys(experiments)
+    ]
+
+
+def _name(task: Task, seed: int, digits: Digits) -> str:
+    return Run(task.experiment, seed, digits.name, 0, {}, [], []).name
+
+
+def _missing(task: Task, digits: Digits, folder: Path, outcome: Outcome) -> tuple[int, ...]:
+    """Those seeds of `task` whose run is not in the folder."""
+    missing = []
+    for seed in task.seeds:
+        name = _name(task, seed, digits)
+        path = folder / f"{name}.json"
+        if not path.exists():
+            missing.append(seed)
+            continue
+        run = Run.load(path)
+        if run.name != name or len(run.epochs) != task.epochs:
+            raise SweepConflict(
+                f"{path}: a run of {run.name} with {len(run.epochs)} epochs, and {name} with {task.epochs} was asked "
+                "for: choose another folder, or move the file"
+            )
+        outcome.found.append(name)
+    return tuple(missing)
+
+
+class _Claims:
+    """The runs that this sweep is making: a locked file for each. However a process ends, its locks end with it."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.locks: dict[str, IO] = {}
+
+    @property
+    def names(self) -> set[str]:
+        return set(self.locks)
+
+    def take(self, name: str) -> bool:
+        """Whether the run was free."""
+        lock = (self.folder / f".{name}.lock").open("w")
+        try:
+            if fcntl:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            return False
+        self.locks[name] = lock
+        return True
+
+    def give_back(self, name: str) -> None:
+        lock = self.locks.pop(name)
+        lock.close()
+        Path(lock.name).unlink(missing_ok=True)

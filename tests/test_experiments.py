@@ -1,0 +1,76 @@
+"""The variants of the iterations: each has the one thing changed that its name says."""
+
+import dataclasses
+
+import pytest
+import torch
+from torch import nn
+from torchvision import transforms
+
+from mnist_s7 import SERIES, T2, T3
+from mnist_s7.experiments import ABLATIONS, EXPERIMENTS
+
+VARIANTS = {
+    "T2-dropout-0.01": (T2, "network"),
+    "T3-dropout-0.05": (T3, "network"),
+    "T3-no-batchnorm": (T3, "network"),
+    "T3-no-augmentation": (T3, "train_transform"),
+    "T3-rotation-7": (T3, "train_transform"),
+    "T3-rotation-15": (T3, "train_transform"),
+}
+
+
+def layers(experiment):
+    return [repr(layer) for layer in experiment.network().modules() if not list(layer.children())]
+
+
+def turns(experiment):
+    fixed = (transforms.ToTensor, transforms.Normalize)
+    return [repr(each) for each in experiment.train_transform.transforms if not isinstance(each, fixed)]
+
+
+def test_every_experiment_has_a_name_of_its_own():
+    assert list(EXPERIMENTS) == [experiment.name for experiment in (*SERIES, *ABLATIONS)]
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_variants_change_one_setting(name):
+    original, changed = VARIANTS[name]
+    spoken_of = {"name", "change", "targets", "claims", "document"}
+    differing = {
+        field.name
+        for field in dataclasses.fields(original)
+        if getattr(original, field.name) != getattr(EXPERIMENTS[name], field.name)
+    }
+
+    assert differing - spoken_of == {changed}
+    assert (layers(EXPERIMENTS[name]) != layers(original)) == (changed == "network")
+
+
+@pytest.mark.parametrize(("name", "p", "same"), [("T2-dropout-0.01", 0.01, T2), ("T3-dropout-0.05", 0.05, T3)])
+def test_variants_of_dropout_have_the_others_rate_in_every_layer(name, p, same):
+    found = [layer.p for layer in EXPERIMENTS[name].network().modules() if isinstance(layer, nn.Dropout)]
+
+    assert found == [p] * 5
+    assert [each for each in layers(EXPERIMENTS[name]) if "Dropout" not in each] == [
+        each for each in layers(same) if "Dropout" not in each
+    ]
+
+
+def test_without_batchnorm_all_other_layers_are_there_with_the_same_weights():
+    torch.manual_seed(0)
+    bare = EXPERIMENTS["T3-no-batchnorm"].network()
+    torch.manual_seed(0)
+    whole = T3.network()
+
+    assert layers(EXPERIMENTS["T3-no-batchnorm"]) == [each for each in layers(T3) if "BatchNorm" not in each]
+    weights = [layer.weight for layer in whole.modules() if isinstance(layer, nn.Conv2d)]
+    assert all(map(torch.equal, bare.parameters(), weights))
+
+
+def test_variants_of_augmentation_have_one_turn_or_none():
+    first, second = turns(T3)
+
+    assert turns(EXPERIMENTS["T3-rotation-7"]) == [first]
+    assert turns(EXPERIMENTS["T3-rotation-15"]) == [second]
+    assert turns(EXPERIMENTS["T3-no-augmentation"]) == []

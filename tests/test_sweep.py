@@ -1,0 +1,264 @@
+"""Sweeps of real trainings on a few made-up digits, and what can happen to them."""
+
+import contextlib
+import dataclasses
+import errno
+import multiprocessing
+import os
+import signal
+import subprocess
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+
+import mnist_s7.sweep
+from mnist_s7 import T3, fit, load_runs
+from mnist_s7.experiments import EXPERIMENTS
+from mnist_s7.results import PUBLISHED, RunFileError, StandInRefused
+from mnist_s7.sweep import SweepConflict, in_processes, parse_seeds, sweep
+from mnist_s7.worker import do
+
+LONG = 10_000  # epochs: more than a test waits for
+
+
+@pytest.fixture
+def digits(few_digits):
+    return dataclasses.replace(few_digits, name="MNIST")
+
+
+def here(tasks, digits):
+    """An engine without processes."""
+    for task in tasks:
+        told = []
+        do(task, digits, told.append)
+        for each in told:
+            yield task, each
+
+
+def figures(run):
+    return [dataclasses.replace(epoch, seconds=0) for epoch in run.epochs], run.errors
+
+
+def files(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_runs_are_those_that_are_run_alone(digits, tmp_path):
+    outcome = sweep(["T1", "T3"], [2], digits, tmp_path, partial(in_processes, jobs=2), epochs=2, device="cpu")
+
+    assert sorted(outcome.made) == ["T1-seed2", "T3-seed2"]
+    assert files(tmp_path) == ["T1-seed2.json", "T3-seed2.json"]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for run in load_runs(tmp_path):
+            alone = fit(EXPERIMENTS[run.experiment], digits, run.seed, epochs=2, device="cpu", progress=False)
+            assert figures(run) == figures(alone)
+            assert run.environment == alone.environment
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_many_seeds_of_one_experiment_go_together_to_a_gpu(digits, tmp_path, monkeypatch):
+    monkeypatch.setattr(mnist_s7.sweep, "SEEDS_TOGETHER", 2)
+    asked = []
+
+    def on_gpu(tasks, pickled):
+        asked.extend(tasks)
+        yield from here([dataclasses.replace(task, device="cpu") for task in asked], pickled)
+
+    outcome = sweep(["T3"], [1, 2, 3], digits, tmp_path, on_gpu, epochs=1, device="cuda")
+
+    assert [task.seeds for task in asked] == [(1, 2), (3,)]
+    assert len(outcome.made) == len(load_runs(tmp_path)) == 3
+
+
+def test_takes_up_where_it_stopped(digits, tmp_path):
+    sweep(["T1"], [2], digits, tmp_path, here, epochs=1)
+    before = (tmp_path / "T1-seed2.json").stat()
+
+    outcome = sweep(["T1"], [1, 2, 3], digits, tmp_path, here, epochs=1)
+
+    assert outcome.found == ["T1-seed2"]
+    assert outcome.made == ["T1-seed1", "T1-seed3"]
+    assert (tmp_path / "T1-seed2.json").stat() == before
+
+
+def test_another_run_under_the_same_name_is_not_taken_for_it(digits, tmp_path):
+    sweep(["T1"], [1], digits, tmp_path, here, epochs=1)
+
+    with pytest.raises(
+        SweepConflict, match="T1-seed1 with 1 epochs, and T1-seed1 with 2 was asked for: choose another"
+    ):
+        sweep(["T1"], [1], digits, tmp_path, here, epochs=2)
+    (tmp_path / "T1-seed1.json").write_text("{")
+    with pytest.raises(RunFileError):
+        sweep(["T1"], [1], digits, tmp_path, here, epochs=1)
+
+
+def test_a_run_that_fails_does_not_stop_the_others(digits, tmp_path, monkeypatch):
+    diverging = dataclasses.replace(T3, name="diverging", lr=1e38)
+    monkeypatch.setitem(EXPERIMENTS, "diverging", diverging)
+
+    outcome = sweep(["diverging", "T3"], [1, 2], digits, tmp_path, here, epochs=1)
+
+    assert outcome.made == ["T3-seed1", "T3-seed2"]
+    assert list(outcome.failed) == ["diverging-seed1", "diverging-seed2"]
+    assert "diverging-seed1 failed: LossNotFinite: diverging: the loss is" in str(outcome)
+    assert files(tmp_path) == ["T3-seed1.json", "T3-seed2.json"]
+
+
+def test_killed_workers_lose_their_own_runs(digits, tmp_path):
+    killed = []
+
+    def killing(tasks, pickled):
+        """Kill the first two workers in their first epochs. The others have two."""
+        tasks = (dataclasses.replace(task, epochs=LONG if task.seeds[0] <= 2 else 2) for task in tasks)
+        for task, told in in_processes(tasks, pickled, jobs=1):
+            if task.epochs == LONG and task not in killed:
+                killed.append(task)
+                [worker] = multiprocessing.active_children()
+                os.kill(worker.pid, signal.SIGKILL)
+            yield task, told
+
+    outcome = sweep(["T1"], [1, 2, 3], digits, tmp_path, killing, epochs=2)
+
+    assert outcome.made == ["T1-seed3"]
+    assert outcome.failed == dict.fromkeys(["T1-seed1", "T1-seed2"], "its process ended with exit code -9")
+    assert files(tmp_path) == ["T1-seed3.json"]
+
+
+def _sweep_apart(digits, folder, seeds, epochs):
+    """In a process of its own: a sweep of T1 that writes down who its workers are."""
+
+    def noted(tasks, pickled):
+        for task, told in in_processes(tasks, pickled, jobs=2):
+            (folder.parent / "workers").write_text(
+                " ".join(str(each.pid) for each in multiprocessing.active_children())
+            )
+            yield task, told
+
+    fork = multiprocessing.get_context("fork")  # quick, and safe here: this process has trained nothing
+    multiprocessing.get_context = lambda method: fork
+    with contextlib.suppress(KeyboardInterrupt):
+        sweep(["T1"], seeds, digits, folder, noted, epochs)
+
+
+@pytest.fixture
+def started(digits, tmp_path):
+    """Starts a sweep of `seeds` in tmp_path/runs; gives its process and, if it is to be waited for, its workers."""
+    processes = []
+
+    def start(seeds, epochs):
+        noted = tmp_path / "workers"
+        noted.unlink(missing_ok=True)
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["mnist_s7.worker"])  # as the sweep, which may not be the first to start it
+        process = context.Process(target=_sweep_apart, args=(digits, tmp_path / "runs", seeds, epochs))
+        process.start()
+        processes.append(process)
+        wait_for(lambda: noted.exists() and noted.read_text() or not process.is_alive())
+        return process, [int(pid) for pid in noted.read_text().split()]
+
+    yield start
+    for process in processes:
+        process.kill()
+
+
+def wait_for(condition):
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def wait_for_end(pids):
+    wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGINT])
+def test_a_sweep_that_is_ended_twice_ends_its_workers_and_is_finished_by_the_third(
+    digits, tmp_path, started, signal_number
+):
+    sweep(["T1"], [1], digits, tmp_path / "runs", here, epochs=1)
+    (tmp_path / "runs" / "T1-seed1.json").rename(tmp_path / "kept")
+    for _ in range(2):
+        process, workers = started([2, 3], LONG)
+        assert workers
+        os.kill(process.pid, signal_number)
+        process.join()
+        wait_for_end(workers)
+        assert not list((tmp_path / "runs").glob("*.json"))
+    (tmp_path / "kept").rename(tmp_path / "runs" / "T1-seed1.json")
+
+    outcome = sweep(["T1"], [1, 2, 3], digits, tmp_path / "runs", here, epochs=1)
+
+    assert outcome.found == ["T1-seed1"]
+    assert outcome.made == ["T1-seed2", "T1-seed3"]
+    assert files(tmp_path / "runs") == ["T1-seed1.json", "T1-seed2.json", "T1-seed3.json"]
+
+
+def test_two_sweeps_at_once_share_the_runs(digits, tmp_path, started):
+    process, workers = started([1, 2], LONG)
+
+    outcome = sweep(["T1"], [1, 2, 3], digits, tmp_path / "runs", here, epochs=1)
+
+    assert outcome.elsewhere == ["T1-seed1", "T1-seed2"]
+    assert outcome.made == ["T1-seed3"]
+    assert "Under way in another sweep: T1-seed1, T1-seed2." in str(outcome)
+    process.kill()
+    wait_for_end(workers)
+    assert sweep(["T1"], [1, 2, 3], digits, tmp_path / "runs", here, epochs=1).made == ["T1-seed1", "T1-seed2"]
+
+
+def test_a_run_that_another_sweep_has_made_meanwhile_is_not_repeated(digits, tmp_path):
+    def late(tasks, pickled):
+        sweep(["T1"], [1], digits, tmp_path, here, epochs=1)
+        yield from here(tasks, pickled)
+
+    outcome = sweep(["T1"], [1, 2], digits, tmp_path, late, epochs=1)
+
+    assert (outcome.found, outcome.made) == (["T1-seed1"], ["T1-seed2"])
+    assert files(tmp_path) == ["T1-seed1.json", "T1-seed2.json"]
+
+
+def test_a_full_disk_loses_what_was_under_way(digits, tmp_path):
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12k", "tmpfs", tmp_path], capture_output=True).returncode:
+        pytest.skip("a small file system cannot be mounted here")
+    try:
+        with pytest.raises(OSError) as full:
+            sweep(["T1"], [1, 2, 3, 4], digits, tmp_path, here, epochs=1)
+        assert full.value.errno == errno.ENOSPC
+        made = load_runs(tmp_path)  # all of them whole
+        assert 0 < len(made) < 4
+        assert files(tmp_path) == [f"{run.name}.json" for run in made]
+        subprocess.run(["mount", "-o", "remount,size=1m", tmp_path], check=True)
+
+        outcome = sweep(["T1"], [1, 2, 3, 4], digits, tmp_path, here, epochs=1)
+
+        assert outcome.found == [run.name for run in made]
+        assert len(load_runs(tmp_path)) == 4
+    finally:
+        subprocess.run(["umount", tmp_path], check=True)
+
+
+def test_stand_in_digits_never_enter_the_published_results(few_digits):
+    with pytest.raises(StandInRefused, match="these digits are few digits"):
+        sweep(["T1"], [1], few_digits, PUBLISHED, lambda *_: pytest.fail("trained in vain"))
+
+
+def test_seeds_are_ranges_and_numbers():
+    assert parse_seeds("1-3,7,2") == [1, 2, 3, 7]
+    for wrong in ("", "3-1", "1,", "a", "-2", "1-2-3"):
+        with pytest.raises(ValueError, match="no seeds: write 1-10"):
+            parse_seeds(wrong)
+
+
+def test_wrong_names_and_numbers_are_refused(digits, tmp_path):
+    with pytest.raises(ValueError, match="no experiment T9: there are T1, T2, T3, "):
+        sweep(["T9"], [1], digits, tmp_path, here)
+    with pytest.raises(ValueError, match="jobs is 0"):
+        sweep(["T1"], [1], digits, tmp_path, partial(in_processes, jobs=0))
