@@ -33,6 +33,7 @@ def main() -> int:
         RunFileError,
         StandInRefused,
         LossNotFinite,
+        ModuleNotFoundError,
         ReceptiveFieldError,
         OSError,
         ValueError,
@@ -64,7 +65,9 @@ def _parser() -> argparse.ArgumentParser:
     sweep = command("sweep", _sweep, "train experiments with many seeds, one run a core, and save the runs")
     sweep.add_argument("experiments", nargs="+", metavar="EXPERIMENT", help=", ".join(EXPERIMENTS))
     sweep.add_argument("--seeds", default="1-10", help="1-10, or 1,4,7-9; default: %(default)s")
-    sweep.add_argument("--jobs", type=int, help="runs at a time; default: one a core, or one on a GPU")
+    where = sweep.add_mutually_exclusive_group()
+    where.add_argument("--jobs", type=int, help="runs at a time; default: one a core, or one on a GPU")
+    where.add_argument("--ray", metavar="ADDRESS", help="hand the runs to the Ray cluster there, or to a `local` one")
 
     for training in (train, sweep):
         training.add_argument("--epochs", type=int, help="default: the iteration's own number")
@@ -139,13 +142,15 @@ def _train(arguments: argparse.Namespace) -> None:
 
 
 def _sweep(arguments: argparse.Namespace) -> int:
-    from mnist_s7.sweep import in_processes, parse_seeds, sweep
+    from mnist_s7.sweep import in_processes, on_ray, parse_seeds, sweep
 
     seeds, device = parse_seeds(arguments.seeds), arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
     digits = load_digits(arguments.data, arguments.dataset)
     jobs = arguments.jobs if arguments.jobs is not None else usable_cores() if device == "cpu" else 1
-    print(f"{', '.join(arguments.experiments)} on {digits.name}, seeds {arguments.seeds}, {jobs} at a time on {device}")
-    engine = partial(in_processes, jobs=jobs)
+    engine, place = partial(in_processes, jobs=jobs), f"{jobs} at a time on {device}"
+    if arguments.ray:
+        engine, place = partial(on_ray, address=arguments.ray), f"on Ray ({arguments.ray}), {device}"
+    print(f"{', '.join(arguments.experiments)} on {digits.name}, seeds {arguments.seeds}, {place}")
     outcome = sweep(arguments.experiments, seeds, digits, arguments.output, engine, arguments.epochs, device)
     print(f"{outcome}\nThe runs are in {arguments.output}.")
     return 1 if outcome.failed else 0
@@ -177,11 +182,11 @@ def _bench(arguments: argparse.Namespace) -> None:
 def _readme(arguments: argparse.Namespace) -> int:
     from mnist_s7 import plots
     from mnist_s7.bench import Benchmark
-    from mnist_s7.readme import digest, fill, published_runs, readme_blocks
+    from mnist_s7.readme import digest, fill, published_runs, published_seeds, readme_blocks
 
     runs, benchmark = published_runs(), Benchmark.load(BENCHMARK)
     text = README.read_text(encoding="utf-8")
-    filled = fill(text, readme_blocks(runs, benchmark))
+    filled = fill(text, readme_blocks(runs, published_seeds(), benchmark))
     shown = {PICTURE: digest(runs), BENCHMARK_PICTURE: digest(benchmark)}
     if not arguments.check:
         write_whole(README, filled)

@@ -4,7 +4,7 @@ T2 says only how it differs from T1, and T3 from T2. The figures of the original
 its claims are put here so that a run can be held against them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -13,7 +13,7 @@ from torchvision import transforms
 
 from mnist_s7.fast import Sequential
 from mnist_s7.models import MnistNet_1, MnistNet_2, MnistNet_3
-from mnist_s7.results import Epoch, Run
+from mnist_s7.results import Epoch, Run, paired, prediction_interval
 from mnist_s7.transforms import AUGMENTED, PLAIN
 
 __all__ = [
@@ -45,12 +45,20 @@ class Verdict:
         return {True: "met", False: "not met", None: "cannot be told from one run"}[self.holds]
 
 
+Runs = Mapping[str, Sequence[Run]]  # by the experiment's name
+
+
 @dataclass(frozen=True)
 class Claim:
-    """A target or a claim of the original series, in words and as a check of one run."""
+    """A target or a claim of the original series, in words and as a check of one run.
+
+    `over_seeds` holds it against two or more runs of the experiment, with those of all experiments beside them; None
+    where it is enough to ask in how many of them it holds.
+    """
 
     text: str
     check: Callable[[Run], Verdict]
+    over_seeds: Callable[[Sequence[Run], Runs], Verdict] | None = None
 
 
 @dataclass(frozen=True)
@@ -149,7 +157,11 @@ def _near(what: str, figure: Callable[[Run], float], claimed: float, tolerance: 
             f"{figure(run):.2f} %, {difference:+.2f} points (allowed: {tolerance:g})",
         )
 
-    return Claim(f"{what} {claimed:.2f} %", check)
+    def over_seeds(own: Sequence[Run], runs: Runs) -> Verdict:
+        low, high = prediction_interval([figure(run) for run in own])
+        return Verdict(low <= claimed <= high, f"one more run is expected between {low:.2f} and {high:.2f} %")
+
+    return Claim(f"{what} {claimed:.2f} %", check, over_seeds)
 
 
 def _reproduces(document: Document, tolerance: float) -> tuple[Claim, ...]:
@@ -157,7 +169,7 @@ def _reproduces(document: Document, tolerance: float) -> tuple[Claim, ...]:
     return (
         _near("best train accuracy", _best_train, document.best_train, tolerance),
         _near("best test accuracy", lambda run: run.best.test_accuracy, document.best_test, tolerance),
-        _near("final epoch's test accuracy", lambda run: run.final.test_accuracy, document.final_test, tolerance),
+        _near("final epoch's test accuracy", _final, document.final_test, tolerance),
     )
 
 
@@ -195,8 +207,7 @@ def _train_stays_below_99(run: Run) -> Verdict:
 
 
 def _not_consistent(run: Run) -> Verdict:
-    late = run.epochs[TENTH:]
-    reached = sum(epoch.test_accuracy >= HEADLINE for epoch in late)
+    late, reached = run.epochs[TENTH:], _epochs_at_headline(run)
     reached_once = run.best.test_accuracy >= HEADLINE
     return Verdict(
         reached_once and reached < len(late),
@@ -205,8 +216,7 @@ def _not_consistent(run: Run) -> Verdict:
 
 
 def _consistent(run: Run) -> Verdict:
-    late = run.epochs[TENTH:]
-    reached = sum(epoch.test_accuracy >= HEADLINE for epoch in late)
+    late, reached = run.epochs[TENTH:], _epochs_at_headline(run)
     lowest = min((epoch.test_accuracy for epoch in late), default=float("nan"))
     return Verdict(bool(late) and reached == len(late), f"in {reached} of {len(late)}, lowest {lowest:.2f} %")
 
@@ -220,8 +230,30 @@ def _settings_varied(run: Run) -> Verdict:
     return Verdict(all(varied), f"{sum(varied)} of the 3 are not T2's")
 
 
-def _needs_other_runs(run: Run) -> Verdict:
-    return Verdict(None, "compares two settings")
+def _compares(text: str, one: str, other: str, figure: Callable[[Run], float], unit: str, better: bool = True) -> Claim:
+    """`figure` of experiment `one` less that of `other`, over equal seeds; a claim that it is above 0, or a target
+    that both are there."""
+
+    def over_seeds(own: Sequence[Run], runs: Runs) -> Verdict:
+        if len({run.seed for run in runs.get(one, ())} & {run.seed for run in runs.get(other, ())}) < 2:
+            return Verdict(None, f"no two seeds of {one} and {other}")
+        found = paired(runs[one], runs[other], figure)
+        low, high = found.interval
+        holds = (True if low > 0 else False if high < 0 else None) if better else True
+        means = (sum(map(figure, runs[name])) / len(runs[name]) for name in (one, other))
+        sides = " for ".join(f"{mean:.2f} ({name})" for mean, name in zip(means, (one, other), strict=True))
+        return Verdict(holds, f"{sides}: {found.mean:+.2f} {unit}, 95 % interval {low:+.2f} to {high:+.2f}")
+
+    return Claim(text, lambda run: Verdict(None, "compares two settings"), over_seeds)
+
+
+def _final(run: Run) -> float:
+    return run.final.test_accuracy
+
+
+def _epochs_at_headline(run: Run) -> int:
+    """From the tenth epoch on."""
+    return sum(epoch.test_accuracy >= HEADLINE for epoch in run.epochs[TENTH:])
 
 
 DOCUMENT_1 = Document(best_train=98.66, best_test=98.37, final_test=98.24)
@@ -265,7 +297,7 @@ T2 = replace(
         Claim("fewer than 8K parameters", _parameters(8_000)),
         Claim("with BatchNorm", _layers(MnistNet_2, nn.BatchNorm2d, present=True)),
         Claim("with regularisation (dropout)", _layers(MnistNet_2, nn.Dropout, present=True)),
-        Claim("vary the dropout rate", _needs_other_runs),
+        _compares("vary the dropout rate", "T2-dropout-0.01", "T2", _final, "points", better=False),
     ),
     document=DOCUMENT_2,
     claims=(
@@ -301,7 +333,13 @@ T3 = replace(
         *_reproduces(DOCUMENT_3, tolerance=0.2),
         Claim(f"at least {HEADLINE:g} % in every epoch from the tenth (epoch 9) on", _consistent),
         Claim("train accuracy stays under 99 %", _train_stays_below_99),
-        Claim("dropout 0.01 does better than 0.05", _needs_other_runs),
+        _compares("dropout 0.01 does better than 0.05", "T3", "T3-dropout-0.05", _final, "points"),
+        _compares(
+            f"is more consistent than T2: more epochs at {HEADLINE:g} % from the tenth on",
+            *("T3", "T2"),
+            _epochs_at_headline,
+            "epochs",
+        ),
     ),
 )
 

@@ -4,36 +4,44 @@ import hashlib
 import re
 from collections.abc import Collection, Iterable
 
+from mnist_s7 import seeds
 from mnist_s7.bench import Benchmark
 from mnist_s7.bench.tables import costs, how_measured, scaling, shares
-from mnist_s7.experiments import SERIES, Experiment
+from mnist_s7.experiments import SERIES, Experiment, Runs
 from mnist_s7.receptive_field import receptive_field
 from mnist_s7.report import Markdown, analysis, architecture, changes, seconds, series_runs, table, targets, verdicts
-from mnist_s7.results import PUBLISHED, Run, StandInRefused, load_runs
+from mnist_s7.results import PUBLISHED, Run, StandInRefused, by_experiment, load_runs, summarize
 
-__all__ = ["digest", "fill", "published_runs", "readme_blocks"]
+__all__ = ["digest", "fill", "published_runs", "published_seeds", "readme_blocks"]
 
 
 def published_runs() -> dict[str, Run]:
-    """The published runs that the README shows. Raises `StandInRefused` where one of the folder is not on MNIST."""
+    """The published runs of the notebooks. Raises `StandInRefused` where one of the folder is not on MNIST."""
     for run in load_runs(PUBLISHED):
         if run.stand_in:
             raise StandInRefused(f"{PUBLISHED / run.name}.json is a run on {run.dataset}: it cannot be published")
     return series_runs(PUBLISHED)
 
 
-def readme_blocks(runs: dict[str, Run], benchmark: Benchmark) -> dict[str, str]:
-    """The README's generated parts, by the name in their markers, from `published_runs()` and the benchmark."""
+def published_seeds() -> dict[str, list[Run]]:
+    """Every published run, by its experiment."""
+    return by_experiment(load_runs(PUBLISHED))
+
+
+def readme_blocks(runs: dict[str, Run], all_seeds: Runs, benchmark: Benchmark) -> dict[str, str]:
+    """The README's generated parts, by the name in their markers, from `published_runs()`, `published_seeds()` and the
+    benchmark."""
     blocks = {
-        "results": _results(runs.values()),
+        "results": _results(runs.values(), all_seeds),
         "best": _flattery(runs.values()),
         "time": _time(runs.values()),
+        "seeds": _over_seeds(all_seeds),
         "speed": _speed(benchmark),
     }
     previous = None
     for experiment in SERIES:
         run = runs[experiment.name]
-        blocks[experiment.name] = _iteration(experiment, run, previous)
+        blocks[experiment.name] = _iteration(experiment, run, previous, all_seeds)
         previous = run
     return blocks
 
@@ -65,16 +73,17 @@ def digest(shown: dict[str, Run] | Benchmark) -> str:
     return hashlib.sha256(figures.encode()).hexdigest()
 
 
-def _results(runs: Iterable[Run]) -> Markdown:
+def _results(runs: Iterable[Run], all_seeds: Runs) -> Markdown:
     experiments = {experiment.name: experiment for experiment in SERIES}
 
     def row(run: Run) -> tuple[str, ...]:
         document = experiments[run.experiment].document
+        final = summarize([each.final.test_accuracy for each in all_seeds[run.experiment]])
         return (
             f"[{run.experiment}](notebooks/MNIST_S7_{run.experiment}.ipynb)",
             f"{run.parameters:,}",
-            f"**{run.final.test_accuracy:.2f} %**",
-            f"{run.best.test_accuracy:.2f} % (epoch {run.best.epoch})",
+            f"**{seeds.spread(final)} %** ({final.n})",
+            f"{run.final.test_accuracy:.2f} %",
             f"{document.final_test:.2f} % / {document.best_test:.2f} %" if document else "none",
             f"{seconds(run):.1f}",
             f"[{run.name}.json](notebooks/results/{run.name}.json)",
@@ -84,9 +93,9 @@ def _results(runs: Iterable[Run]) -> Markdown:
     header = (
         "iteration",
         "parameters",
-        "final test accuracy",
-        "best epoch, picked on the test set",
-        "original series: final / best",
+        "final test accuracy: mean ± deviation (seeds)",
+        "the notebook's run",
+        "original series: final / best epoch",
         "seconds an epoch, one thread",
         "run",
         "command",
@@ -116,7 +125,12 @@ def _speed(benchmark: Benchmark) -> str:
     return "\n\n".join(map(str, tables))
 
 
-def _iteration(experiment: Experiment, run: Run, previous: Run | None) -> str:
+def _over_seeds(all_seeds: Runs) -> str:
+    tables = (seeds.means(all_seeds), seeds.differences(all_seeds), seeds.worth(all_seeds))
+    return "\n\n".join(map(str, tables))
+
+
+def _iteration(experiment: Experiment, run: Run, previous: Run | None, all_seeds: Runs) -> str:
     previous_experiment = next((e for e in SERIES if previous is not None and e.name == previous.experiment), None)
     return f"""
 **Target**
@@ -131,9 +145,15 @@ def _iteration(experiment: Experiment, run: Run, previous: Run | None) -> str:
 
 {verdicts(experiment, run)}
 
-**Analysis**
+**Result** over seeds
+
+{seeds.claims(experiment, all_seeds)}
+
+**Analysis** of seed {run.seed}
 
 {analysis(experiment, run, previous)}
+
+{seeds.place(run, all_seeds)}
 
 <details><summary>Architecture and receptive field</summary>
 

@@ -16,15 +16,16 @@ from mnist_s7.data import Digits
 from mnist_s7.experiments import EXPERIMENTS
 from mnist_s7.fast import usable_cores
 from mnist_s7.results import Run, refuse_stand_in
-from mnist_s7.worker import Task, Told, work
+from mnist_s7.worker import Task, Told, do, work
 
 try:
     import fcntl
 except ImportError:  # Windows, where two sweeps at once may make a run twice, which spoils nothing
     fcntl = None
 
-__all__ = ["Engine", "Outcome", "SweepConflict", "in_processes", "parse_seeds", "sweep"]
+__all__ = ["Engine", "Outcome", "SweepConflict", "in_processes", "on_ray", "parse_seeds", "sweep"]
 
+PACKAGE = Path(__file__).resolve().parent
 SEEDS_TOGETHER = 32  # in one network on a GPU
 
 # Does tasks on pickled digits, and passes on what each tells, as it comes.
@@ -170,6 +171,42 @@ def in_processes(tasks: Iterable[Task], digits: bytes, jobs: int | None = None) 
     finally:
         for _, process in running.values():
             process.kill()
+
+
+def on_ray(tasks: Iterable[Task], digits: bytes, address: str) -> Iterator[tuple[Task, Told]]:
+    """An `Engine`: a Ray cluster, the one at `address`, or for "local" one that is started on this machine.
+
+    Its machines need this package's dependencies; the package and the digits are sent to them. Ray repeats a task
+    whose process or machine is lost. A task tells all at its end. Raises `ModuleNotFoundError` where Ray is not
+    installed, and `ConnectionError` where there is no cluster.
+    """
+    try:
+        import ray
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError('Ray is not installed: pip install -e ".[ray]" in this repository') from error
+
+    ray.init(address, runtime_env={"py_modules": [os.fspath(PACKAGE)]}, log_to_driver=False)
+    try:
+        remote, sent = ray.remote(_all_told), ray.put(digits)
+        under_way = {
+            remote.options(num_cpus=1, num_gpus=int(task.device != "cpu")).remote(task, sent): task for task in tasks
+        }
+        while under_way:
+            [ended], _ = ray.wait(list(under_way), num_returns=1)
+            task = under_way.pop(ended)
+            try:
+                for told in ray.get(ended):
+                    yield task, told
+            except ray.exceptions.RayError as error:
+                yield task, f"{type(error).__name__}: {error}"
+    finally:
+        ray.shutdown()
+
+
+def _all_told(task: Task, digits: bytes) -> list[Told]:
+    told = []
+    do(task, digits, told.append)
+    return told
 
 
 def _tasks(experiments: Sequence[str], seeds: Sequence[int], epochs: int | None, device: str | None) -> list[Task]:

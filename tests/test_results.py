@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import os
-from pathlib import Path
 
 import pytest
 import torch
@@ -120,6 +119,12 @@ def test_load_runs_takes_every_run_of_a_folder(tmp_path):
     assert [run.seed for run in load_runs(tmp_path)] == [1, 2, 3]
 
 
+@pytest.fixture
+def published(tmp_path, monkeypatch):
+    monkeypatch.setattr("mnist_s7.results.repeated.PUBLISHED", tmp_path)
+    return tmp_path
+
+
 def changed(run, **figures):
     return dataclasses.replace(run, epochs=[*run.epochs[:-1], dataclasses.replace(run.final, **figures)])
 
@@ -136,10 +141,8 @@ def changed(run, **figures):
         ({"lr": 0.04}, False),
     ],
 )
-def test_a_repeated_run_is_held_against_the_stored_one(tmp_path, monkeypatch, figures, agrees):
-    monkeypatch.setattr("mnist_s7.results.run.PUBLISHED", tmp_path)
-    make_run().save(tmp_path / "elsewhere")
-    Path(tmp_path / "elsewhere" / "T3-seed1.json").rename(tmp_path / "T3-seed1.json")
+def test_a_repeated_run_is_held_against_the_stored_one(published, figures, agrees):
+    make_run().save(published)
     again = changed(make_run(), **figures)
 
     if agrees:
@@ -149,9 +152,24 @@ def test_a_repeated_run_is_held_against_the_stored_one(tmp_path, monkeypatch, fi
             check_against_stored(again)
 
 
-def test_without_a_stored_run_the_check_fails(tmp_path, monkeypatch):
-    monkeypatch.setattr("mnist_s7.results.run.PUBLISHED", tmp_path)
+@pytest.mark.parametrize(("accuracy", "agrees"), [(99.09, True), (99.07, False), (99.71, True), (99.73, False)])
+def test_where_seeds_are_stored_their_spread_says_what_is_allowed(published, accuracy, agrees):
+    for seed, stored in enumerate([99.3, 99.35, 99.4, 99.45, 99.5, 99.33, 99.47, 99.37, 99.43, 99.4], start=1):
+        changed(make_run(seed=seed), test_accuracy=stored, train_accuracy=98.9 + seed / 100).save(published)
+    again = changed(make_run(seed=3), test_accuracy=accuracy)  # 99.4 +- t(0.9995, 9) * 0.064 * sqrt(1.1)
 
-    with pytest.raises(FileNotFoundError, match="make notebooks"):
+    if agrees:
+        said = check_against_stored(again)
+        assert "99.9% prediction interval of 10 stored seeds" in said
+        assert f"{accuracy - 99.4:+.3f} from the stored run" in said
+    else:
+        with pytest.raises(RunDiffers, match="test accuracy"):
+            check_against_stored(again)
+
+
+def test_without_a_stored_run_the_check_fails(published):
+    make_run(seed=2).save(published)
+
+    with pytest.raises(FileNotFoundError, match="T3-seed1.json: no such stored run; `python -m mnist_s7 sweep T3"):
         check_against_stored(make_run())
     assert "rendered digits" in check_against_stored(make_run(dataset="rendered digits"))

@@ -95,13 +95,14 @@ def test_a_summary_of_nothing_is_refused():
         summarize([])
 
 
+@pytest.mark.parametrize("confidence", [0.95, 0.999])
 @pytest.mark.parametrize("values", ACCURACIES)
-def test_a_prediction_interval_is_scipys(values):
+def test_a_prediction_interval_is_scipys(values, confidence):
     n = len(values)
     scale = np.std(values, ddof=1) * math.sqrt(1 + 1 / n)
 
-    expected = stats.t.interval(0.95, n - 1, loc=np.mean(values), scale=scale)
-    assert prediction_interval(values) == pytest.approx(expected, rel=1e-12)
+    expected = stats.t.interval(confidence, n - 1, loc=np.mean(values), scale=scale)
+    assert prediction_interval(values, confidence) == pytest.approx(expected, rel=1e-12)
 
 
 def test_a_prediction_interval_holds_the_next_run_as_often_as_it_says():

@@ -7,6 +7,8 @@ import multiprocessing
 import os
 import signal
 import subprocess
+import sys
+import threading
 import time
 from functools import partial
 from pathlib import Path
@@ -15,10 +17,10 @@ import pytest
 import torch
 
 import mnist_s7.sweep
-from mnist_s7 import T3, fit, load_runs
+from mnist_s7 import T3, Run, fit, load_runs
 from mnist_s7.experiments import EXPERIMENTS
 from mnist_s7.results import PUBLISHED, RunFileError, StandInRefused
-from mnist_s7.sweep import SweepConflict, in_processes, parse_seeds, sweep
+from mnist_s7.sweep import SweepConflict, in_processes, on_ray, parse_seeds, sweep
 from mnist_s7.worker import do
 
 LONG = 10_000  # epochs: more than a test waits for
@@ -262,3 +264,46 @@ def test_wrong_names_and_numbers_are_refused(digits, tmp_path):
         sweep(["T9"], [1], digits, tmp_path, here)
     with pytest.raises(ValueError, match="jobs is 0"):
         sweep(["T1"], [1], digits, tmp_path, partial(in_processes, jobs=0))
+
+
+def test_without_ray_it_says_how_to_get_it(digits, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+
+    with pytest.raises(ModuleNotFoundError, match=r'pip install -e "\.\[ray\]"'):
+        sweep(["T1"], [1], digits, tmp_path, partial(on_ray, address="local"), epochs=1)
+
+
+def test_ray_repeats_the_run_of_a_killed_worker(digits, tmp_path):
+    """Two workers. One of them is killed while it trains."""
+    pytest.importorskip("ray")
+
+    def workers():
+        """Ray names a process after what it does."""
+        return [int(path.parent.name) for path in Path("/proc").glob("[0-9]*/cmdline") if b"_all_told" in _read(path)]
+
+    killed = []
+
+    def kill():
+        wait_for(workers)
+        time.sleep(1)
+        killed.append(workers()[0])
+        os.kill(killed[0], signal.SIGKILL)
+
+    killer = threading.Thread(target=kill, daemon=True)
+    killer.start()
+    outcome = sweep(["T1"], [1, 2, 3], digits, tmp_path, partial(on_ray, address="local"), epochs=20, device="cpu")
+
+    assert killed
+    assert sorted(outcome.made) == ["T1-seed1", "T1-seed2", "T1-seed3"]
+    assert not outcome.failed
+    assert files(tmp_path) == ["T1-seed1.json", "T1-seed2.json", "T1-seed3.json"]
+    alone = tmp_path / "alone"
+    sweep(["T1"], [2], digits, alone, partial(in_processes, jobs=1), epochs=20, device="cpu")
+    assert figures(load_runs(alone)[0]) == figures(Run.load(tmp_path / "T1-seed2.json"))
+
+
+def _read(path):
+    try:
+        return path.read_bytes()
+    except OSError:  # it has ended meanwhile
+        return b""

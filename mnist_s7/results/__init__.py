@@ -1,14 +1,14 @@
-"""Runs as data: one training run and its file (`run`), and what many runs say together (`statistics`)."""
+"""Runs as data: one training run and its file (`run`), what many say together (`statistics`), and whether a repeated
+one is as it should be (`repeated`)."""
 
+from mnist_s7.results.repeated import RunDiffers, check_against_stored
 from mnist_s7.results.run import (
     PUBLISHED,
     RUNS,
     Epoch,
     Run,
-    RunDiffers,
     RunFileError,
     StandInRefused,
-    check_against_stored,
     load_runs,
     refuse_stand_in,
     results_folder,

@@ -17,10 +17,8 @@ __all__ = [
     "RUNS",
     "Epoch",
     "Run",
-    "RunDiffers",
     "RunFileError",
     "StandInRefused",
-    "check_against_stored",
     "load_runs",
     "refuse_stand_in",
     "results_folder",
@@ -37,10 +35,6 @@ class RunFileError(ValueError):
 
 class StandInRefused(ValueError):
     """A run on stand-in digits was about to enter the published results."""
-
-
-class RunDiffers(AssertionError):
-    """A repeated run ended elsewhere than the stored one, by more than seeds and machines explain."""
 
 
 @dataclass(frozen=True)
@@ -162,36 +156,6 @@ def results_folder(default: Path) -> Path:
 def load_runs(folder: str | os.PathLike) -> list[Run]:
     """Every run in `folder`, in the order of their files' names."""
     return [Run.load(path) for path in sorted(Path(folder).glob("*-seed*.json"))]
-
-
-# How far a repeated run may end from the stored one, in points and nats. On another CPU the rounding differs, which
-# is as good as another seed: the limits are several times the spread between seeds, and less than what a lost
-# augmentation, learning-rate schedule or BatchNorm does to one of the three.
-DISTANCES = {"train_accuracy": 0.25, "test_accuracy": 0.5, "train_loss": 0.01}
-
-
-def check_against_stored(run: Run) -> str:
-    """How far the final epoch of `run` is from that of the published run of its name, in words.
-
-    Raises `RunDiffers` where that is too far, or where the learning rates were not the same, and
-    `FileNotFoundError` where no such run is published. On stand-in digits there is nothing to compare with.
-    """
-    if run.stand_in:
-        return f"{run.name}: trained on {run.dataset}, so there is no stored run on MNIST to hold it against"
-    path = PUBLISHED / f"{run.name}.json"
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: no such stored run; `make notebooks` makes and stores it")
-    stored = Run.load(path)
-    if [epoch.lr for epoch in run.epochs] != [epoch.lr for epoch in stored.epochs]:
-        raise RunDiffers(f"{run.name}: the epochs' learning rates are not those of the stored run")
-    found = [f"{run.name}, final epoch, minus the stored run's:"]
-    for name, limit in DISTANCES.items():
-        difference = getattr(run.final, name) - getattr(stored.final, name)
-        unit = "nats" if name.endswith("loss") else "points"
-        found.append(f"  {name.replace('_', ' ')} {difference:+.3f} {unit} (allowed: {limit:g} either way)")
-        if not abs(difference) <= limit:  # a NaN is too far as well
-            raise RunDiffers("\n".join(found))
-    return "\n".join(found)
 
 
 def write_whole(path: Path, content: str | bytes) -> None:

@@ -83,8 +83,8 @@ def summarize(values: Sequence[float]) -> Summary:
     )
 
 
-def prediction_interval(values: Sequence[float]) -> tuple[float, float]:
-    """Where one more run of the experiment is to be expected with 95 %, in the unit of `values`, one a run.
+def prediction_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float]:
+    """Where one more run of the experiment is to be expected with this confidence, in the unit of `values`, one a run.
 
     The runs are taken to be normally distributed (Hahn & Meeker 1991, "Statistical Intervals"). Raises `ValueError`
     for fewer than two values.
@@ -92,7 +92,7 @@ def prediction_interval(values: Sequence[float]) -> tuple[float, float]:
     n = len(values)
     if n < 2:
         raise ValueError(f"a prediction interval needs at least two values, found {n}")
-    return _t_interval(values, 1 + 1 / n)
+    return _t_interval(values, 1 + 1 / n, (1 + confidence) / 2)
 
 
 def paired(
@@ -227,9 +227,9 @@ def _beta(x: float, a: float, b: float) -> float:
             return math.exp(front) / (a * fraction)
 
 
-def _t_interval(values: Sequence[float], variances: float) -> tuple[float, float]:
-    """Student's 95 % interval around the mean of `values`, for something of so many times their variance."""
-    half = t_quantile(UPPER, len(values) - 1) * stdev(values) * math.sqrt(variances)
+def _t_interval(values: Sequence[float], variances: float, upper: float = UPPER) -> tuple[float, float]:
+    """Student's interval around the mean of `values`, for something of so many times their variance."""
+    half = t_quantile(upper, len(values) - 1) * stdev(values) * math.sqrt(variances)
     return mean(values) - half, mean(values) + half
 
 

@@ -1,0 +1,53 @@
+"""Whether a run that was repeated ended where the stored ones of its experiment did."""
+
+from mnist_s7.results.run import PUBLISHED, Run, load_runs
+from mnist_s7.results.statistics import prediction_interval
+
+__all__ = ["RunDiffers", "check_against_stored"]
+
+# On another CPU the rounding differs, which is as good as another seed. So a run is held against what one more seed is
+# expected to give, at a confidence that a sound run seldom misses. Of an experiment with fewer seeds than these too
+# little is known for that: then it may end this far from the stored run, in points and nats.
+CONFIDENCE = 0.999
+ENOUGH = 5  # seeds
+DISTANCES = {"train_accuracy": 0.25, "test_accuracy": 0.5, "train_loss": 0.01}
+
+
+class RunDiffers(AssertionError):
+    """A repeated run ended elsewhere than the stored ones, by more than seeds and machines explain."""
+
+
+def check_against_stored(run: Run) -> str:
+    """How far the final epoch of `run` is from that of the published run of its name, and what is allowed, in words.
+
+    Raises `RunDiffers` where it is outside of that, or where the learning rates were not the same, and
+    `FileNotFoundError` where no such run is published. On stand-in digits there is nothing to compare with.
+    """
+    if run.stand_in:
+        return f"{run.name}: trained on {run.dataset}, so there is no stored run on MNIST to hold it against"
+    seeds = {each.seed: each for each in load_runs(PUBLISHED) if each.experiment == run.experiment}
+    if run.seed not in seeds:
+        raise FileNotFoundError(
+            f"{PUBLISHED / run.name}.json: no such stored run; `python -m mnist_s7 sweep {run.experiment} "
+            f"--seeds {run.seed} --output {PUBLISHED}` makes and stores it"
+        )
+    stored = seeds[run.seed]
+    if [epoch.lr for epoch in run.epochs] != [epoch.lr for epoch in stored.epochs]:
+        raise RunDiffers(f"{run.name}: the epochs' learning rates are not those of the stored run")
+
+    known = len(seeds) >= ENOUGH
+    why = f"{CONFIDENCE:.1%} prediction interval of {len(seeds)} stored seeds" if known else "few seeds are stored"
+    found = [f"{run.name}, final epoch, and what is allowed ({why}):"]
+    for name, distance in DISTANCES.items():
+        value, before = getattr(run.final, name), getattr(stored.final, name)
+        low, high = before - distance, before + distance
+        if known:
+            low, high = prediction_interval([getattr(each.final, name) for each in seeds.values()], CONFIDENCE)
+        unit = "nats" if name.endswith("loss") else "%"
+        found.append(
+            f"  {name.replace('_', ' ')} {value:.3f} {unit}, {value - before:+.3f} from the stored run; "
+            f"allowed: {low:.3f} to {high:.3f}"
+        )
+        if not low <= value <= high:  # a NaN is outside as well
+            raise RunDiffers("\n".join(found))
+    return "\n".join(found)

@@ -1,0 +1,159 @@
+"""What is said over seeds: counts, verdicts and tables, on runs whose figures are easy to check."""
+
+import dataclasses
+
+import pytest
+
+from mnist_s7 import SERIES, T2, T3, Run, seeds
+from mnist_s7.experiments import EXPERIMENTS
+from mnist_s7.results import CORRECTED_LABELS, Epoch
+from mnist_s7.seeds import Missed
+
+
+def run(name, seed, finals, errors=(), train=98.8):
+    """A run whose test accuracies in epochs 9 to 14 are `finals`, and below them until then."""
+    tests = [min(finals) - 1] * 9 + list(finals)
+    epochs = [Epoch(i, 0.01, 0.1, train, 0.05, test, 6.0) for i, test in enumerate(tests)]
+    return Run(name, seed, "MNIST", 6_544, {}, epochs, list(errors))
+
+
+def ending(name, *finals):
+    """A run for each of `finals`, a flat one, with seeds 1, 2, ..."""
+    return [run(name, seed, [final] * 6) for seed, final in enumerate(finals, start=1)]
+
+
+def cells(markdown, start):
+    """The cells of the table's row that begins so."""
+    [line] = [line for line in markdown.splitlines() if line.startswith(f"| {start}")]
+    return [cell.strip().strip("*") for cell in line.strip("|").split("|")]
+
+
+def verdict(markdown, claim):
+    [line] = [line for line in markdown.splitlines() if claim in line]
+    return [cell.strip().strip("*") for cell in line.strip("|").split("|")][2:]
+
+
+def test_means_lead_with_the_final_epoch():
+    runs = {"T3": [run("T3", 1, [99.5, 99.3, 99.3, 99.3, 99.3, 99.3]), run("T3", 2, [99.5] * 6)]}
+
+    row = cells(seeds.means(runs), "T3")
+
+    assert row[1:4] == ["6,544", "2", "99.40 ± 0.14"]
+    assert row[4] == "98.13 to 100.67"  # 99.4 +- t(0.975, 1) * 0.1, t = 12.706
+    assert row[5] == "99.30 to 99.50"
+    assert row[7] == "99.40"
+    assert row[8] == "99.50 ± 0.00"
+    assert "picked on the test set" in seeds.means(runs)
+
+
+def test_a_single_run_has_no_spread():
+    row = cells(seeds.means({"T1": ending("T1", 98.2)}), "T1")
+
+    assert row[2:6] == ["1", "98.20", "-", "98.20 to 98.20"]
+
+
+def test_corrected_labels_are_counted():
+    errors = [(index, digit) for index, digit in CORRECTED_LABELS.items()]
+    runs = {"T3": [run("T3", 1, [99.9] * 6, errors), run("T3", 2, [99.9] * 6, errors)]}
+
+    assert cells(seeds.means(runs), "T3")[6] == "100.00 ± 0.00"
+
+
+def test_differences_are_paired_by_seed():
+    runs = {"T2": ending("T2", 99.2, 99.4, 99.3), "T3": ending("T3", 99.3, 99.51, 99.4), "T1": ending("T1", 98)}
+
+    said = seeds.differences(runs)
+    row = cells(said, "T3 minus T2")
+
+    assert row[2:4] == ["3", "+0.10"]
+    assert row[6] == "better"
+    assert "T2 minus T1" not in said  # one seed in both
+    assert "nothing to compare yet" in seeds.worth(runs)
+    assert cells(seeds.differences({"T2": runs["T3"], "T3": runs["T2"]}), "T3 minus T2")[6] == "worse"
+
+
+def test_a_difference_within_the_spread_cannot_be_told():
+    runs = {"T3": ending("T3", 99.3, 99.5, 99.4), "T3-no-batchnorm": ending("T3-no-batchnorm", 99.5, 99.3, 99.39)}
+
+    row = cells(seeds.worth(runs), "T3-no-batchnorm minus T3")
+
+    assert row[1] == EXPERIMENTS["T3-no-batchnorm"].change
+    assert row[6] == "cannot be told"
+    assert float(row[5]) > 0.05
+
+
+@pytest.mark.parametrize(
+    ("consistent", "word"),
+    [(10, "holds"), (9, "holds"), (8, "cannot be told"), (2, "cannot be told"), (1, "does not hold")],
+)
+def test_a_claim_of_one_run_holds_where_it_does_in_most(consistent, word):
+    runs = {"T3": ending("T3", *[99.45] * consistent, *[99.35] * (10 - consistent))}
+
+    assert verdict(seeds.claims(T3, runs), "in every epoch from the tenth") == [f"in {consistent} of 10", word]
+
+
+def test_a_figure_holds_where_one_more_run_could_have_it():
+    near = {"T3": ending("T3", *[99.3, 99.5] * 5)}
+    far = {"T3": ending("T3", *[99.1, 99.15] * 5)}
+
+    assert verdict(seeds.claims(T3, near), "final epoch's test accuracy 99.40 %")[1] == "holds"
+    said, word = verdict(seeds.claims(T3, far), "final epoch's test accuracy 99.40 %")
+    assert word == "does not hold"
+    assert said == "one more run is expected between 99.06 and 99.19 %"
+
+
+def test_claims_about_two_settings_compare_them():
+    runs = {"T3": ending("T3", 99.4, 99.5, 99.45), "T3-dropout-0.05": ending("T3-dropout-0.05", 99.3, 99.4, 99.36)}
+    claim = "dropout 0.01 does better than 0.05"
+
+    said, word = verdict(seeds.claims(T3, runs), claim)
+
+    assert said.startswith("99.45 (T3) for 99.35 (T3-dropout-0.05): +0.10 points, 95 % interval")
+    assert word == "holds"
+    assert verdict(seeds.claims(T3, {"T3": runs["T3"]}), claim)[1] == "cannot be told"
+
+
+def test_consistency_counts_epochs_at_the_headline():
+    runs = {
+        "T2": [run("T2", seed, [99.5, 99.3, 99.3, 99.4, 99.3, 99.3]) for seed in (1, 2, 3)],
+        "T3": [run("T3", seed, [99.4] * 6) for seed in (1, 2, 3)],
+    }
+
+    said, word = verdict(seeds.claims(T3, runs), "more consistent than T2")
+
+    assert said.startswith("6.00 (T3) for 2.00 (T2): +4.00 epochs")
+    assert word == "holds"
+
+
+def test_varying_dropout_is_met_by_runs_that_do():
+    runs = {"T2": ending("T2", 99.4, 99.5), "T2-dropout-0.01": ending("T2-dropout-0.01", 99.3, 99.45)}
+
+    assert verdict(seeds.claims(T2, runs), "vary the dropout rate")[1] == "holds"
+    assert verdict(seeds.claims(T2, {"T2": runs["T2"]}), "vary the dropout rate")[1] == "cannot be told"
+
+
+@pytest.mark.parametrize("experiment", SERIES, ids=lambda experiment: experiment.name)
+def test_one_run_tells_nothing_over_seeds(experiment):
+    said = seeds.claims(experiment, {experiment.name: ending(experiment.name, 99)})
+
+    assert said.count("cannot be told") == len(experiment.targets) + len(experiment.claims)
+
+
+def test_place_of_a_run():
+    runs = {"T3": ending("T3", 99.3, 99.4, 99.5)}
+
+    said = seeds.place(runs["T3"][1], runs)
+
+    assert "Over the 3 stored seeds of T3 the final epoch has 99.40 ± 0.10 % (99.30 to 99.50), 1 of them above" in said
+    assert "to be expected in 98.90 to 99.90 % (95 % prediction" in said
+    assert "99.23 to 99.53 % (95 % Wilson" in said
+    assert "nothing is known of its spread" in seeds.place(runs["T3"][0], {"T3": runs["T3"][:1]})
+    stand_in = dataclasses.replace(runs["T3"][0], dataset="rendered digits")
+    assert "rendered digits" in seeds.place(stand_in, runs)
+
+
+def test_missed_images_are_counted_over_the_runs():
+    runs = [run("T3", 1, [99] * 6, [(5, 3), (7, 1)]), run("T3", 2, [99] * 6, [(5, 8), (9, 2)])]
+    runs.append(run("T3", 3, [99] * 6, [(5, 8)]))
+
+    assert seeds.missed(runs) == [Missed(5, 3, 8), Missed(7, 1, 1), Missed(9, 1, 2)]
