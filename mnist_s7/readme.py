@@ -7,7 +7,8 @@ from collections.abc import Collection, Iterable
 from mnist_s7 import seeds
 from mnist_s7.bench import Benchmark
 from mnist_s7.bench.tables import costs, how_measured, scaling, shares
-from mnist_s7.experiments import SERIES, Experiment, Runs
+from mnist_s7.claims import Runs
+from mnist_s7.experiments import SERIES, Experiment
 from mnist_s7.receptive_field import receptive_field
 from mnist_s7.report import Markdown, analysis, architecture, changes, seconds, series_runs, table, targets, verdicts
 from mnist_s7.results import PUBLISHED, Run, StandInRefused, by_experiment, load_runs, summarize

@@ -8,7 +8,8 @@ import torchinfo
 from torch import nn
 from torchvision.transforms import RandomAffine, RandomRotation
 
-from mnist_s7.experiments import HEADLINE, SERIES, TENTH, Claim, Experiment, first_epoch_at
+from mnist_s7.claims import HEADLINE, TENTH, Claim, first_epoch_at
+from mnist_s7.experiments import SERIES, Experiment
 from mnist_s7.receptive_field import receptive_field
 from mnist_s7.results import Run, load_runs
 

@@ -4,7 +4,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from mnist_s7.experiments import ABLATIONS, EXPERIMENTS, SERIES, Claim, Experiment, Runs, Verdict
+from mnist_s7.claims import Claim, Runs, Verdict
+from mnist_s7.experiments import ABLATIONS, EXPERIMENTS, SERIES, Experiment
+from mnist_s7.published import Published
 from mnist_s7.report import Markdown, table
 from mnist_s7.results import (
     CORRECTED_LABELS,
@@ -18,9 +20,10 @@ from mnist_s7.results import (
     wilson,
 )
 
-__all__ = ["Missed", "claims", "differences", "means", "missed", "place", "worth"]
+__all__ = ["Missed", "against_published", "claims", "differences", "means", "missed", "place", "worth", "worths"]
 
 SEEDS = 2  # that can be compared: one has no spread
+VARIANTS = [(variant.name, variant.name.partition("-")[0]) for variant in ABLATIONS]
 WORDS = {True: "holds", False: "does not hold", None: "cannot be told"}
 
 
@@ -66,7 +69,30 @@ def differences(runs: Runs) -> Markdown:
 
 def worth(runs: Runs) -> Markdown:
     """Each variant against the iteration that it is one of, over equal seeds."""
-    return _differences(runs, ((variant.name, variant.name.partition("-")[0]) for variant in ABLATIONS))
+    return _differences(runs, VARIANTS)
+
+
+def worths(runs: Runs) -> dict[str, Difference]:
+    """The differences of `worth`, in points, by what was changed."""
+    found = {f"{other}: {EXPERIMENTS[one].change}": _difference(runs, one, other) for one, other in VARIANTS}
+    return {what: difference for what, difference in found.items() if difference is not None}
+
+
+def against_published(runs: Runs, published: Iterable[Published]) -> Markdown:
+    """The experiments and the networks of others, by their parameters, with how each accuracy was measured."""
+    rows = [
+        (name, group[0].parameters, spread(final), f"mean of {final.n} runs, final epoch" if final.n > 1 else "one run")
+        for name, group in runs.items()
+        if (final := summarize([run.final.test_accuracy for run in group]))
+    ]
+    for other in published:
+        accuracy = f"{other.accuracy:.2f}" + ("" if other.deviation is None else f" ± {other.deviation:.2f}")
+        rows.append(
+            (f"[{other.source}](https://github.com/{other.source})", other.parameters, accuracy, other.measured)
+        )
+    rows.sort(key=lambda row: row[1])
+    header = ("network", "parameters", "test accuracy (%)", "how it was measured")
+    return table(header, [(name, f"{parameters:,}", *others) for name, parameters, *others in rows])
 
 
 def claims(experiment: Experiment, runs: Runs) -> Markdown:

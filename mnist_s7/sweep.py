@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import pickle
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -59,7 +60,7 @@ def sweep(
     folder: str | os.PathLike,
     engine: Engine,
     epochs: int | None = None,
-    device: str | None = None,
+    device: str = "cpu",
 ) -> Outcome:
     """Train each of `experiments`, by name, with each of `seeds`, and save the runs in `folder`.
 
@@ -116,6 +117,7 @@ def sweep(
                     bar.update(1 - shares[task])
                     minutes = sum(epoch.seconds for epoch in told.epochs) / 60
                     tqdm.write(f"{told.name}: {told.final.test_accuracy:.2f} % after {minutes:.1f} minutes")
+                    sys.stdout.flush()  # at once, also into a file
                 case str():
                     for name in {_name(task, seed, digits) for seed in task.seeds} & claims.names:
                         outcome.failed[name] = told
@@ -185,11 +187,12 @@ def on_ray(tasks: Iterable[Task], digits: bytes, address: str) -> Iterator[tuple
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError('Ray is not installed: pip install -e ".[ray]" in this repository') from error
 
-    ray.init(address, runtime_env={"py_modules": [os.fspath(PACKAGE)]}, log_to_driver=False)
+    ray.init(address, runtime_env={"py_modules": [os.fspath(PACKAGE)]}, include_dashboard=False, log_to_driver=False)
     try:
         remote, sent = ray.remote(_all_told), ray.put(digits)
         under_way = {
-            remote.options(num_cpus=1, num_gpus=int(task.device != "cpu")).remote(task, sent): task for task in tasks
+            remote.options(num_cpus=1, num_gpus=int(task.device.startswith("cuda"))).remote(task, sent): task
+            for task in tasks
         }
         while under_way:
             [ended], _ = ray.wait(list(under_way), num_returns=1)
@@ -209,11 +212,11 @@ def _all_told(task: Task, digits: bytes) -> list[Told]:
     return told
 
 
-def _tasks(experiments: Sequence[str], seeds: Sequence[int], epochs: int | None, device: str | None) -> list[Task]:
+def _tasks(experiments: Sequence[str], seeds: Sequence[int], epochs: int | None, device: str) -> list[Task]:
     """Seed by seed, so that what is there of a sweep that was stopped can be compared."""
     if unknown := [name for name in experiments if name not in EXPERIMENTS]:
         raise ValueError(f"no experiment {', '.join(unknown)}: there are {', '.join(EXPERIMENTS)}")
-    together = SEEDS_TOGETHER if device and device.startswith("cuda") else 1
+    together = SEEDS_TOGETHER if device.startswith("cuda") else 1
     groups = [tuple(seeds[i : i + together]) for i in range(0, len(seeds), together)]
     return [
         Task(name, group, EXPERIMENTS[name].epochs if epochs is None else epochs, device)

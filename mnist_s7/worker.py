@@ -27,7 +27,7 @@ class Task:
     experiment: str
     seeds: tuple[int, ...]
     epochs: int
-    device: str | None
+    device: str
 
 
 Told = float | Run | str  # the share of the task that was done just now; a finished run; what went wrong

@@ -18,8 +18,10 @@ from mnist_s7 import plots
 from mnist_s7.models import MnistNet_1, MnistNet_3
 from mnist_s7.plots.axes import spread
 from mnist_s7.plots.style import looks_of
+from mnist_s7.published import PUBLISHED_NETWORKS
 from mnist_s7.receptive_field import EffectiveField, effective_receptive_field, receptive_field
-from mnist_s7.results import Epoch, Run
+from mnist_s7.results import Difference, Epoch, Run
+from mnist_s7.seeds import Missed
 
 # The first epochs as the original series has them: T1 starts near chance, T3 does not.
 TEST = {"T1": (16.82, 89.15, 98.37, 98.24), "T2": (98.55, 99.07, 99.47, 99.34), "T3": (97.11, 99.00, 99.45, 99.40)}
@@ -354,6 +356,9 @@ def every(images, labels):
     def of_all(function):
         return lambda dataset: function({name: make_run(name, dataset=dataset) for name in TEST})
 
+    def of_groups(function):
+        return lambda dataset: function({name: [make_run(name, dataset=dataset)] for name in TEST})
+
     table = receptive_field(model := MnistNet_1())
     field = effective_receptive_field(model, images[:2, None] / 255)
     wrong = torch.full((200, 10), -math.log(10))
@@ -365,6 +370,11 @@ def every(images, labels):
         "compare_curves": of_all(plots.compare_curves),
         "results_picture": of_all(plots.results_picture),
         "accuracy_against_parameters": of_all(plots.accuracy_against_parameters),
+        "every_seed": of_groups(lambda runs: plots.every_seed(runs, {"T1": 98.24})),
+        "bands": of_groups(plots.bands),
+        "against_published": of_groups(lambda runs: plots.against_published(runs, PUBLISHED_NETWORKS)),
+        "worth_of_changes": lambda d: plots.worth_of_changes({"it": Difference(2, 0.1, (-0.1, 0.3), 0.1)}, dataset=d),
+        "most_missed": lambda d: plots.most_missed(images, labels, [Missed(4, 1, 9)], runs=1, dataset=d),
         "augmentation_grid": lambda d: plots.augmentation_grid(images[:9], images[:9], labels[:9], "Pairs", dataset=d),
         "confident_errors": lambda d: plots.confident_errors(images, labels, wrong, "Wrong", dataset=d),
         "field_growth": lambda d: plots.field_growth(table, images[0], d),

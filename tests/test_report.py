@@ -6,7 +6,7 @@ import pytest
 
 from mnist_s7 import SERIES, T1, T2, T3, Run, StandInRefused, readme, report
 from mnist_s7.bench import Benchmark
-from mnist_s7.experiments import first_epoch_at
+from mnist_s7.claims import first_epoch_at
 from mnist_s7.results import PUBLISHED, Epoch
 
 # The original series' accuracies, (train, test) by epoch, from its training logs.

@@ -6,6 +6,7 @@ import pytest
 
 from mnist_s7 import SERIES, T2, T3, Run, seeds
 from mnist_s7.experiments import EXPERIMENTS
+from mnist_s7.published import PUBLISHED_NETWORKS
 from mnist_s7.results import CORRECTED_LABELS, Epoch
 from mnist_s7.seeds import Missed
 
@@ -70,6 +71,26 @@ def test_differences_are_paired_by_seed():
     assert "T2 minus T1" not in said  # one seed in both
     assert "nothing to compare yet" in seeds.worth(runs)
     assert cells(seeds.differences({"T2": runs["T3"], "T3": runs["T2"]}), "T3 minus T2")[6] == "worse"
+
+
+def test_what_a_change_is_worth_is_there_for_those_that_were_run():
+    runs = {"T3": ending("T3", 99.4, 99.5), "T3-no-batchnorm": ending("T3-no-batchnorm", 99.2, 99.4)}
+
+    [(what, found)] = seeds.worths(runs).items()
+
+    assert what == "T3: no BatchNorm"
+    assert (found.n, found.mean) == (2, pytest.approx(-0.15))
+
+
+def test_published_networks_stand_beside_ours_by_size():
+    said = seeds.against_published({"T3": ending("T3", 99.4, 99.5), "T1": ending("T1", 98.2)}, PUBLISHED_NETWORKS)
+
+    sizes = [int(line.split("|")[2].replace(",", "")) for line in said.splitlines()[2:]]
+    assert sizes == sorted(sizes)
+    assert cells(said, "T3")[1:] == ["6,544", "99.45 ± 0.07", "mean of 2 runs, final epoch"]
+    assert cells(said, "T1")[2:] == ["98.20", "one run"]
+    [stated] = [line for line in said.splitlines() if "JoshWarn" in line]
+    assert "| 997 " in stated and "98.76 ± 0.10 " in stated and "mean of 223 runs" in stated
 
 
 def test_a_difference_within_the_spread_cannot_be_told():

@@ -13,18 +13,24 @@ from mnist_s7.plots.runs import (
     results_picture,
     training_curves,
 )
+from mnist_s7.plots.seeds import against_published, bands, every_seed, most_missed, worth_of_changes
 
 __all__ = [
     "accuracy_against_parameters",
     "accuracy_per_digit",
+    "against_published",
     "augmentation_grid",
+    "bands",
     "benchmark_picture",
     "compare_curves",
     "confident_errors",
     "confusion_matrix",
     "disagreements",
     "effective_fields",
+    "every_seed",
     "field_growth",
+    "most_missed",
     "results_picture",
     "training_curves",
+    "worth_of_changes",
 ]

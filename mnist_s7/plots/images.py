@@ -32,12 +32,12 @@ COLUMNS = 10  # digits in a row
 def augmentation_grid(before: Tensor, after: Tensor, labels: Tensor, title: str, dataset: str = "MNIST") -> Figure:
     """Digits above what augmentation made of them: `before`, `after` uint8 (n, 28, 28), `labels` int64 (n,)."""
     pitch = 2.55  # image heights from one pair of rows to the next
-    figure, ax = _sheet(title, COLUMNS, pitch * math.ceil(len(labels) / COLUMNS), dataset, left=0.9)
+    figure, ax = sheet(title, COLUMNS, pitch * math.ceil(len(labels) / COLUMNS), dataset, left=0.9)
     for i, label in enumerate(labels.tolist()):
         x, y = 1.1 * (i % COLUMNS), pitch * (i // COLUMNS)
         say(ax, str(label), x + 0.5, y + 0.15, ha="center")
-        _digit(ax, before[i], x, y + 0.3, frame=MUTED)
-        _digit(ax, after[i], x, y + 1.35, frame=BLUE)
+        draw_digit(ax, before[i], x, y + 0.3, frame=MUTED)
+        draw_digit(ax, after[i], x, y + 1.35, frame=BLUE)
         if i % COLUMNS == 0:
             say(ax, "label", x - 0.1, y + 0.15, ha="right")
             say(ax, "before", x - 0.1, y + 0.8, colour=MUTED, bold=True, ha="right")
@@ -61,7 +61,7 @@ def confident_errors(
     wrong = (predicted != labels).nonzero().flatten()
     shown = wrong[highest[wrong].argsort(descending=True, stable=True)][:count].tolist()
     captions = [f"{labels[i]}→{predicted[i]} {_percent(highest[i].exp().item())}\nno. {i}" for i in shown]
-    heading = f"{_found(len(wrong), len(shown))}: label→prediction, its probability, number in the test set"
+    heading = f"{count_found(len(wrong), len(shown))}: label→prediction, its probability, number in the test set"
     return _gallery(title, [(heading, images[shown], captions)], dataset)
 
 
@@ -75,7 +75,7 @@ def disagreements(images: Tensor, labels: Tensor, first: Run, second: Run, count
         guesses = wrong.predictions(labels)
         indices = ((right.predictions(labels) == labels) & (guesses != labels)).nonzero().flatten().tolist()
         shown = indices[:count]
-        found = _found(len(indices), len(shown))
+        found = count_found(len(indices), len(shown))
         heading = f"{name_of(right)} right, {name_of(wrong)} wrong: {found} (label→wrong prediction)"
         groups.append((heading, images[shown], [f"{labels[i]}→{guesses[i]}\nno. {i}" for i in shown]))
     return _gallery(f"{name_of(first)} against {name_of(second)}", groups, dataset_of([first, second]))
@@ -85,19 +85,19 @@ def _gallery(title: str, groups: list[tuple[str, Tensor, list[str]]], dataset: s
     """Groups of (heading, images uint8 (n, 28, 28), a caption of two lines for each)."""
     pitch, head = 1.65, 0.4  # image heights from row to row, and of a heading
     heights = [head + pitch * math.ceil(len(images) / COLUMNS) for _, images, _ in groups]
-    figure, ax = _sheet(title, COLUMNS, sum(heights), dataset)
+    figure, ax = sheet(title, COLUMNS, sum(heights), dataset)
     top = 0.0
     for (heading, images, captions), height in zip(groups, heights, strict=True):
         say(ax, heading, 0, top + 0.2, size=10.5)
         for i, caption in enumerate(captions):
             x, y = 1.1 * (i % COLUMNS), top + head + pitch * (i // COLUMNS)
-            _digit(ax, images[i], x, y)
+            draw_digit(ax, images[i], x, y)
             say(ax, caption, x + 0.5, y + 1.04, ha="center", va="top", size=9)
         top += height
     return figure
 
 
-def _sheet(title: str, columns: int, height: float, dataset: str, left: float = 0.0) -> tuple[Figure, Axes]:
+def sheet(title: str, columns: int, height: float, dataset: str, left: float = 0.0) -> tuple[Figure, Axes]:
     """An empty sheet for digits of side 1 that stand 1.1 apart, `height` high; y runs downwards."""
     width = left + 1.1 * columns - 0.1
     figure = Picture(0.35 + (WIDTH - 0.1) * height / width, title, dataset)
@@ -108,14 +108,14 @@ def _sheet(title: str, columns: int, height: float, dataset: str, left: float = 
     return figure, ax
 
 
-def _digit(ax: Axes, image: Tensor, x: float, y: float, frame: str = FAINT) -> None:
+def draw_digit(ax: Axes, image: Tensor, x: float, y: float, frame: str = FAINT, linewidth: float = 1) -> None:
     """Draw an image (28, 28), black on white, with its top left corner at (x, y)."""
     extent = (x, x + 1, y + 1, y)
     ax.imshow(image.numpy(), cmap="gray_r", vmin=0, vmax=255, extent=extent, interpolation="nearest")
-    ax.add_patch(Rectangle((x, y), 1, 1, fill=False, edgecolor=frame, linewidth=1))
+    ax.add_patch(Rectangle((x, y), 1, 1, fill=False, edgecolor=frame, linewidth=linewidth))
 
 
-def _found(found: int, shown: int) -> str:
+def count_found(found: int, shown: int) -> str:
     return counted(found, "image") + (f", {shown} shown" if shown < found else "")
 
 
@@ -133,10 +133,10 @@ def field_growth(table: ReceptiveFieldTable, image: Tensor, dataset: str = "MNIS
     """
     columns, pitch = 5, 1.55
     title = "The receptive field of each layer's centre unit"
-    figure, ax = _sheet(title, columns, pitch * math.ceil(len(table.rows) / columns), dataset)
+    figure, ax = sheet(title, columns, pitch * math.ceil(len(table.rows) / columns), dataset)
     for i, row in enumerate(table.rows):
         x, y = 1.1 * (i % columns), pitch * (i // columns)
-        _digit(ax, image, x, y)
+        draw_digit(ax, image, x, y)
         unit = [n // 2 for n in _pair(row.n_out)]
         _outline(ax, table.box(row, unit), x, y, pixel=1 / len(image), color=BLUE, linewidth=2)
         under = {"x": x + 0.5, "y": y + 1, "ha": "center", "va": "baseline"}

@@ -1,5 +1,7 @@
 """Figures of one training run, and of several beside each other."""
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -8,7 +10,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-from mnist_s7.experiments import HEADLINE
+from mnist_s7.claims import HEADLINE
 from mnist_s7.plots.axes import (
     ERROR_SCALE,
     LIMIT,
@@ -33,7 +35,7 @@ from mnist_s7.plots.style import (
     plain_axes,
     say,
 )
-from mnist_s7.results import Run
+from mnist_s7.results import Run, wilson
 
 FLOOR = 90  # percent: where runs that end above it are compared, epochs below it are told in words
 LINES = {
@@ -111,7 +113,7 @@ def accuracy_per_digit(run: Run, labels: Tensor) -> Figure:
     digits, totals = np.unique(labels.numpy(), return_counts=True)
     errors = np.bincount(labels[run.predictions(labels) != labels].numpy(), minlength=10)[digits]
     rights = totals - errors
-    low, high = _wilson(rights, totals)
+    low, high = np.transpose([wilson(right, total) for right, total in zip(rights, totals, strict=True)])
     overall = 100 * rights.sum() / totals.sum()
     figure = Picture(4.2, f"{name_of(run)}: test accuracy per digit", run.dataset, width=7)
     ax = figure.subplots()
@@ -129,30 +131,23 @@ def accuracy_per_digit(run: Run, labels: Tensor) -> Figure:
     return figure
 
 
-def _wilson(successes: np.ndarray, trials: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The ends of the Wilson score interval at 95 % of each proportion, in percent."""
-    z = 1.959964
-    centre = (successes + z**2 / 2) / (trials + z**2)
-    half = z / (trials + z**2) * np.sqrt(successes * (trials - successes) / trials + z**2 / 4)
-    return 100 * (centre - half), 100 * (centre + half)
-
-
 # ----------------------------------------------------------------------------------------------- several runs
 
 
 def compare_curves(runs: dict[str, Run]) -> Figure:
     """Test and train accuracy (percent) over the epochs, a line for each run, its final figure at its end."""
-    _check(runs)
+    refuse_empty(runs)
     figure = Picture(4.0, "Accuracy by epoch", dataset_of(runs.values()))
     test, train = figure.subplots(1, 2, sharey=True)
-    _accuracy_panel(test, runs, "test")
-    _accuracy_panel(train, runs, "train")
+    groups = {name: [run] for name, run in runs.items()}
+    accuracy_panel(test, groups, "test")
+    accuracy_panel(train, groups, "train")
     return figure
 
 
 def results_picture(runs: dict[str, Run]) -> Figure:
     """The series in one picture: each run's test accuracy (percent) by epoch, and beside it its parameters."""
-    _check(runs)
+    refuse_empty(runs)
     first, last = list(runs.values())[0], list(runs.values())[-1]
     title = (
         f"From {first.parameters:,} parameters and {first.final.test_accuracy:.2f} % "
@@ -160,7 +155,7 @@ def results_picture(runs: dict[str, Run]) -> Figure:
     )
     figure = Picture(3.9, title, dataset_of(runs.values()))
     curves, bars = figure.subplots(1, 2, width_ratios=(2.2, 1))
-    _accuracy_panel(curves, runs, "test")
+    accuracy_panel(curves, {name: [run] for name, run in runs.items()}, "test")
     sizes = [run.parameters for run in runs.values()]
     bars.barh(range(len(runs)), sizes, color=[colour for colour, _ in looks_of(runs.values())], height=0.6)
     for row, (name, size) in enumerate(zip(runs, sizes, strict=True)):
@@ -173,7 +168,7 @@ def results_picture(runs: dict[str, Run]) -> Figure:
 
 def accuracy_against_parameters(runs: dict[str, Run]) -> Figure:
     """Each run's test accuracy (percent), of its final and of its best epoch, against its parameters."""
-    _check(runs)
+    refuse_empty(runs)
     figure = Picture(4.2, "Test accuracy against parameters", dataset_of(runs.values()), width=7)
     ax = figure.subplots()
     plain_axes(ax, xlabel="parameters", ylabel=f"test accuracy ({ERROR_SCALE})")
@@ -203,26 +198,36 @@ def accuracy_against_parameters(runs: dict[str, Run]) -> Figure:
     return figure
 
 
-def _check(runs: dict[str, Run]) -> None:
+def refuse_empty(runs: Mapping) -> None:
     if not runs:
         raise ValueError("no runs to draw: `runs` is empty")
 
 
-def _accuracy_panel(ax: Axes, runs: dict[str, Run], split: str) -> None:
-    """Draw the runs' `split` accuracies over the epochs, on an axis that has room for train and test alike."""
-    accuracies = {name: _by_epoch(run, f"{split}_accuracy") for name, run in runs.items()}
-    for (name, values), (colour, marker) in zip(accuracies.items(), looks_of(runs.values()), strict=True):
-        ax.plot(values, color=colour, marker=marker, label=name, **LINES[split])
+def accuracy_panel(ax: Axes, groups: Mapping[str, Sequence[Run]], split: str) -> None:
+    """Draw `split` accuracies over the epochs, on an axis that has room for train and test alike.
+
+    Each group of runs, which have equally many epochs, is a line for their mean; where there are several of them, it
+    lies in a band from the lowest to the highest.
+    """
+    accuracies = {name: np.array([_by_epoch(run, f"{split}_accuracy") for run in g]) for name, g in groups.items()}
+    means = {name: values.mean(axis=0) for name, values in accuracies.items()}
+    firsts = [group[0] for group in groups.values()]
+    for (name, values), (colour, marker) in zip(accuracies.items(), looks_of(firsts), strict=True):
+        ax.plot(means[name], color=colour, marker=marker, label=name, **LINES[split])
+        if len(values) > 1:
+            epochs = range(values.shape[1])
+            ax.fill_between(epochs, values.min(axis=0), values.max(axis=0), color=colour, alpha=0.15, linewidth=0)
     plain_axes(ax, ylabel=f"{split} accuracy ({ERROR_SCALE})")
-    ends = [min(run.final.train_accuracy, run.final.test_accuracy) for run in runs.values()]
+    runs = [run for group in groups.values() for run in group]
+    ends = [min(run.final.train_accuracy, run.final.test_accuracy) for run in runs]
     floor = FLOOR if min(ends) > FLOOR else 0
-    both = [a for run in runs.values() for s in LINES for a in _by_epoch(run, f"{s}_accuracy")]
+    both = [a for run in runs for s in LINES for a in _by_epoch(run, f"{s}_accuracy")]
     accuracy_axis(ax, [HEADLINE, *(max(a, floor) for a in both)])
-    epoch_axis(ax, max(map(len, accuracies.values())))
+    epoch_axis(ax, max(map(len, means.values())))
     if split == "test":
         target_line(ax, HEADLINE)
     end_labels(ax, "{:.2f} %")
-    below = {name: sum(a < floor for a in values) for name, values in accuracies.items()}
+    below = {name: sum(a < floor for a in values) for name, values in means.items()}
     notes = [f"{name} is below {floor} % in {counted(n, 'epoch')}" for name, n in below.items() if n]
     say(ax, "\n".join(notes), 0.98, 0.03, "axes fraction", colour=MUTED, ha="right", va="bottom")
 

@@ -1,0 +1,188 @@
+"""Targets and claims as checks: held against one run, or against many."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from torch import nn
+
+from mnist_s7.results import Epoch, Run, paired, prediction_interval
+
+__all__ = ["HEADLINE", "TENTH", "Claim", "Document", "Runs", "Verdict", "first_epoch_at"]
+
+HEADLINE = 99.4  # percent of test images that the series is to exceed, with fewer than 8,000 parameters
+TENTH = 9  # the tenth epoch: the series counts its epochs from 0
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a claim holds for a run (None: one run cannot tell), and the figures that say so."""
+
+    holds: bool | None
+    found: str
+
+    def __str__(self) -> str:
+        return {True: "met", False: "not met", None: "cannot be told from one run"}[self.holds]
+
+
+Runs = Mapping[str, Sequence[Run]]  # by the experiment's name
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A target or a claim of the original series, in words and as a check of one run.
+
+    `over_seeds` holds it against two or more runs of the experiment, with those of all experiments beside them; None
+    where it is enough to ask in how many of them it holds.
+    """
+
+    text: str
+    check: Callable[[Run], Verdict]
+    over_seeds: Callable[[Sequence[Run], Runs], Verdict] | None = None
+
+
+@dataclass(frozen=True)
+class Document:
+    """The original series' own figures for an iteration, accuracies in percent, from its single run."""
+
+    best_train: float
+    best_test: float
+    final_test: float
+
+
+def first_epoch_at(run: Run, accuracy: float) -> Epoch | None:
+    """The first epoch whose test accuracy is at least `accuracy` percent."""
+    return next((epoch for epoch in run.epochs if epoch.test_accuracy >= accuracy), None)
+
+
+# The checks: each is, or gives, a function of a run, and words its finding for a table's cell.
+
+
+def parameters(limit: int, within: float | None = None) -> Callable[[Run], Verdict]:
+    """Fewer than `limit` parameters, or with `within` no further from it than that part of it."""
+
+    def check(run: Run) -> Verdict:
+        if within is None:
+            return Verdict(run.parameters < limit, f"{run.parameters:,}")
+        share = run.parameters / limit - 1
+        return Verdict(abs(share) <= within, f"{run.parameters:,}, {share:+.1%} (allowed: {within:.0%} either way)")
+
+    return check
+
+
+def layers(network: Callable[[], nn.Module], kind: type[nn.Module], present: bool) -> Callable[[Run], Verdict]:
+    def check(run: Run) -> Verdict:
+        count = sum(isinstance(module, kind) for module in network().modules())
+        return Verdict((count > 0) == present, f"{count} {kind.__name__} layers")
+
+    return check
+
+
+def once_above(accuracy: float, reached: bool, last: int) -> Callable[[Run], Verdict]:
+    """Test accuracy above `accuracy` percent (`reached`: at least that) in one of the epochs 0 to `last`."""
+
+    def check(run: Run) -> Verdict:
+        best = max(run.epochs[: last + 1], key=lambda epoch: epoch.test_accuracy)
+        holds = best.test_accuracy >= accuracy if reached else best.test_accuracy > accuracy
+        return Verdict(holds, f"at most {best.test_accuracy:.2f} %, in epoch {best.epoch}")
+
+    return check
+
+
+def near(what: str, figure: Callable[[Run], float], claimed: float, tolerance: float) -> Claim:
+    """`figure` of the run no further than `tolerance` points from the document's."""
+
+    def check(run: Run) -> Verdict:
+        difference = round(figure(run) - claimed, 2)
+        return Verdict(
+            abs(difference) <= tolerance,
+            f"{figure(run):.2f} %, {difference:+.2f} points (allowed: {tolerance:g})",
+        )
+
+    def over_seeds(own: Sequence[Run], runs: Runs) -> Verdict:
+        low, high = prediction_interval([figure(run) for run in own])
+        return Verdict(low <= claimed <= high, f"one more run is expected between {low:.2f} and {high:.2f} %")
+
+    return Claim(f"{what} {claimed:.2f} %", check, over_seeds)
+
+
+def reproduces(document: Document, tolerance: float) -> tuple[Claim, ...]:
+    """The document's accuracies. Two runs of one recipe differ by their seeds, and a best epoch by more."""
+    return (
+        near("best train accuracy", _best_train, document.best_train, tolerance),
+        near("best test accuracy", lambda run: run.best.test_accuracy, document.best_test, tolerance),
+        near("final epoch's test accuracy", final, document.final_test, tolerance),
+    )
+
+
+def _best_train(run: Run) -> float:
+    return max(epoch.train_accuracy for epoch in run.epochs)
+
+
+def _gap(epochs: list[Epoch]) -> float:
+    """Mean distance of train and test accuracy, in points, whichever is higher."""
+    return sum(abs(epoch.train_accuracy - epoch.test_accuracy) for epoch in epochs) / len(epochs)
+
+
+def underfits_before_tenth(run: Run) -> Verdict:
+    early = run.epochs[:TENTH]
+    below = sum(epoch.train_accuracy < epoch.test_accuracy for epoch in early)
+    return Verdict(below == len(early), f"train below test in {below} of the first {len(early)} epochs")
+
+
+def gap_narrows(run: Run) -> Verdict:
+    # Epochs 0 and 1, before the network has learned anything, would make any later gap look narrow.
+    early, late = run.epochs[2:TENTH], run.epochs[TENTH:]
+    if not early or not late:
+        return Verdict(None, "too few epochs")
+    before, after = _gap(early), _gap(late)
+    return Verdict(after < before, f"mean gap {before:.2f} points in epochs 2-8, {after:.2f} from epoch 9 on")
+
+
+def train_overtakes(run: Run) -> Verdict:
+    gap = run.final.train_accuracy - run.final.test_accuracy
+    return Verdict(gap > 0, f"train {gap:+.2f} points against test in the final epoch")
+
+
+def train_stays_below_99(run: Run) -> Verdict:
+    return Verdict(_best_train(run) < 99, f"at most {_best_train(run):.2f} %")
+
+
+def not_consistent(run: Run) -> Verdict:
+    late, reached = run.epochs[TENTH:], epochs_at_headline(run)
+    reached_once = run.best.test_accuracy >= HEADLINE
+    return Verdict(
+        reached_once and reached < len(late),
+        f"at {HEADLINE:g} % or above in {reached} of the {len(late)} epochs from the tenth on",
+    )
+
+
+def consistent(run: Run) -> Verdict:
+    late, reached = run.epochs[TENTH:], epochs_at_headline(run)
+    lowest = min((epoch.test_accuracy for epoch in late), default=float("nan"))
+    return Verdict(bool(late) and reached == len(late), f"in {reached} of {len(late)}, lowest {lowest:.2f} %")
+
+
+def compares(text: str, one: str, other: str, figure: Callable[[Run], float], unit: str, better: bool = True) -> Claim:
+    """`figure` of experiment `one` less that of `other`, over equal seeds; a claim that it is above 0, or a target
+    that both are there."""
+
+    def over_seeds(own: Sequence[Run], runs: Runs) -> Verdict:
+        if len({run.seed for run in runs.get(one, ())} & {run.seed for run in runs.get(other, ())}) < 2:
+            return Verdict(None, f"no two seeds of {one} and {other}")
+        found = paired(runs[one], runs[other], figure)
+        low, high = found.interval
+        holds = (True if low > 0 else False if high < 0 else None) if better else True
+        means = (sum(map(figure, runs[name])) / len(runs[name]) for name in (one, other))
+        sides = " for ".join(f"{mean:.2f} ({name})" for mean, name in zip(means, (one, other), strict=True))
+        return Verdict(holds, f"{sides}: {found.mean:+.2f} {unit}, 95 % interval {low:+.2f} to {high:+.2f}")
+
+    return Claim(text, lambda run: Verdict(None, "compares two settings"), over_seeds)
+
+
+def final(run: Run) -> float:
+    return run.final.test_accuracy
+
+
+def epochs_at_headline(run: Run) -> int:
+    """From the tenth epoch on."""
+    return sum(epoch.test_accuracy >= HEADLINE for epoch in run.epochs[TENTH:])

@@ -1,0 +1,262 @@
+"""Figures of experiments over their seeds: spread, curves, differences, other networks beside them, hard images."""
+
+import math
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullLocator
+from matplotlib.transforms import Bbox
+from torch import Tensor
+
+from mnist_s7.claims import HEADLINE, Runs
+from mnist_s7.plots.axes import ERROR_SCALE, accuracy_axis, parameter_axis, target_line
+from mnist_s7.plots.images import COLUMNS, count_found, draw_digit, sheet
+from mnist_s7.plots.runs import accuracy_panel, refuse_empty
+from mnist_s7.plots.style import INK, MUTED, TEXT, VERMILLION, Picture, counted, dataset_of, looks_of, plain_axes, say
+from mnist_s7.published import Published
+from mnist_s7.results import CORRECTED_LABELS, LABEL_ERRORS, Difference, Run, summarize
+from mnist_s7.seeds import Missed
+
+MARK = {"linestyle": "", "marker": "o", "markersize": 7}
+ORIGINAL = {"linestyle": "", "marker": "X", "markersize": 8, "color": INK}
+
+# ------------------------------------------------------------------------------------------------- experiments
+
+
+def every_seed(runs: Runs, documents: Mapping[str, float]) -> Figure:
+    """The final test accuracy (percent) of every seed, the mean with its 95 % interval, and the original's one run.
+
+    `documents` holds the original series' final test accuracies, in percent, of the iterations that it has.
+    """
+    _refuse_empty(runs)
+    figure = Picture(4.8, "Final test accuracy of every seed", dataset_of(_all(runs)))
+    ax = figure.subplots()
+    plain_axes(ax, ylabel=f"final test accuracy ({ERROR_SCALE})")
+    finals = {name: [run.final.test_accuracy for run in group] for name, group in runs.items()}
+    summaries = {name: summarize(values) for name, values in finals.items()}
+    originals = {name: documents[name] for name in runs if name in documents}
+    ends = [min(max(end, 0), 100) for summary in summaries.values() for end in summary.interval or ()]
+    accuracy_axis(ax, [HEADLINE, *(a for values in finals.values() for a in values), *originals.values(), *ends])
+    ax.set_xlim(-0.5 - 0.12 * len(runs), len(runs) - 0.5)  # room on the left for the words at the target
+    target_line(ax, HEADLINE)
+    captions = []
+    for i, (name, (colour, marker)) in enumerate(zip(runs, _looks(runs), strict=True)):
+        summary, look = summaries[name], {"color": colour, "marker": marker}
+        places = i - 0.25 + 0.45 * (np.arange(summary.n) + 0.5) / summary.n  # beside each other: none hides another
+        ax.plot(places, finals[name], linestyle="", markersize=7, markeredgecolor="white", markeredgewidth=0.6, **look)
+        if summary.interval is not None:
+            ax.plot([i + 0.33] * 2, summary.interval, color=colour, linewidth=2)
+            ax.plot(i + 0.33, summary.mean, markersize=8, **look)
+        if name in originals:
+            ax.plot(i - 0.36, originals[name], **ORIGINAL)
+        size = f"{runs[name][0].parameters:,} parameters"
+        captions.append(f"{name}\nmean {summary.mean:.2f} %\n{counted(summary.n, 'seed')}\n{size}")
+    ax.set_xticks(range(len(runs)), captions)
+    ax.tick_params(axis="x", length=0)
+    seed = Line2D([], [], label="one seed", color=MUTED, **MARK)
+    mean = Line2D([], [], label="mean of the seeds, its 95 % interval", color=MUTED, marker="o", markersize=8)
+    original = Line2D([], [], label="the original series' single run", **ORIGINAL)
+    _legend(figure, [seed, mean, original] if originals else [seed, mean])
+    return figure
+
+
+def bands(runs: Runs) -> Figure:
+    """Test and train accuracy (percent) over the epochs: the mean of the seeds, in a band from lowest to highest."""
+    _refuse_empty(runs)
+    for name, group in runs.items():
+        if len({len(run.epochs) for run in group}) > 1:
+            raise ValueError(f"the runs of {name} have different numbers of epochs, and so no mean by epoch")
+    fewest, most = min(map(len, runs.values())), max(map(len, runs.values()))
+    seeds = counted(most, "seed") if fewest == most else f"{fewest} to {most} seeds"
+    title = f"Accuracy by epoch over {seeds}: mean, and band from lowest to highest"
+    figure = Picture(4.2, title, dataset_of(_all(runs)))
+    test, train = figure.subplots(1, 2, sharey=True)
+    accuracy_panel(test, runs, "test")
+    accuracy_panel(train, runs, "train")
+    return figure
+
+
+def worth_of_changes(differences: Mapping[str, Difference], dataset: str = "MNIST") -> Figure:
+    """What changes do to the final test accuracy: a row for each, the mean of the difference and its 95 % interval.
+
+    `differences`, in points, are those of with and without the change, by the words for its row.
+    """
+    if not differences:
+        raise ValueError("no differences to draw: `differences` is empty")
+    figure = Picture(1.5 + 0.42 * len(differences), "What each change is worth", dataset)
+    ax = figure.subplots()
+    for row, found in enumerate(differences.values()):
+        low, high = found.interval
+        face = INK if low > 0 or high < 0 else "white"
+        ax.plot([low, high], [row, row], color=INK, linewidth=2, alpha=0.5)
+        ax.plot(found.mean, row, color=INK, markerfacecolor=face, **MARK)
+        say(ax, f"{found.mean:+.2f} ({low:+.2f} to {high:+.2f})", 1.02, row, ("axes fraction", "data"))
+    ax.axvline(0, color=INK, linewidth=1, linestyle=":")
+    furthest = max(abs(end) for found in differences.values() for end in found.interval)
+    reach = 1.1 * max(furthest, 0.01)  # as far on both sides, so that each has room for its words
+    ax.set(xlim=(-reach, reach), ylim=(len(differences) - 0.5, -0.5))
+    say(ax, "← worse with it", 0, 1, ("data", "axes fraction"), dx=-8, dy=8, ha="right")
+    say(ax, "better with it →", 0, 1, ("data", "axes fraction"), dx=8, dy=8)
+    ax.set_yticks(range(len(differences)), [textwrap.fill(label, 30) for label in differences])
+    ax.tick_params(axis="y", length=0)
+    plain_axes(ax, xlabel="difference in final test accuracy (points), mean of the seeds, 95 % interval", grid="x")
+    told = Line2D([], [], label="better or worse", color=INK, **MARK)
+    untold = Line2D([], [], label="cannot be told: the interval holds zero", color=INK, markerfacecolor="white", **MARK)
+    _legend(figure, [told, untold])
+    return figure
+
+
+# --------------------------------------------------------------------------------------------- other networks
+
+
+@dataclass(frozen=True)
+class _Network:
+    """A mark of the figure, with its accuracy in percent and its deviation in points."""
+
+    parameters: int
+    accuracy: float
+    deviation: float | None
+    label: str
+    colour: str
+    marker: str
+    ours: bool
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """Percent, one deviation below and above."""
+        deviation = self.deviation or 0
+        return self.accuracy - deviation, self.accuracy + deviation
+
+
+def against_published(runs: Runs, published: Sequence[Published]) -> Figure:
+    """Test accuracy (percent) against parameters: the mean of our final epochs, and what others state of theirs."""
+    _refuse_empty(runs)
+    networks = []
+    for (name, group), look in zip(runs.items(), _looks(runs), strict=True):
+        final = summarize([run.final.test_accuracy for run in group])
+        networks.append(_Network(group[0].parameters, final.mean, final.deviation, name, *look, ours=True))
+    for other in published:
+        label = f"{other.source.partition('/')[2]}\n{textwrap.fill(other.measured, 20)}"
+        networks.append(_Network(other.parameters, other.accuracy, other.deviation, label, MUTED, "o", ours=False))
+    figure = Picture(5.2, "Test accuracy against parameters, beside published networks", dataset_of(_all(runs)))
+    ax = figure.subplots()
+    plain_axes(ax, xlabel="parameters (log scale)", ylabel=f"test accuracy ({ERROR_SCALE})")
+    accuracy_axis(ax, [HEADLINE, *(min(end, 100) for network in networks for end in network.ends)])
+    sizes = [network.parameters for network in networks]
+    ax.set(xscale="log", xlim=(min(sizes) / 1.6, max(sizes) * 1.6))
+    target_line(ax, HEADLINE)
+    parameter_axis(ax)
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.xaxis.set_minor_locator(NullLocator())
+    for network in networks:
+        face = network.colour if network.ours else "white"
+        ax.plot([network.parameters] * 2, network.ends, color=network.colour, linewidth=1.5)
+        look = {"color": network.colour, "marker": network.marker, "markerfacecolor": face, "markersize": 8}
+        ax.plot(network.parameters, network.accuracy, **look)
+    ours = Line2D([], [], label="ours, mean of the final epochs", color=MUTED, **MARK)
+    theirs = Line2D([], [], label="published, with how it was measured", color=MUTED, markerfacecolor="white", **MARK)
+    line = Line2D([], [], label="deviation of runs", color=MUTED, linestyle="", marker="|", markersize=12)
+    _legend(figure, [ours, theirs, line])
+    _label(ax, networks)
+    return figure
+
+
+def _label(ax: Axes, networks: Sequence[_Network]) -> None:
+    """Write each network's label at the nearest place around its mark that is free, with a line to the mark.
+
+    What is free is found in pixels, so nothing that moves the axes may follow.
+    """
+    ax.figure.draw_without_rendering()
+    point = ax.figure.dpi / 72
+    marks = [Bbox(ax.transData.transform([(n.parameters, end) for end in n.ends])).padded(5 * point) for n in networks]
+    solid = [*marks, *(text.get_window_extent() for text in ax.texts)]
+    lines = [line.get_window_extent() for line in ax.lines]  # which a label's line may cross, but no label
+    for network, mark in zip(networks, marks, strict=True):
+        at = (network.parameters, network.accuracy)
+        colour, weight = (network.colour, "bold") if network.ours else (INK, "normal")
+        look = {"color": colour, "fontweight": weight, "fontsize": TEXT, "textcoords": "offset points"}
+        note = ax.annotate(network.label, at, (0, 0), **look)
+        for distance, degrees in product((10, 22, 36, 52, 70, 90), (0, 180, 90, 270, 30, 150, 210, 330)):
+            away = distance * np.array([math.cos(math.radians(degrees)), math.sin(math.radians(degrees))])
+            right, up = np.sign(away.round()).astype(int)
+            note.set(position=away, ha=("center", "left", "right")[right], va=("center", "bottom", "top")[up])
+            box = note.get_window_extent()
+            path = ax.transData.transform(at) + np.linspace(0.3, 0.9, 9)[:, None] * away * point
+            if (
+                ax.bbox.containsx(box.x0)
+                and ax.bbox.containsx(box.x1)
+                and not box.count_overlaps(solid + lines)
+                and not any(other.contains(*step) for other in solid if other is not mark for step in path)
+            ):
+                break
+        solid.append(box)
+        lines += [Bbox([step, step]).padded(1) for step in path]
+        line = {"arrowstyle": "-", "color": network.colour, "linewidth": 0.7, "shrinkA": 0, "shrinkB": 5}
+        ax.annotate("", at, away, textcoords="offset points", arrowprops=line)
+
+
+# ------------------------------------------------------------------------------------------------ hard images
+
+SHOWN = 20
+IN_A_ROW = COLUMNS // 2  # digits, each with a caption as wide as two
+
+
+def most_missed(images: Tensor, labels: Tensor, missed: Sequence[Missed], runs: int, dataset: str = "MNIST") -> Figure:
+    """The first 20 of `missed`, the test images that most of `runs` runs get wrong, and which of their labels are.
+
+    `images` uint8 (N, 28, 28), `labels` int64 (N,).
+    """
+    shown = missed[:SHOWN]
+    errors = LABEL_ERRORS if dataset == "MNIST" else ()
+    head, pitch = 0.9, 2.1  # image heights: the heading's, and from row to row
+    title = f"The most missed test images of {counted(runs, 'run')}"
+    figure, ax = sheet(title, COLUMNS, head + pitch * math.ceil(len(shown) / IN_A_ROW), dataset)
+    heading = f"{count_found(len(missed), len(shown))}: label, most common wrong digit, number in the test set"
+    if any(image.index in errors for image in shown):
+        heading += "\nFramed: label errors according to five annotators, with the digit that most of them saw"
+    say(ax, heading, 0, 0.1, va="top", size=10.5)
+    for i, image in enumerate(shown):
+        x, y = 2.2 * (i % IN_A_ROW) + 0.55, head + pitch * (i // IN_A_ROW)
+        lines = (
+            f"label {labels[image.index]}, seen as {image.predicted}",
+            f"{image.times} of {counted(runs, 'run')}",
+            f"no. {image.index}",
+        )
+        say(ax, "\n".join(lines), x + 0.5, y + 1.06, ha="center", va="top", size=9)
+        if image.index not in errors:
+            draw_digit(ax, images[image.index], x, y)
+            continue
+        draw_digit(ax, images[image.index], x, y, frame=VERMILLION, linewidth=3)
+        corrected = CORRECTED_LABELS.get(image.index)
+        words = "label error" if corrected is None else f"label error, is {corrected}"
+        say(ax, words, x + 0.5, y + 1.68, colour=VERMILLION, bold=True, ha="center", va="top", size=9)
+    return figure
+
+
+# -------------------------------------------------------------------------------------------- what they share
+
+
+def _refuse_empty(runs: Runs) -> None:
+    refuse_empty(runs)
+    for name, group in runs.items():
+        if not group:
+            raise ValueError(f"no runs to draw of {name}")
+
+
+def _all(runs: Runs) -> list[Run]:
+    return [run for group in runs.values() for run in group]
+
+
+def _looks(runs: Runs) -> list[tuple[str, str]]:
+    """(colour, marker) of each experiment."""
+    return looks_of(group[0] for group in runs.values())
+
+
+def _legend(figure: Figure, handles: Sequence[Line2D]) -> None:
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=TEXT)

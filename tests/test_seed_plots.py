@@ -1,0 +1,278 @@
+"""What the figures over seeds draw, held against the runs, differences, networks and images that they were given."""
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.colors import to_rgba
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.text import Text
+from scipy import stats
+from test_plots import TEST, TRAIN, drawn, level, placed, texts, title
+
+from mnist_s7 import plots
+from mnist_s7.plots.style import LOOKS
+from mnist_s7.published import PUBLISHED_NETWORKS
+from mnist_s7.results import CORRECTED_LABELS, Difference, Epoch, Run
+from mnist_s7.seeds import Missed
+
+FINALS = {
+    "T1": [98.30, 98.41, 98.17, 98.35, 98.26, 98.47, 98.31, 98.22, 98.14, 98.38],
+    "T2": [99.37, 99.44, 99.30, 99.41, 99.26, 99.37, 99.46, 99.35, 99.39, 99.33],
+    "T3": [99.40, 99.51, 99.32, 99.44, 99.40, 99.29, 99.47, 99.36, 99.42, 99.38],
+    "T4": [99.60, 99.57, 99.66, 99.54, 99.63, 99.61, 99.58, 99.49, 99.62, 99.60],
+}
+SIZES = {"T1": 8620, "T2": 7416, "T3": 6544, "T4": 7800}
+DOCUMENTS = {"T1": 98.24, "T2": 99.34, "T3": 99.40}
+DIFFERENCES = {
+    "T3 without BatchNorm": Difference(10, -0.45, (-0.62, -0.28), 0.001),
+    "T3 with the turn by up to 15 degrees alone": Difference(10, 0.05, (-0.02, 0.12), 0.16),
+    "T2 minus T1": Difference(10, 1.07, (1.0, 1.14), 0.0),
+}
+
+
+def make_runs(seeds=10, names=("T1", "T2", "T3")) -> dict[str, list[Run]]:
+    """Three epochs as in the other figures' tests, and a final one of their own."""
+    return {name: [make_one(name, seed, FINALS[name][seed - 1]) for seed in range(1, seeds + 1)] for name in names}
+
+
+def make_one(name: str, seed: int, final: float) -> Run:
+    known = name if name in TEST else "T3"
+    epochs = [
+        Epoch(i, 0.05, 0.04, train - 0.01 * seed, 0.02, test - 0.02 * seed, 11.0)
+        for i, (train, test) in enumerate(zip(TRAIN[known], TEST[known], strict=True))
+    ]
+    epochs[-1] = Epoch(3, 0.05, 0.04, TRAIN[known][-1] - 0.01 * seed, 0.02, final, 11.0)
+    return Run(name, seed, "MNIST", SIZES[name], {}, epochs, [])
+
+
+def words(figure: Figure) -> list[Text]:
+    """All that can be read in the figure."""
+    figure.draw_without_rendering()
+    found = [figure._suptitle, *(text for legend in figure.legends for text in legend.get_texts())]
+    for ax in figure.axes:
+        found += [*ax.texts, ax.xaxis.label, ax.yaxis.label]
+        for axis in (ax.xaxis, ax.yaxis):
+            low, high = sorted(axis.get_view_interval())
+            found += [tick.label1 for tick in axis.get_major_ticks() if low <= tick.get_loc() <= high]
+    return [text for text in found if text.get_visible() and text.get_text()]
+
+
+def assert_readable(figure: Figure) -> None:
+    """No word on another, none cut off, and none too small."""
+    found = words(figure)
+    boxes = [text.get_window_extent().padded(-1) for text in found]
+    width, height = figure.bbox.size
+    for i, (text, box) in enumerate(zip(found, boxes, strict=True)):
+        assert text.get_fontsize() >= 9, text
+        assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= width and box.y1 <= height, text
+        assert not box.count_overlaps(boxes[:i]), text
+
+
+def marks(ax) -> list:
+    """Lines that are drawn as marks alone: points, whether one or many."""
+    return [line for line in ax.lines if line.get_marker() not in ("None", None, "")]
+
+
+def bars(ax) -> list[tuple[tuple[float, float], tuple[float, float]]]:
+    """(x, x), (y, y) of the lines without marks, as intervals are; not those across the axes."""
+    plain = [line for line in ax.lines if line not in marks(ax) and line.get_linestyle() == "-"]
+    return [(tuple(line.get_xdata()), tuple(line.get_ydata())) for line in plain]
+
+
+# Every seed
+
+
+def test_every_seed_has_its_point_beside_the_mean_and_the_original():
+    runs = make_runs()
+    ax = plots.every_seed(runs, {"T1": 98.24, "T3": 99.40, "T9": 50.0}).axes[0]
+
+    clouds = [line for line in marks(ax) if len(line.get_xdata()) == 10]
+    assert [list(line.get_ydata()) for line in clouds] == [FINALS[name] for name in runs]
+    assert [(line.get_color(), line.get_marker()) for line in clouds] == [LOOKS[name] for name in runs]
+    for i, line in enumerate(clouds):
+        assert (np.diff(line.get_xdata()) > 0.04).all() and abs(line.get_xdata() - i).max() < 0.5
+    means = [line for line in marks(ax) if len(line.get_xdata()) == 1 and line.get_marker() != "X"]
+    assert [line.get_ydata()[0] for line in means] == pytest.approx([np.mean(FINALS[name]) for name in runs])
+    for (_, interval), name in zip(bars(ax), runs, strict=True):
+        values = FINALS[name]
+        assert interval == pytest.approx(stats.t.interval(0.95, 9, np.mean(values), stats.sem(values)))
+    originals = [line for line in marks(ax) if line.get_marker() == "X"]
+    assert [line.get_ydata()[0] for line in originals] == [98.24, 99.40]
+    assert [round(line.get_xdata()[0]) for line in originals] == [0, 2]
+    names = [label.get_text().split("\n") for label in ax.get_xticklabels()]
+    assert names[1] == ["T2", "mean 99.37 %", "10 seeds", "7,416 parameters"]
+    assert level(ax) == [99.4] and "%" in ax.get_ylabel()
+
+
+def test_the_spread_of_the_best_takes_up_room_above_a_worse_iteration():
+    ax = plots.every_seed(make_runs(), DOCUMENTS).axes[0]
+    ax.figure.draw_without_rendering()
+    for name in ("T2", "T3"):
+        ends = ax.transAxes.inverted().transform(ax.transData.transform([(0, f(FINALS[name])) for f in (min, max)]))
+        assert ends[1, 1] - ends[0, 1] > 0.15
+
+
+def test_one_seed_has_no_interval_and_no_mean_beside_it():
+    figure = plots.every_seed(make_runs(seeds=1), {})
+    ax = figure.axes[0]
+    assert not bars(ax) and [list(line.get_ydata()) for line in marks(ax)] == [[98.30], [99.37], [99.40]]
+    assert "original" not in " ".join(text.get_text() for text in words(figure))
+
+
+def test_a_seed_that_learned_nothing_stays_on_the_axis():
+    runs = make_runs(seeds=3)
+    runs["T1"][0].epochs[-1] = Epoch(3, 0.05, 2.3, 11.2, 2.3, 11.35, 11.0)
+    figure = plots.every_seed(runs, DOCUMENTS)
+    assert_readable(figure)
+    low, high = figure.axes[0].get_ylim()
+    assert low < 11.35 and high > 99.47
+
+
+# By epoch
+
+
+def test_bands_reach_from_the_lowest_seed_to_the_highest():
+    runs = make_runs(seeds=3)
+    figure = plots.bands(runs)
+    for ax, split in zip(figure.axes, ("test", "train"), strict=True):
+        assert list(drawn(ax)) == list(runs)
+        for band, (name, group) in zip(ax.collections, runs.items(), strict=True):
+            values = np.array([[getattr(epoch, f"{split}_accuracy") for epoch in run.epochs] for run in group])
+            assert drawn(ax)[name] == pytest.approx(values.mean(axis=0))
+            (path,) = band.get_paths()
+            for epoch in range(4):
+                edge = [y for x, y in path.vertices if x == epoch]
+                assert (min(edge), max(edge)) == (values[:, epoch].min(), values[:, epoch].max())
+            assert to_rgba(LOOKS[name][0])[:3] == tuple(band.get_facecolor()[0, :3])
+    test, train = figure.axes
+    assert "T3 99.41 %" in texts(test) and level(test) == [99.4] and level(train) == []
+    assert "over 3 seeds" in title(figure) and test.get_ylim() == train.get_ylim()
+
+
+def test_bands_of_one_seed_and_of_unequal_numbers():
+    runs = make_runs(seeds=1) | make_runs(seeds=2, names=("T2",))
+    figure = plots.bands(runs)
+    assert [len(ax.collections) for ax in figure.axes] == [1, 1] and "over 1 to 2 seeds" in title(figure)
+    runs["T2"][0].epochs.pop()
+    with pytest.raises(ValueError, match="T2 have different numbers of epochs"):
+        plots.bands(runs)
+
+
+# Differences
+
+
+def test_worth_of_changes_has_a_row_for_each():
+    figure = plots.worth_of_changes(DIFFERENCES)
+    ax = figure.axes[0]
+    points = [(line.get_xdata()[0], line.get_ydata()[0], line.get_markerfacecolor()) for line in marks(ax)]
+    assert [(x, y) for x, y, _ in points] == [(-0.45, 0), (0.05, 1), (1.07, 2)]
+    assert [face == "white" for *_, face in points] == [False, True, False]  # the second's interval holds zero
+    assert bars(ax) == [(found.interval, (row, row)) for row, found in enumerate(DIFFERENCES.values())]
+    assert {"-0.45 (-0.62 to -0.28)", "+0.05 (-0.02 to +0.12)", "+1.07 (+1.00 to +1.14)"} < set(texts(ax))
+    names = [label.get_text().replace("\n", " ") for label in ax.get_yticklabels()]
+    assert names == list(DIFFERENCES) and ax.get_ylim()[0] > ax.get_ylim()[1]  # the first on top
+    sides = {text.get_text(): text.get_ha() for text in ax.texts if "with it" in text.get_text()}
+    assert sides == {"← worse with it": "right", "better with it →": "left"}
+    assert "points" in ax.get_xlabel() and ax.get_xlim()[0] < 0 < ax.get_xlim()[1]
+
+
+@pytest.mark.parametrize("rows", [1, 8])
+def test_worth_of_few_changes_and_of_many_can_be_read(rows):
+    label, found = "with a change that takes quite some words, row {}", DIFFERENCES["T3 without BatchNorm"]
+    assert_readable(plots.worth_of_changes({label.format(row): found for row in range(rows)}))
+
+
+def test_changes_without_any_effect_are_drawn():
+    plots.worth_of_changes({"nothing": Difference(2, 0.0, (0.0, 0.0), 1.0)}).draw_without_rendering()
+
+
+# Other networks
+
+
+@pytest.fixture(scope="module")
+def compared() -> Figure:
+    return plots.against_published(make_runs(), PUBLISHED_NETWORKS)
+
+
+def test_against_published_draws_ours_filled_and_theirs_open(compared):
+    (ax,) = compared.axes
+    points = {
+        (line.get_xdata()[0], round(line.get_ydata()[0], 3)): line.get_markerfacecolor() == "white"
+        for line in marks(ax)
+        if len(line.get_xdata()) == 1
+    }
+    ours = {(SIZES[name], round(np.mean(FINALS[name]), 3)): False for name in ("T1", "T2", "T3")}
+    assert points == ours | {(network.parameters, network.accuracy): True for network in PUBLISHED_NETWORKS}
+    lengths = {x[0]: (y[1] - y[0]) / 2 for x, y in bars(ax)}
+    assert lengths[7416] == pytest.approx(np.std(FINALS["T2"], ddof=1))
+    assert lengths[997] == pytest.approx(0.105) and lengths[1936] == 0
+    assert ax.get_xscale() == "log" and level(ax) == [99.4] and "limit 8,000" in texts(ax)
+    said = {text.replace("\n", " ") for text in texts(ax)}
+    assert {f"{n.source.split('/')[1]} {n.measured}" for n in PUBLISHED_NETWORKS} | {"T1", "T2", "T3"} < said
+
+
+def test_labels_of_networks_stay_clear_of_each_other_and_of_marks(compared):
+    for figure in (compared, plots.against_published(make_runs(seeds=2, names=FINALS), PUBLISHED_NETWORKS)):
+        assert_readable(figure)
+        (ax,) = figure.axes
+        spots = [ax.transData.transform((line.get_xdata()[0], line.get_ydata()[0])) for line in marks(ax)]
+        for text in [text for text in ax.texts if text.get_text()]:
+            assert not any(text.get_window_extent().contains(*spot) for spot in spots), text
+
+
+def test_published_networks_say_what_they_know():
+    assert len({network.source for network in PUBLISHED_NETWORKS}) == len(PUBLISHED_NETWORKS)
+    for network in PUBLISHED_NETWORKS:
+        assert network.source.count("/") == 1 and network.measured
+        assert (network.deviation is None) == (network.runs in (None, 1))
+        if network.deviation is not None:
+            assert network.measured == f"mean of {network.runs:,} runs"
+
+
+# Hard images
+
+
+def test_most_missed_shows_images_and_marks_label_errors():
+    images = torch.randint(0, 256, (2200, 28, 28), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    labels = torch.arange(2200) % 10
+    missed = [Missed(947, 10, 9), Missed(14, 9, 9), Missed(2130, 9, 1), *(Missed(i, 2, 0) for i in range(101, 121))]
+    figure = plots.most_missed(images, labels, missed, runs=10)
+    ax = figure.axes[0]
+
+    assert_readable(figure)
+    assert np.array_equal(placed(ax), images[[947, 14, 2130, *range(101, 118)]].numpy())
+    heading, *captions = texts(ax)
+    assert heading.startswith("23 images, 20 shown") and "Framed" in heading
+    assert captions[0] == "label 7, seen as 9\n10 of 10 runs\nno. 947"
+    assert CORRECTED_LABELS[947] == 9 and captions[1] == "label error, is 9"
+    assert captions[2] == "label 4, seen as 9\n9 of 10 runs\nno. 14"
+    assert captions[4] == "label error"  # of 2130, in which most annotators did not see the same digit
+    frames = [patch for patch in ax.patches if isinstance(patch, Rectangle) and patch.get_linewidth() > 1]
+    assert [(frame.get_x(), frame.get_y()) for frame in frames] == [
+        (image.get_extent()[0], image.get_extent()[3]) for image in (ax.images[0], ax.images[2])
+    ]
+
+
+def test_label_errors_are_mnists_alone():
+    images, labels = torch.zeros(950, 28, 28, dtype=torch.uint8), torch.zeros(950, dtype=torch.int64)
+    figure = plots.most_missed(images, labels, [Missed(947, 1, 9)], runs=1, dataset="rendered digits")
+    assert "error" not in " ".join(texts(figure.axes[0])) and "1 of 1 run" in texts(figure.axes[0])[1]
+
+
+# All
+
+
+def test_figures_over_seeds_can_be_read():
+    runs = make_runs(names=FINALS)
+    assert_readable(plots.every_seed(runs, DOCUMENTS))
+    assert_readable(plots.bands(runs))
+
+
+@pytest.mark.parametrize("runs", [{}, {"T1": []}])
+def test_no_runs_are_refused(runs):
+    for draw in (plots.bands, lambda r: plots.every_seed(r, {}), lambda r: plots.against_published(r, ())):
+        with pytest.raises(ValueError, match="no runs to draw"):
+            draw(runs)
+    with pytest.raises(ValueError, match="no differences to draw"):
+        plots.worth_of_changes({})
