@@ -1,5 +1,6 @@
 """The command line, as a user types it."""
 
+import dataclasses
 import signal
 import subprocess
 import sys
@@ -7,7 +8,7 @@ import time
 
 import pytest
 
-from mnist_s7 import Run, __main__
+from mnist_s7 import Run, __main__, load_runs
 
 COMMANDS = ["run", "train", "sweep", "compare", "bench", "readme"]
 
@@ -56,6 +57,37 @@ def test_comparing_an_empty_folder_says_what_to_do(mnist_s7, tmp_path):
 
     assert code == 1
     assert "python -m mnist_s7 train NAME --seed 1" in errors
+
+
+def test_a_sweep_tells_what_became_of_its_runs(mnist_s7, monkeypatch, few_digits, tmp_path):
+    monkeypatch.setattr(__main__, "load_digits", lambda *_: few_digits)
+    sweep = ["sweep", "T1", "--seeds", "2", "--epochs", "1", "--device", "cpu", "--output", tmp_path]
+
+    code, output, _ = mnist_s7(*sweep)
+
+    assert code == 0
+    assert "T1 on few digits, seeds 2, " in output
+    assert "1 runs made, 0 were there, 0 failed." in output
+    assert [run.seed for run in load_runs(tmp_path)] == [2]
+
+    broken = dataclasses.replace(few_digits, train_labels=few_digits.train_labels + 10)
+    monkeypatch.setattr(__main__, "load_digits", lambda *_: broken)
+    code, output, _ = mnist_s7(*sweep, "--seeds", "2,3")
+
+    assert code == 1
+    assert "0 runs made, 1 were there, 1 failed." in output
+    assert "T1-seed3-few-digits failed: IndexError: Target" in output
+
+
+@pytest.mark.parametrize("wrong", [["T9"], ["T1", "--seeds", "3-1"], ["T1", "--jobs", "0"]])
+def test_a_sweep_that_cannot_be_says_why(mnist_s7, monkeypatch, few_digits, tmp_path, wrong):
+    monkeypatch.setattr(__main__, "load_digits", lambda *_: few_digits)
+
+    code, _, errors = mnist_s7("sweep", *wrong, "--output", tmp_path)
+
+    assert code == 1
+    assert errors.startswith("mnist_s7 sweep: ")
+    assert errors.count("\n") == 1
 
 
 def test_ctrl_c_leaves_no_file(tmp_path):

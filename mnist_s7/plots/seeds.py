@@ -208,7 +208,7 @@ IN_A_ROW = COLUMNS // 2  # digits, each with a caption as wide as two
 
 
 def most_missed(images: Tensor, labels: Tensor, missed: Sequence[Missed], runs: int, dataset: str = "MNIST") -> Figure:
-    """The first 20 of `missed`, the test images that most of `runs` runs get wrong, and which of their labels are.
+    """The first 20 of `missed`, the test images that `runs` runs most often get wrong; label errors are framed.
 
     `images` uint8 (N, 28, 28), `labels` int64 (N,).
     """

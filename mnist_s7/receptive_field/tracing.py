@@ -114,10 +114,10 @@ ARITHMETIC = {
     "true_divide": "div", "multiply": "mul", "subtract": "sub", "divide": "div",
 }  # fmt: skip
 
-# What works on every element alone but lacks torch's tag for that.
+# What works on every element alone but lacks torch's tag for that, or did in 2.11.
 ELEMENTWISE = {
-    "hardswish", "prelu", "softsign", "tanhshrink", "logsigmoid", "and", "or", "xor", "invert", "contiguous",
-    "to", "float", "half", "double", "bfloat16", "type", "type_as", "cpu", "cuda", "detach", "data",
+    "leaky_relu", "hardswish", "prelu", "softsign", "tanhshrink", "logsigmoid", "and", "or", "xor", "invert",
+    "contiguous", "to", "float", "half", "double", "bfloat16", "type", "type_as", "cpu", "cuda", "detach", "data",
     "requires_grad", "channel_shuffle", "dropout", "dropout1d", "dropout2d", "alpha_dropout",
     "feature_alpha_dropout",
 }  # fmt: skip
