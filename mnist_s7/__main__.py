@@ -7,7 +7,6 @@ import sys
 from functools import partial
 from pathlib import Path
 
-import torch
 from matplotlib.figure import Figure
 
 from mnist_s7 import rendered
@@ -16,7 +15,7 @@ from mnist_s7.experiments import EXPERIMENTS
 from mnist_s7.fast import usable_cores
 from mnist_s7.receptive_field import ReceptiveFieldError
 from mnist_s7.results import PUBLISHED, RUNS, RunFileError, StandInRefused, refuse_stand_in, write_whole
-from mnist_s7.training import LossNotFinite, fit
+from mnist_s7.training import LossNotFinite, fit, usable_device
 
 README = WORKING_COPY / "README.md"
 PICTURE = WORKING_COPY / "notebooks" / "results.png"
@@ -144,12 +143,15 @@ def _train(arguments: argparse.Namespace) -> None:
 def _sweep(arguments: argparse.Namespace) -> int:
     from mnist_s7.sweep import in_processes, on_ray, parse_seeds, sweep
 
-    seeds, device = parse_seeds(arguments.seeds), arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    seeds = parse_seeds(arguments.seeds)
     digits = load_digits(arguments.data, arguments.dataset)
-    jobs = arguments.jobs if arguments.jobs is not None else usable_cores() if device == "cpu" else 1
-    engine, place = partial(in_processes, jobs=jobs), f"{jobs} at a time on {device}"
     if arguments.ray:
+        device = arguments.device or "cpu"  # the cluster's machines are not this one
         engine, place = partial(on_ray, address=arguments.ray), f"on Ray ({arguments.ray}), {device}"
+    else:
+        device = str(usable_device(arguments.device))
+        jobs = arguments.jobs if arguments.jobs is not None else usable_cores() if device == "cpu" else 1
+        engine, place = partial(in_processes, jobs=jobs), f"{jobs} at a time on {device}"
     print(f"{', '.join(arguments.experiments)} on {digits.name}, seeds {arguments.seeds}, {place}")
     outcome = sweep(arguments.experiments, seeds, digits, arguments.output, engine, arguments.epochs, device)
     print(f"{outcome}\nThe runs are in {arguments.output}.")

@@ -167,14 +167,14 @@ def compares(text: str, one: str, other: str, figure: Callable[[Run], float], un
     that both are there."""
 
     def over_seeds(own: Sequence[Run], runs: Runs) -> Verdict:
-        if len({run.seed for run in runs.get(one, ())} & {run.seed for run in runs.get(other, ())}) < 2:
+        found = paired(runs.get(one, ()), runs.get(other, ()), figure)
+        if found is None:
             return Verdict(None, f"no two seeds of {one} and {other}")
-        found = paired(runs[one], runs[other], figure)
         low, high = found.interval
-        holds = (True if low > 0 else False if high < 0 else None) if better else True
-        means = (sum(map(figure, runs[name])) / len(runs[name]) for name in (one, other))
-        sides = " for ".join(f"{mean:.2f} ({name})" for mean, name in zip(means, (one, other), strict=True))
-        return Verdict(holds, f"{sides}: {found.mean:+.2f} {unit}, 95 % interval {low:+.2f} to {high:+.2f}")
+        said = (
+            f"{one} minus {other}, {found.n} seeds: {found.mean:+.2f} {unit}, 95 % interval {low:+.2f} to {high:+.2f}"
+        )
+        return Verdict(found.positive if better else True, said)
 
     return Claim(text, lambda run: Verdict(None, "compares two settings"), over_seeds)
 

@@ -1,4 +1,4 @@
-"""What makes training fast, in one place: the models and the loop stay as they would be without it.
+"""What makes training fast on a CPU, in one place: the models and the loop stay as they would be without it.
 
 Where something here cannot work (another system, no C compiler), PyTorch's own layers do the same, more slowly.
 """
@@ -11,15 +11,13 @@ import os
 import platform
 import subprocess
 import tempfile
-from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from torch import Generator, Tensor, nn
 
-__all__ = ["CapturedStep", "Sequential", "Step", "keep_freed_memory", "kept", "kernels", "own_stream", "usable_cores"]
+__all__ = ["Sequential", "keep_freed_memory", "kept", "kernels", "usable_cores"]
 
 # Parameters of glibc's mallopt(3), from malloc.h.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
@@ -289,80 +287,3 @@ def _geometric(n: int, p: float, generator: Generator | None = None) -> Tensor:
     `geometric_` is not.
     """
     return torch.rand(n, generator=generator).neg_().log1p_().div_(math.log1p(-p)).long().add_(1)
-
-
-# On a GPU: a step of these networks is some hundred short kernels, and starting them takes longer than they do.
-
-Step = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-EAGER_STEPS = 3  # before a capture: PyTorch's own advice, for what libraries set up in their first calls
-
-
-class CapturedStep:
-    """A training step as a CUDA graph: all its kernels started at once.
-
-    A graph holds the shapes and the learning rate that it was captured with, so that there is one for each shape, and
-    they are captured anew when the rate changes. The first steps of each, which prepare the capture, are done without
-    it. Where a capture fails, so are all.
-    """
-
-    def __init__(self, step: Step, model: nn.Module, optimizer: torch.optim.Optimizer):
-        self.step, self.model, self.optimizer = step, model, optimizer
-        self.works = True
-        self._start([])
-
-    def __call__(self, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        rates = [group["lr"] for group in self.optimizer.param_groups]
-        if rates != self.rates:
-            self._start(rates)
-        shape = inputs.shape
-        if shape not in self.graphs:
-            if not self.works or self.eager_steps[shape] < EAGER_STEPS:
-                self.eager_steps[shape] += 1
-                return self.step(inputs, labels)
-            own_inputs, own_labels = inputs.clone(), labels.clone()
-            try:
-                replay, loss, correct = capture(lambda: self.step(own_inputs, own_labels), self._generators())
-            except RuntimeError:
-                self.works = False
-                return self.step(inputs, labels)
-            self.graphs[shape] = own_inputs, own_labels, replay, loss, correct
-        own_inputs, own_labels, replay, loss, correct = self.graphs[shape]
-        own_inputs.copy_(inputs)
-        own_labels.copy_(labels)
-        replay()
-        return loss.clone(), correct.clone()  # the next replay writes over them
-
-    def _start(self, rates: list[float]) -> None:
-        """Without a graph, at these learning rates."""
-        self.rates, self.eager_steps = rates, Counter()
-        self.graphs: dict[torch.Size, tuple[Tensor, Tensor, Callable[[], None], Tensor, Tensor]] = {}
-
-    def _generators(self) -> list[Generator]:
-        """Those that layers draw from besides the global one, which a graph knows of."""
-        layers = (layer for layer in self.model.modules() if hasattr(layer, "generators"))
-        return list({id(generator): generator for layer in layers for generator in layer.generators}.values())
-
-
-def capture(
-    function: Callable[[], tuple[Tensor, Tensor]], generators: list[Generator]
-) -> tuple[Callable[[], None], Tensor, Tensor]:
-    """Record `function`'s kernels without running them: a call that runs them, and the tensors that it writes."""
-    graph = torch.cuda.CUDAGraph()
-    for generator in generators:
-        graph.register_generator_state(generator)
-    with torch.cuda.graph(graph, stream=torch.cuda.current_stream()):
-        loss, correct = function()
-    return graph.replay, loss, correct
-
-
-@contextmanager
-def own_stream(device: torch.device) -> Iterator[None]:
-    """On a GPU, a stream besides the default one, whose work cannot be captured. It waits for that, and that for it."""
-    if device.type != "cuda":
-        yield
-        return
-    outer, stream = torch.cuda.current_stream(device), torch.cuda.Stream(device)
-    stream.wait_stream(outer)
-    with torch.cuda.stream(stream):
-        yield
-    outer.wait_stream(stream)

@@ -177,7 +177,7 @@ class _OwnDropout(nn.Module):
 
     def __init__(self, p: float, generators: Sequence[Generator]):
         super().__init__()
-        self.p, self.generators = p, generators  # by this name, fast.CapturedStep finds them
+        self.p, self.generators = p, generators  # by this name, graphs.CapturedStep finds them
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.p == 0:

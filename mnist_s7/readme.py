@@ -8,7 +8,7 @@ from mnist_s7 import seeds
 from mnist_s7.bench import Benchmark
 from mnist_s7.bench.tables import costs, how_measured, scaling, shares
 from mnist_s7.claims import Runs
-from mnist_s7.experiments import SERIES, Experiment
+from mnist_s7.experiments import EXPERIMENTS, SERIES, Experiment
 from mnist_s7.receptive_field import receptive_field
 from mnist_s7.report import Markdown, analysis, architecture, changes, seconds, series_runs, table, targets, verdicts
 from mnist_s7.results import PUBLISHED, Run, StandInRefused, by_experiment, load_runs, summarize
@@ -75,15 +75,13 @@ def digest(shown: dict[str, Run] | Benchmark) -> str:
 
 
 def _results(runs: Iterable[Run], all_seeds: Runs) -> Markdown:
-    experiments = {experiment.name: experiment for experiment in SERIES}
-
     def row(run: Run) -> tuple[str, ...]:
-        document = experiments[run.experiment].document
+        document = EXPERIMENTS[run.experiment].document
         final = summarize([each.final.test_accuracy for each in all_seeds[run.experiment]])
         return (
             f"[{run.experiment}](notebooks/MNIST_S7_{run.experiment}.ipynb)",
             f"{run.parameters:,}",
-            f"**{seeds.spread(final)} %** ({final.n})",
+            f"**{seeds.spread(final.mean, final.deviation)} %** ({final.n})",
             f"{run.final.test_accuracy:.2f} %",
             f"{document.final_test:.2f} % / {document.best_test:.2f} %" if document else "none",
             f"{seconds(run):.1f}",
@@ -132,7 +130,7 @@ def _over_seeds(all_seeds: Runs) -> str:
 
 
 def _iteration(experiment: Experiment, run: Run, previous: Run | None, all_seeds: Runs) -> str:
-    previous_experiment = next((e for e in SERIES if previous is not None and e.name == previous.experiment), None)
+    previous_experiment = None if previous is None else EXPERIMENTS[previous.experiment]
     return f"""
 **Target**
 

@@ -9,7 +9,7 @@ from torch import nn
 from torchvision.transforms import RandomAffine, RandomRotation
 
 from mnist_s7.claims import HEADLINE, TENTH, Claim, first_epoch_at
-from mnist_s7.experiments import SERIES, Experiment
+from mnist_s7.experiments import EXPERIMENTS, SERIES, Experiment
 from mnist_s7.receptive_field import receptive_field
 from mnist_s7.results import Run, load_runs
 
@@ -191,10 +191,9 @@ def analysis(experiment: Experiment, run: Run, previous: Run | None = None) -> M
 
 def comparison(runs: dict[str, Run]) -> Markdown:
     """The iterations side by side, a column each: `runs` of one seed, by the experiment's name."""
-    experiments = {experiment.name: experiment for experiment in SERIES}
 
     def row(what: str, figure: Callable[[Experiment, Run], object]) -> list[object]:
-        return [what, *(figure(experiments[run.experiment], run) for run in runs.values())]
+        return [what, *(figure(EXPERIMENTS[run.experiment], run) for run in runs.values())]
 
     def reached(experiment: Experiment, run: Run) -> str:
         epoch = first_epoch_at(run, HEADLINE)

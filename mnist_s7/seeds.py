@@ -10,9 +10,9 @@ from mnist_s7.published import Published
 from mnist_s7.report import Markdown, table
 from mnist_s7.results import (
     CORRECTED_LABELS,
+    TEST_IMAGES,
     Difference,
     Run,
-    Summary,
     corrected_accuracy,
     paired,
     prediction_interval,
@@ -22,9 +22,9 @@ from mnist_s7.results import (
 
 __all__ = ["Missed", "against_published", "claims", "differences", "means", "missed", "place", "worth", "worths"]
 
-SEEDS = 2  # that can be compared: one has no spread
 VARIANTS = [(variant.name, variant.name.partition("-")[0]) for variant in ABLATIONS]
 WORDS = {True: "holds", False: "does not hold", None: "cannot be told"}
+READINGS = {True: "better", False: "worse", None: "cannot be told"}
 
 
 def means(runs: Runs) -> Markdown:
@@ -39,12 +39,12 @@ def means(runs: Runs) -> Markdown:
             name,
             f"{group[0].parameters:,}",
             str(final.n),
-            f"**{spread(final)}**",
+            f"**{spread(final.mean, final.deviation)}**",
             "-" if final.interval is None else between(final.interval, "{:.2f}"),
             f"{final.minimum:.2f} to {final.maximum:.2f}",
-            spread(corrected),
+            spread(corrected.mean, corrected.deviation),
             f"{document.final_test:.2f}" if document else "-",
-            spread(best),
+            spread(best.mean, best.deviation),
         )
 
     header = (
@@ -74,22 +74,20 @@ def worth(runs: Runs) -> Markdown:
 
 def worths(runs: Runs) -> dict[str, Difference]:
     """The differences of `worth`, in points, by what was changed."""
-    found = {f"{other}: {EXPERIMENTS[one].change}": _difference(runs, one, other) for one, other in VARIANTS}
-    return {what: difference for what, difference in found.items() if difference is not None}
+    found = {one: paired(runs.get(one, ()), runs.get(other, ())) for one, other in VARIANTS}
+    return {f"{other}: {EXPERIMENTS[one].change}": found[one] for one, other in VARIANTS if found[one] is not None}
 
 
 def against_published(runs: Runs, published: Iterable[Published]) -> Markdown:
     """The experiments and the networks of others, by their parameters, with how each accuracy was measured."""
-    rows = [
-        (name, group[0].parameters, spread(final), f"mean of {final.n} runs, final epoch" if final.n > 1 else "one run")
-        for name, group in runs.items()
-        if (final := summarize([run.final.test_accuracy for run in group]))
-    ]
+    rows = []
+    for name, group in runs.items():
+        final = summarize([run.final.test_accuracy for run in group])
+        measured = "one run" if final.n == 1 else f"mean of {final.n} runs, final epoch"
+        rows.append((name, group[0].parameters, spread(final.mean, final.deviation), measured))
     for other in published:
-        accuracy = f"{other.accuracy:.2f}" + ("" if other.deviation is None else f" ± {other.deviation:.2f}")
-        rows.append(
-            (f"[{other.source}](https://github.com/{other.source})", other.parameters, accuracy, other.measured)
-        )
+        link = f"[{other.source}](https://github.com/{other.source})"
+        rows.append((link, other.parameters, spread(other.accuracy, other.deviation), other.measured))
     rows.sort(key=lambda row: row[1])
     header = ("network", "parameters", "test accuracy (%)", "how it was measured")
     return table(header, [(name, f"{parameters:,}", *others) for name, parameters, *others in rows])
@@ -117,16 +115,16 @@ def place(run: Run, runs: Runs) -> Markdown:
     if run.stand_in:
         return Markdown(f"The stored seeds are runs on MNIST, and this one is on {run.dataset}.")
     values = [each.final.test_accuracy for each in runs.get(run.experiment, ())]
-    if len(values) < SEEDS:
+    if len(values) < 2:
         return Markdown(f"No other seeds of {run.experiment} are stored, so nothing is known of its spread.")
     final, above = summarize(values), sum(value > run.final.test_accuracy for value in values)
-    images = round(run.final.test_accuracy * 100)
+    expected = between(prediction_interval(values), "{:.2f}")
+    open_by_test_set = between(wilson(TEST_IMAGES - len(run.errors), TEST_IMAGES), "{:.2f}")
     return Markdown(
         f"This run ends at {run.final.test_accuracy:.2f} %. Over the {final.n} stored seeds of {run.experiment} the "
-        f"final epoch has {spread(final)} % ({final.minimum:.2f} to {final.maximum:.2f}), {above} of them above this "
-        f"run; one more run is to be expected in {between(prediction_interval(values), '{:.2f}')} % (95 % prediction "
-        f"interval). The test set alone leaves this much open: {between(wilson(images, 10_000), '{:.2f}')} % (95 % "
-        "Wilson interval of one run)."
+        f"final epoch has {spread(final.mean, final.deviation)} % ({final.minimum:.2f} to {final.maximum:.2f}), "
+        f"{above} of them above this run; one more run is to be expected in {expected} % (95 % prediction interval). "
+        f"The test set alone leaves this much open: {open_by_test_set} % (95 % Wilson interval of one run)."
     )
 
 
@@ -149,9 +147,9 @@ def missed(runs: Iterable[Run]) -> list[Missed]:
     return sorted(found, key=lambda image: (-image.times, image.index))
 
 
-def spread(summary: Summary) -> str:
-    """`99.40 ± 0.08`: the mean and the sample's deviation."""
-    return f"{summary.mean:.2f}" + ("" if summary.deviation is None else f" ± {summary.deviation:.2f}")
+def spread(mean: float, deviation: float | None) -> str:
+    """`99.40 ± 0.08`."""
+    return f"{mean:.2f}" if deviation is None else f"{mean:.2f} ± {deviation:.2f}"
 
 
 def between(interval: tuple[float, float], form: str) -> str:
@@ -162,10 +160,9 @@ def between(interval: tuple[float, float], form: str) -> str:
 def _differences(runs: Runs, pairs: Iterable[tuple[str, str]]) -> Markdown:
     rows = []
     for one, other in pairs:
-        found = _difference(runs, one, other)
+        found = paired(runs.get(one, ()), runs.get(other, ()))
         if found is None:
             continue
-        verdict = "better" if found.interval[0] > 0 else "worse" if found.interval[1] < 0 else "cannot be told"
         rows.append(
             (
                 f"{one} minus {other}",
@@ -174,7 +171,7 @@ def _differences(runs: Runs, pairs: Iterable[tuple[str, str]]) -> Markdown:
                 f"**{found.mean:+.2f}**",
                 between(found.interval, "{:+.2f}"),
                 f"{found.p:.3f}" if found.p >= 0.001 else "< 0.001",
-                f"**{verdict}**",
+                f"**{READINGS[found.positive]}**",
             )
         )
     if not rows:
@@ -183,20 +180,15 @@ def _differences(runs: Runs, pairs: Iterable[tuple[str, str]]) -> Markdown:
     return table(header, rows)
 
 
-def _difference(runs: Runs, one: str, other: str) -> Difference | None:
-    """None where fewer than two seeds are in both."""
-    common = {run.seed for run in runs.get(one, ())} & {run.seed for run in runs.get(other, ())}
-    return paired(runs[one], runs[other]) if len(common) >= SEEDS else None
-
-
 def _verdict(claim: Claim, own: Sequence[Run], runs: Runs) -> Verdict:
-    if len(own) < SEEDS:
+    if len(own) < 2:
         return Verdict(None, f"{len(own)} runs")
     if claim.over_seeds is not None:
         return claim.over_seeds(own, runs)
-    verdicts = [claim.check(run).holds for run in own]
-    if None in verdicts:
-        return Verdict(None, "compares two settings")
-    low, high = wilson(sum(verdicts), len(verdicts))
-    holds = True if low > 50 else False if high < 50 else None
-    return Verdict(holds, f"in {sum(verdicts)} of {len(verdicts)}")
+    verdicts = [claim.check(run) for run in own]
+    for verdict in verdicts:
+        if verdict.holds is None:
+            return verdict
+    held = sum(verdict.holds for verdict in verdicts)
+    low, high = wilson(held, len(own))
+    return Verdict(True if low > 50 else False if high < 50 else None, f"in {held} of {len(own)}")

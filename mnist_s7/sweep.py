@@ -16,7 +16,7 @@ from tqdm import tqdm
 from mnist_s7.data import Digits
 from mnist_s7.experiments import EXPERIMENTS
 from mnist_s7.fast import usable_cores
-from mnist_s7.results import Run, refuse_stand_in
+from mnist_s7.results import Run, refuse_stand_in, run_name
 from mnist_s7.worker import Task, Told, do, work
 
 try:
@@ -226,7 +226,7 @@ def _tasks(experiments: Sequence[str], seeds: Sequence[int], epochs: int | None,
 
 
 def _name(task: Task, seed: int, digits: Digits) -> str:
-    return Run(task.experiment, seed, digits.name, 0, {}, [], []).name
+    return run_name(task.experiment, seed, digits.name)
 
 
 def _missing(task: Task, digits: Digits, folder: Path, outcome: Outcome) -> tuple[int, ...]:

@@ -15,7 +15,8 @@ from torch import Generator, Tensor, nn, optim
 
 from mnist_s7.data import Digits
 from mnist_s7.experiments import Experiment
-from mnist_s7.fast import CapturedStep, Step, keep_freed_memory, kernels, own_stream
+from mnist_s7.fast import keep_freed_memory, kernels
+from mnist_s7.graphs import CapturedStep, Step, own_stream
 from mnist_s7.progress import Lines, Silent
 from mnist_s7.results import Epoch, Run
 from mnist_s7.transforms import Twin, batched, normalize
@@ -30,6 +31,7 @@ __all__ = [
     "predict",
     "train_epoch",
     "training_step",
+    "usable_device",
 ]
 
 PACKAGE = Path(__file__).resolve().parent
@@ -264,11 +266,16 @@ def checked(experiment: Experiment, epochs: int | None, device: str | torch.devi
     epochs = experiment.epochs if epochs is None else epochs
     if epochs < 1:
         raise ValueError(f"epochs is {epochs}: a run needs at least one")
+    return epochs, usable_device(device)
+
+
+def usable_device(device: str | torch.device | None) -> torch.device:
+    """`device`, None standing for a CUDA GPU where there is one. Raises `ValueError` for one that is not there."""
     usable = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
     device = device or usable[-1]
     if str(device).partition(":")[0] not in usable:
         raise ValueError(f"device is {str(device)!r}: on this machine it should be {' or '.join(usable)}")
-    return epochs, torch.device(device)
+    return torch.device(device)
 
 
 @contextmanager

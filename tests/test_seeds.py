@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from mnist_s7 import SERIES, T2, T3, Run, seeds
+from mnist_s7 import SERIES, T1, T2, T3, Run, seeds
 from mnist_s7.experiments import EXPERIMENTS
 from mnist_s7.published import PUBLISHED_NETWORKS
 from mnist_s7.results import CORRECTED_LABELS, Epoch
@@ -129,7 +129,7 @@ def test_claims_about_two_settings_compare_them():
 
     said, word = verdict(seeds.claims(T3, runs), claim)
 
-    assert said.startswith("99.45 (T3) for 99.35 (T3-dropout-0.05): +0.10 points, 95 % interval")
+    assert said.startswith("T3 minus T3-dropout-0.05, 3 seeds: +0.10 points, 95 % interval")
     assert word == "holds"
     assert verdict(seeds.claims(T3, {"T3": runs["T3"]}), claim)[1] == "cannot be told"
 
@@ -142,7 +142,7 @@ def test_consistency_counts_epochs_at_the_headline():
 
     said, word = verdict(seeds.claims(T3, runs), "more consistent than T2")
 
-    assert said.startswith("6.00 (T3) for 2.00 (T2): +4.00 epochs")
+    assert said.startswith("T3 minus T2, 3 seeds: +4.00 epochs")
     assert word == "holds"
 
 
@@ -158,6 +158,15 @@ def test_one_run_tells_nothing_over_seeds(experiment):
     said = seeds.claims(experiment, {experiment.name: ending(experiment.name, 99)})
 
     assert said.count("cannot be told") == len(experiment.targets) + len(experiment.claims)
+
+
+def test_what_a_check_cannot_tell_it_says_itself():
+    short = [dataclasses.replace(each, epochs=each.epochs[:5]) for each in ending("T1", 98, 98.1)]
+
+    assert verdict(seeds.claims(T1, {"T1": short}), "gap of train and test narrows") == [
+        "too few epochs",
+        "cannot be told",
+    ]
 
 
 def test_place_of_a_run():

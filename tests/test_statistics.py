@@ -194,8 +194,6 @@ def test_differences_that_are_all_the_same(difference, p):
 @pytest.mark.parametrize(
     ("ones", "others", "message"),
     [
-        ([], [], "found 0: the first runs have none, the second none"),
-        ([2, 1], [3, 2], "found 1: the first runs have seed 1, 2, the second seed 2, 3"),
         ([1, 2, 1], [1, 2], "the first runs: more than one run with seed 1"),
         ([1, 2, 3], [3, 2, 2, 3], "the second runs: more than one run with seed 2, 3"),
     ],
@@ -203,6 +201,18 @@ def test_differences_that_are_all_the_same(difference, p):
 def test_runs_that_cannot_be_paired_are_refused(ones, others, message):
     with pytest.raises(ValueError, match=message):
         paired(make_runs([99.4] * len(ones), seeds=ones), make_runs([99.3] * len(others), seeds=others))
+
+
+@pytest.mark.parametrize(("ones", "others"), [([1, 2], [3, 4]), ([1, 2], [2]), ([], [1, 2])])
+def test_fewer_than_two_common_seeds_make_no_difference(ones, others):
+    assert paired(make_runs([99.4] * len(ones), seeds=ones), make_runs([99.3] * len(others), seeds=others)) is None
+
+
+@pytest.mark.parametrize(
+    ("interval", "positive"), [((0.01, 0.1), True), ((-0.1, -0.01), False), ((-0.01, 0.1), None), ((0.0, 0.1), None)]
+)
+def test_a_difference_tells_its_sign_where_its_interval_does(interval, positive):
+    assert Difference(3, 0.05, interval, 0.5).positive is positive
 
 
 def test_runs_by_experiment_are_sorted_by_seed():

@@ -93,7 +93,7 @@ def worth_of_changes(differences: Mapping[str, Difference], dataset: str = "MNIS
     ax = figure.subplots()
     for row, found in enumerate(differences.values()):
         low, high = found.interval
-        face = INK if low > 0 or high < 0 else "white"
+        face = "white" if found.positive is None else INK
         ax.plot([low, high], [row, row], color=INK, linewidth=2, alpha=0.5)
         ax.plot(found.mean, row, color=INK, markerfacecolor=face, **MARK)
         say(ax, f"{found.mean:+.2f} ({low:+.2f} to {high:+.2f})", 1.02, row, ("axes fraction", "data"))

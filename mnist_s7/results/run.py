@@ -22,6 +22,7 @@ __all__ = [
     "load_runs",
     "refuse_stand_in",
     "results_folder",
+    "run_name",
 ]
 
 FORMAT = 1  # raised whenever the meaning or the shape of a run's file changes
@@ -90,9 +91,7 @@ class Run:
 
     @property
     def name(self) -> str:
-        """`T3-seed1`, the name of its file; on other digits than MNIST's these are named too."""
-        suffix = f"-{self.dataset.replace(' ', '-')}" if self.stand_in else ""
-        return f"{self.experiment}-seed{self.seed}{suffix}"
+        return run_name(self.experiment, self.seed, self.dataset)
 
     def predictions(self, labels: Tensor) -> Tensor:
         """(N,) int64: the final epoch's predicted digits, from the test set's (N,) `labels` and the errors."""
@@ -138,6 +137,12 @@ class Run:
             raise RunFileError(f"{path}: not the shape of a run ({type(error).__name__}: {error})") from error
         _check(run, path)
         return run
+
+
+def run_name(experiment: str, seed: int, dataset: str) -> str:
+    """`T3-seed1`, the name of a run's file; on other digits than MNIST's these are named too."""
+    suffix = "" if dataset == "MNIST" else f"-{dataset.replace(' ', '-')}"
+    return f"{experiment}-seed{seed}{suffix}"
 
 
 def refuse_stand_in(dataset: str, folder: str | os.PathLike) -> None:

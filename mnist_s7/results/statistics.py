@@ -64,6 +64,12 @@ class Difference:
     interval: tuple[float, float]
     p: float
 
+    @property
+    def positive(self) -> bool | None:
+        """Whether the mean is above zero, None where the interval holds zero and it cannot be told."""
+        low, high = self.interval
+        return True if low > 0 else False if high < 0 else None
+
 
 # ------------------------------------------------------------------------------------------- intervals and tests
 
@@ -99,20 +105,18 @@ def paired(
     ones: Sequence[Run],
     others: Sequence[Run],
     figure: Callable[[Run], float] = lambda run: run.final.test_accuracy,
-) -> Difference:
-    """The paired t-test of a `figure`, `ones` minus `others`, over the seeds that both have.
+) -> Difference | None:
+    """The paired t-test of a `figure`, `ones` minus `others`, over the seeds that both have; None if these are fewer
+    than two.
 
-    The figure is the final test accuracy, in percent, unless another is given. Raises `ValueError` where fewer than
-    two seeds are in both, or one of them has a seed twice.
+    The figure is the final test accuracy, in percent, unless another is given. Raises `ValueError` where one of them
+    has a seed twice.
     """
     ones, others = _by_seed(ones, "the first runs"), _by_seed(others, "the second runs")
     differences = [figure(run) - figure(others[seed]) for seed, run in ones.items() if seed in others]
     n = len(differences)
     if n < 2:
-        raise ValueError(
-            f"a paired test needs at least two seeds in both, found {n}: "
-            f"the first runs have {_listed(ones)}, the second {_listed(others)}"
-        )
+        return None
     centre, deviation = mean(differences), stdev(differences)
     if deviation == 0:
         p = 1.0 if centre == 0 else 0.0
