@@ -184,11 +184,11 @@ def _bench(arguments: argparse.Namespace) -> None:
 def _readme(arguments: argparse.Namespace) -> int:
     from mnist_s7 import plots
     from mnist_s7.bench import Benchmark
-    from mnist_s7.readme import digest, fill, published_runs, published_seeds, readme_blocks
+    from mnist_s7.readme import digest, fill, published_plain, published_runs, published_seeds, readme_blocks
 
     runs, benchmark = published_runs(), Benchmark.load(BENCHMARK)
     text = README.read_text(encoding="utf-8")
-    filled = fill(text, readme_blocks(runs, published_seeds(), benchmark))
+    filled = fill(text, readme_blocks(runs, published_seeds(), published_plain(), benchmark))
     shown = {PICTURE: digest(runs), BENCHMARK_PICTURE: digest(benchmark)}
     if not arguments.check:
         write_whole(README, filled)

@@ -11,9 +11,9 @@ from mnist_s7.claims import Runs
 from mnist_s7.experiments import EXPERIMENTS, SERIES, Experiment
 from mnist_s7.receptive_field import receptive_field
 from mnist_s7.report import Markdown, analysis, architecture, changes, seconds, series_runs, table, targets, verdicts
-from mnist_s7.results import PUBLISHED, Run, StandInRefused, by_experiment, load_runs, summarize
+from mnist_s7.results import PUBLISHED, Run, StandInRefused, by_experiment, load_runs, paired, summarize
 
-__all__ = ["digest", "fill", "published_runs", "published_seeds", "readme_blocks"]
+__all__ = ["digest", "fill", "published_plain", "published_runs", "published_seeds", "readme_blocks"]
 
 
 def published_runs() -> dict[str, Run]:
@@ -29,15 +29,21 @@ def published_seeds() -> dict[str, list[Run]]:
     return by_experiment(load_runs(PUBLISHED))
 
 
-def readme_blocks(runs: dict[str, Run], all_seeds: Runs, benchmark: Benchmark) -> dict[str, str]:
-    """The README's generated parts, by the name in their markers, from `published_runs()`, `published_seeds()` and the
-    benchmark."""
+def published_plain() -> dict[str, list[Run]]:
+    """The published runs on PyTorch's own layers, which are for comparison alone."""
+    return by_experiment(load_runs(PUBLISHED / "plain"))
+
+
+def readme_blocks(runs: dict[str, Run], all_seeds: Runs, plain: Runs, benchmark: Benchmark) -> dict[str, str]:
+    """The README's generated parts, by the name in their markers, from `published_runs()`, `published_seeds()`,
+    `published_plain()` and the benchmark."""
     blocks = {
         "results": _results(runs.values(), all_seeds),
         "best": _flattery(runs.values()),
         "time": _time(runs.values()),
         "seeds": _over_seeds(all_seeds),
         "speed": _speed(benchmark),
+        "plain": _against_plain(all_seeds, plain),
     }
     previous = None
     for experiment in SERIES:
@@ -127,6 +133,15 @@ def _speed(benchmark: Benchmark) -> str:
 def _over_seeds(all_seeds: Runs) -> str:
     tables = (seeds.means(all_seeds), seeds.differences(all_seeds), seeds.worth(all_seeds))
     return "\n\n".join(map(str, tables))
+
+
+def _against_plain(all_seeds: Runs, plain: Runs) -> Markdown:
+    rows = []
+    for name, group in plain.items():
+        if found := paired(all_seeds[name], group):
+            interval = seeds.between(found.interval, "{:+.2f}")
+            rows.append((name, found.n, f"{found.mean:+.2f}", interval, f"{found.p:.2f}"))
+    return table(("compiled minus PyTorch's layers", "seeds", "points", "95 % interval", "p"), rows)
 
 
 def _iteration(experiment: Experiment, run: Run, previous: Run | None, all_seeds: Runs) -> str:

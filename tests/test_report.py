@@ -194,7 +194,10 @@ def test_the_readme_is_what_the_results_give():
     runs, benchmark = readme.published_runs(), Benchmark.load(BENCHMARK)
     text = README.read_text(encoding="utf-8")
 
-    assert readme.fill(text, readme.readme_blocks(runs, readme.published_seeds(), benchmark)) == text
+    assert (
+        readme.fill(text, readme.readme_blocks(runs, readme.published_seeds(), readme.published_plain(), benchmark))
+        == text
+    )
     assert _shows(PICTURE, readme.digest(runs))
     assert _shows(BENCHMARK_PICTURE, readme.digest(benchmark))
 
@@ -222,24 +225,27 @@ def test_the_published_t1_begins_as_the_original_series_run():
 
 
 def test_a_changed_figure_is_noticed(runs, measured):
-    names = readme.readme_blocks(runs, {name: [run] for name, run in runs.items()}, measured)
+    names = readme.readme_blocks(runs, {name: [run] for name, run in runs.items()}, {}, measured)
     text = "".join(f"<!-- begin {name} -->\n\n<!-- end {name} -->\n" for name in names)
     before = readme.fill(text, names)
     digest = readme.digest(runs)
     runs["T2"].epochs[-1] = dataclasses.replace(runs["T2"].final, test_accuracy=99.35)
 
     assert (
-        readme.fill(before, readme.readme_blocks(runs, {name: [run] for name, run in runs.items()}, measured)) != before
+        readme.fill(before, readme.readme_blocks(runs, {name: [run] for name, run in runs.items()}, {}, measured))
+        != before
     )
     assert readme.digest(runs) != digest
     runs = {name: document_run(name) for name in DOCUMENT}
     assert (
-        readme.fill(before, readme.readme_blocks(runs, {name: [run] for name, run in runs.items()}, measured)) == before
+        readme.fill(before, readme.readme_blocks(runs, {name: [run] for name, run in runs.items()}, {}, measured))
+        == before
     )
     digest = readme.digest(measured)
     measured.costs["T2"].ours[0] += 1
     assert (
-        readme.fill(before, readme.readme_blocks(runs, {name: [run] for name, run in runs.items()}, measured)) != before
+        readme.fill(before, readme.readme_blocks(runs, {name: [run] for name, run in runs.items()}, {}, measured))
+        != before
     )
     assert readme.digest(measured) != digest
 
