@@ -93,7 +93,11 @@ def test_a_sweep_that_cannot_be_says_why(mnist_s7, monkeypatch, few_digits, tmp_
 def test_ctrl_c_leaves_no_file(tmp_path):
     arguments = ["train", "T1", "--dataset", "rendered", "--device", "cpu", "--output", str(tmp_path)]
     with subprocess.Popen(
-        [sys.executable, "-m", "mnist_s7", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "mnist_s7", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored where tests run in the background
     ) as process:
         for line in process.stdout:
             if line.startswith("Adjusting learning rate"):

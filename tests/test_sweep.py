@@ -145,6 +145,7 @@ def _sweep_apart(digits, folder, seeds, epochs):
 
     fork = multiprocessing.get_context("fork")  # quick, and safe here: this process has trained nothing
     multiprocessing.get_context = lambda method: fork
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests were started in the background
     with contextlib.suppress(KeyboardInterrupt):
         sweep(["T1"], seeds, digits, folder, noted, epochs)
 
@@ -191,7 +192,7 @@ def test_a_sweep_that_is_ended_twice_ends_its_workers_and_is_finished_by_the_thi
         process, workers = started([2, 3], LONG)
         assert workers
         os.kill(process.pid, signal_number)
-        process.join()
+        process.join(timeout=60)
         wait_for_end(workers)
         assert not list((tmp_path / "runs").glob("*.json"))
     (tmp_path / "kept").rename(tmp_path / "runs" / "T1-seed1.json")
