@@ -64,6 +64,17 @@ def test_runs_are_those_that_are_run_alone(digits, tmp_path):
         torch.set_num_threads(threads)
 
 
+def test_a_run_has_one_thread(digits, tmp_path):
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        sweep(["T1"], [1], digits, tmp_path, here, epochs=1)
+    finally:
+        torch.set_num_threads(threads)
+
+    assert Run.load(tmp_path / "T1-seed1.json").environment["threads"] == 1
+
+
 def test_many_seeds_of_one_experiment_go_together_to_a_gpu(digits, tmp_path, monkeypatch):
     monkeypatch.setattr(mnist_s7.sweep, "SEEDS_TOGETHER", 2)
     asked = []
