@@ -110,7 +110,7 @@ def _results(runs: Iterable[Run], all_seeds: Runs) -> Markdown:
 
 def _flattery(runs: Iterable[Run]) -> str:
     gains = ", ".join(f"{run.best.test_accuracy - run.final.test_accuracy:.2f} ({run.experiment})" for run in runs)
-    return f"In the runs above the best epoch is ahead of the final one by {gains} points."
+    return f"In the notebooks' runs the best epoch is ahead of the final one by {gains} points."
 
 
 def _time(runs: Collection[Run]) -> str:
@@ -131,8 +131,17 @@ def _speed(benchmark: Benchmark) -> str:
 
 
 def _over_seeds(all_seeds: Runs) -> str:
-    tables = (seeds.means(all_seeds), seeds.differences(all_seeds), seeds.worth(all_seeds))
-    return "\n\n".join(map(str, tables))
+    return f"""
+{seeds.means(all_seeds)}
+
+Each iteration against the one before:
+
+{seeds.differences(all_seeds)}
+
+Each iteration with one thing changed, against the iteration as it is:
+
+{seeds.worth(all_seeds)}
+"""
 
 
 def _against_plain(all_seeds: Runs, plain: Runs) -> Markdown:

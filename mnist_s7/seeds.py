@@ -100,6 +100,8 @@ def claims(experiment: Experiment, runs: Runs) -> Markdown:
     runs is above one half. A figure holds where it lies in the 95 % prediction interval of one more run.
     """
     own = runs.get(experiment.name, ())
+    if len(own) < 2:
+        return Markdown(f"Fewer than two seeds of {experiment.name} are stored, so nothing is known of its spread.")
 
     def rows(kind: str, said: Iterable[Claim]) -> Iterable[tuple[str, str, str, str]]:
         for claim in said:
@@ -116,7 +118,7 @@ def place(run: Run, runs: Runs) -> Markdown:
         return Markdown(f"The stored seeds are runs on MNIST, and this one is on {run.dataset}.")
     values = [each.final.test_accuracy for each in runs.get(run.experiment, ())]
     if len(values) < 2:
-        return Markdown(f"No other seeds of {run.experiment} are stored, so nothing is known of its spread.")
+        return Markdown(f"Fewer than two seeds of {run.experiment} are stored, so nothing is known of its spread.")
     final, above = summarize(values), sum(value > run.final.test_accuracy for value in values)
     expected = between(prediction_interval(values), "{:.2f}")
     open_by_test_set = between(wilson(TEST_IMAGES - len(run.errors), TEST_IMAGES), "{:.2f}")
@@ -175,14 +177,12 @@ def _differences(runs: Runs, pairs: Iterable[tuple[str, str]]) -> Markdown:
             )
         )
     if not rows:
-        return Markdown("No two of them have two seeds in common, so there is nothing to compare yet.")
+        return Markdown("No two seeds of them are stored yet.")
     header = ("points", "what changed", "seeds", "difference", "95 % interval", "p", "the first is")
     return table(header, rows)
 
 
 def _verdict(claim: Claim, own: Sequence[Run], runs: Runs) -> Verdict:
-    if len(own) < 2:
-        return Verdict(None, f"{len(own)} runs")
     if claim.over_seeds is not None:
         return claim.over_seeds(own, runs)
     verdicts = [claim.check(run) for run in own]

@@ -189,7 +189,7 @@ def test_end_labels_stay_apart_and_in_order():
 def test_results_picture(runs):
     figure = plots.results_picture(runs)
     curves, bars = figure.axes
-    assert title(figure) == "From 8,620 parameters and 98.24 % to 6,544 and 99.40 % on the test set"
+    assert title(figure) == "From 8,620 parameters and 98.24 % to 6,544 and 99.40 % (test set, seed 1)"
     assert drawn(curves) == {name: list(values) for name, values in TEST.items()}
     assert level(curves) == [99.4]
     assert [bar.get_width() for bar in bars.patches] == list(SIZES.values())

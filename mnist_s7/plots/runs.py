@@ -151,7 +151,7 @@ def results_picture(runs: dict[str, Run]) -> Figure:
     first, last = list(runs.values())[0], list(runs.values())[-1]
     title = (
         f"From {first.parameters:,} parameters and {first.final.test_accuracy:.2f} % "
-        f"to {last.parameters:,} and {last.final.test_accuracy:.2f} % on the test set"
+        f"to {last.parameters:,} and {last.final.test_accuracy:.2f} % (test set, seed {last.seed})"
     )
     figure = Picture(3.9, title, dataset_of(runs.values()))
     curves, bars = figure.subplots(1, 2, width_ratios=(2.2, 1))
