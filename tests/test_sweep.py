@@ -19,7 +19,7 @@ import torch
 import mnist_s7.sweep
 from mnist_s7 import T3, Run, fit, load_runs
 from mnist_s7.experiments import EXPERIMENTS
-from mnist_s7.results import PUBLISHED, RunFileError, StandInRefused
+from mnist_s7.results import PUBLISHED, RunFileError, StandInRefused, write_whole
 from mnist_s7.sweep import SweepConflict, in_processes, on_ray, parse_seeds, sweep
 from mnist_s7.worker import do
 
@@ -149,9 +149,8 @@ def _sweep_apart(digits, folder, seeds, epochs):
 
     def noted(tasks, pickled):
         for task, told in in_processes(tasks, pickled, jobs=2):
-            (folder.parent / "workers").write_text(
-                " ".join(str(each.pid) for each in multiprocessing.active_children())
-            )
+            pids = " ".join(str(each.pid) for each in multiprocessing.active_children())
+            write_whole(folder.parent / "workers", pids)  # and so never found empty
             yield task, told
 
     fork = multiprocessing.get_context("fork")  # quick, and safe here: this process has trained nothing
@@ -174,7 +173,7 @@ def started(digits, tmp_path):
         process = context.Process(target=_sweep_apart, args=(digits, tmp_path / "runs", seeds, epochs))
         process.start()
         processes.append(process)
-        wait_for(lambda: noted.exists() and noted.read_text() or not process.is_alive())
+        wait_for(lambda: noted.exists() or not process.is_alive())
         return process, [int(pid) for pid in noted.read_text().split()]
 
     yield start
