@@ -10,7 +10,11 @@ from matplotlib.ticker import NullLocator
 from mnist_s7.bench import Benchmark
 from mnist_s7.plots.style import FAINT, INK, LOOKS, MUTED, Picture, plain_axes, say
 
-KINDS = {"usual": ("usual loop", MUTED), "ours": ("this package", None), "floor": ("convolutions alone", FAINT)}
+KINDS = {
+    "usual": ("usual loop", MUTED),
+    "ours": ("this package", None),
+    "floor": ("PyTorch's convolutions alone", FAINT),
+}
 PANELS = {
     "by_batch_size": "batch size (images, log scale)",
     "by_threads": "threads",
