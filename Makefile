@@ -7,6 +7,9 @@ ifneq ($(MNIST_S7_DATA),)
 export MNIST_S7_DATA := $(abspath $(MNIST_S7_DATA))
 endif
 
+# Some machines' environment forbids Python to keep what it compiled. Here, every process would compile PyTorch anew.
+export PYTHONDONTWRITEBYTECODE :=
+
 .DEFAULT_GOAL := help
 .PHONY: help run test unit lint notebooks bench clean
 
@@ -44,5 +47,6 @@ $(READY): requirements.txt pyproject.toml
 	@echo "Building .venv with $$($(PYTHON) --version): PyTorch and Jupyter, a few gigabytes, a minute or more ..."
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --no-compile --requirement requirements.txt
+	@$(BIN)/python -c 'import mnist_s7.__main__, mnist_s7.plots'
 	@touch $@
 	@echo "The environment is ready."

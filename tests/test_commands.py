@@ -91,9 +91,15 @@ def test_a_sweep_that_cannot_be_says_why(mnist_s7, monkeypatch, few_digits, tmp_
 
 
 def test_ctrl_c_leaves_no_file(tmp_path):
-    arguments = ["train", "T1", "--dataset", "rendered", "--device", "cpu", "--output", str(tmp_path)]
+    program = (
+        "import sys, torch; from mnist_s7 import Digits, __main__;"
+        "images, labels = torch.zeros(60000, 28, 28, dtype=torch.uint8), torch.zeros(60000, dtype=torch.int64);"
+        "__main__.load_digits = lambda *_: Digits(images, labels, images, labels, 'zeros', 'a test');"
+        "sys.exit(__main__.main())"
+    )
+    arguments = ["train", "T1", "--device", "cpu", "--output", str(tmp_path)]
     with subprocess.Popen(
-        [sys.executable, "-m", "mnist_s7", *arguments],
+        [sys.executable, "-c", program, *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
