@@ -92,6 +92,7 @@ class RandomNetwork(nn.Module):
                 self.stride *= stride
                 x = y
         self.head, self.twin_head = self.draw_head(x.shape)
+        del self.rng  # its 625 numbers would take longer to copy than the network
 
     def forward(self, x):
         return self.head(self.body(x))
