@@ -10,11 +10,11 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from mnist_s7 import rendered
-from mnist_s7.data import WORKING_COPY, DigitsError, digits_or_stand_in, load_digits
+from mnist_s7.data import WORKING_COPY, Digits, DigitsError, digits_or_stand_in, hold_out, load_digits
 from mnist_s7.experiments import EXPERIMENTS
 from mnist_s7.fast import usable_cores
 from mnist_s7.receptive_field import ReceptiveFieldError
-from mnist_s7.results import PUBLISHED, RUNS, RunFileError, StandInRefused, refuse_stand_in, write_whole
+from mnist_s7.results import PUBLISHED, RUNS, Run, RunFileError, StandInRefused, refuse_stand_in, write_whole
 from mnist_s7.training import LossNotFinite, fit, usable_device
 
 README = WORKING_COPY / "README.md"
@@ -75,6 +75,11 @@ def _parser() -> argparse.ArgumentParser:
             "--data", metavar="FOLDER", help="where MNIST's files are; default: MNIST_S7_DATA, or data/"
         )
         training.add_argument("--dataset", choices=["mnist", "rendered"], help="default: MNIST_S7_DATASET, or mnist")
+        training.add_argument(
+            "--held-out",
+            action="store_true",
+            help="test on the last 10,000 training images, and train on the others: to choose between recipes",
+        )
         training.add_argument("--output", type=Path, default=RUNS, metavar="FOLDER", help="default: runs/results")
 
     compare = command("compare", _compare, "the runs of a folder side by side")
@@ -87,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--publish", action="store_true", help="store the figures for the README")
 
     readme = command("readme", _readme, "write the README's tables and picture from notebooks/results")
-    readme.add_argument("--check", action="store_true", help="write nothing, fail if they differ from the results")
+    readme.add_argument("--check", action="store_true", help="write nothing; fail if they or the notebooks differ")
     return parser
 
 
@@ -101,6 +106,8 @@ def _run(arguments: argparse.Namespace) -> int | None:
     if arguments.publish and digits.name != "MNIST":
         raise StandInRefused(f"only runs on MNIST are published, and these digits are {digits.name}")
     folder, results = (NOTEBOOKS, PUBLISHED) if arguments.publish else (WORKING_COPY / "runs", RUNS)
+    if arguments.publish:  # as the other seeds are made; figures and seconds depend on it
+        os.environ["OMP_NUM_THREADS"] = "1"
 
     if unknown := set(arguments.notebooks) - set(ORDER):
         raise ValueError(f"no notebook {', '.join(sorted(unknown))}: there are {', '.join(ORDER)}")
@@ -131,8 +138,13 @@ def _run(arguments: argparse.Namespace) -> int | None:
     return None
 
 
-def _train(arguments: argparse.Namespace) -> None:
+def _digits(arguments: argparse.Namespace) -> Digits:
     digits = load_digits(arguments.data, arguments.dataset)
+    return hold_out(digits) if arguments.held_out else digits
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    digits = _digits(arguments)
     refuse_stand_in(digits.name, arguments.output)  # before the training, and not after it
     experiment = EXPERIMENTS[arguments.experiment]
     print(f"{experiment.name} on {digits.name} ({digits.source}), seed {arguments.seed}: {experiment.recipe}")
@@ -141,10 +153,12 @@ def _train(arguments: argparse.Namespace) -> None:
 
 
 def _sweep(arguments: argparse.Namespace) -> int:
+    from mnist_s7.results import by_experiment
+    from mnist_s7.seeds import against_the_first, means
     from mnist_s7.sweep import in_processes, on_ray, parse_seeds, sweep
 
     seeds = parse_seeds(arguments.seeds)
-    digits = load_digits(arguments.data, arguments.dataset)
+    digits = _digits(arguments)
     if arguments.ray:
         device = arguments.device or "cpu"  # the cluster's machines are not this one
         engine, place = partial(on_ray, address=arguments.ray), f"on Ray ({arguments.ray}), {device}"
@@ -155,6 +169,11 @@ def _sweep(arguments: argparse.Namespace) -> int:
     print(f"{', '.join(arguments.experiments)} on {digits.name}, seeds {arguments.seeds}, {place}")
     outcome = sweep(arguments.experiments, seeds, digits, arguments.output, engine, arguments.epochs, device)
     print(f"{outcome}\nThe runs are in {arguments.output}.")
+    if names := sorted(outcome.found + outcome.made):
+        runs = by_experiment([Run.load(arguments.output / f"{name}.json") for name in names])
+        print(f"\n{means(runs)}")
+        if len(runs) > 1:
+            print(f"\n{against_the_first({name: runs[name] for name in arguments.experiments if name in runs})}")
     return 1 if outcome.failed else 0
 
 
@@ -184,15 +203,17 @@ def _bench(arguments: argparse.Namespace) -> None:
 def _readme(arguments: argparse.Namespace) -> int:
     from mnist_s7 import plots
     from mnist_s7.bench import Benchmark
+    from mnist_s7.notebooks import ORDER, stale_cells
     from mnist_s7.readme import digest, fill, published_plain, published_runs, published_seeds, readme_blocks
 
-    runs, benchmark = published_runs(), Benchmark.load(BENCHMARK)
+    runs, seeds, benchmark = published_runs(), published_seeds(), Benchmark.load(BENCHMARK)
     text = README.read_text(encoding="utf-8")
-    filled = fill(text, readme_blocks(runs, published_seeds(), published_plain(), benchmark))
-    shown = {PICTURE: digest(runs), BENCHMARK_PICTURE: digest(benchmark)}
+    filled = fill(text, readme_blocks(runs, seeds, published_plain(), benchmark))
+    series = {name: seeds[name] for name in runs}
+    shown = {PICTURE: digest(series), BENCHMARK_PICTURE: digest(benchmark)}
     if not arguments.check:
         write_whole(README, filled)
-        _draw(PICTURE, plots.results_picture(runs), shown[PICTURE])
+        _draw(PICTURE, plots.results_picture(series), shown[PICTURE])
         _draw(BENCHMARK_PICTURE, plots.benchmark_picture(benchmark), shown[BENCHMARK_PICTURE])
         return 0
 
@@ -200,8 +221,16 @@ def _readme(arguments: argparse.Namespace) -> int:
     stale += [picture.name for picture, figures in shown.items() if not _shows(picture, figures)]
     for name in stale:
         print(f"{name} is not what notebooks/results gives: run `python -m mnist_s7 readme`", file=sys.stderr)
+    for name in ORDER:
+        for cell in stale_cells(name, runs, seeds):
+            stale.append(name)
+            print(
+                f"{name}.ipynb, {cell.splitlines()[-1]}: not what notebooks/results gives: "
+                f"run `python -m mnist_s7 run --publish {name}`",
+                file=sys.stderr,
+            )
     if not stale:
-        print("README.md and its pictures are what notebooks/results gives.")
+        print("README.md, its pictures and the notebooks' figures are what notebooks/results gives.")
     return 1 if stale else 0
 
 

@@ -4,10 +4,12 @@ T2 says only how it differs from T1, and T3 from T2. The figures of the original
 its claims are put here so that a run can be held against them.
 """
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
+import torch
 from torch import nn, optim
 from torchvision import transforms
 
@@ -44,6 +46,16 @@ class Experiment:
     batch_size: int = 128
     epochs: int = 15
 
+    @property
+    def fingerprint(self) -> str:
+        """Another one whenever a layer of the network or a setting of its training is: a run says which it is of.
+
+        How a network joins its layers, and the number of epochs, are not in it.
+        """
+        with torch.device("meta"):  # without weights, and so without random numbers
+            settings = self.network(), self.train_transform, self.batch_size, self.recipe
+        return hashlib.sha256("\n".join(map(repr, settings)).encode()).hexdigest()[:16]
+
     def optimizer(self, model: nn.Module) -> optim.Optimizer:
         return optim.SGD(model.parameters(), lr=self.lr, momentum=self.momentum, nesterov=self.nesterov)
 
@@ -78,10 +90,10 @@ T1 = Experiment(
     lr=0.01,
     goal=98.0,
     targets=(
-        Claim("about 8K parameters", claims.parameters(8_000, within=0.1)),
+        claims.settled("about 8K parameters", claims.parameters(8_000, within=0.1)),
         Claim("above 98 % test accuracy within 10 epochs", claims.once_above(98, reached=False, last=TENTH)),
-        Claim("no BatchNorm", claims.layers(MnistNet_1, nn.BatchNorm2d, present=False)),
-        Claim("no regularisation (dropout)", claims.layers(MnistNet_1, nn.Dropout, present=False)),
+        claims.settled("no BatchNorm", claims.layers(MnistNet_1, nn.BatchNorm2d, present=False)),
+        claims.settled("no regularisation (dropout)", claims.layers(MnistNet_1, nn.Dropout, present=False)),
     ),
     document=DOCUMENT_1,
     claims=(
@@ -106,9 +118,9 @@ T2 = replace(
     lr_decay_epochs=2,
     nesterov=True,
     targets=(
-        Claim("fewer than 8K parameters", claims.parameters(8_000)),
-        Claim("with BatchNorm", claims.layers(MnistNet_2, nn.BatchNorm2d, present=True)),
-        Claim("with regularisation (dropout)", claims.layers(MnistNet_2, nn.Dropout, present=True)),
+        claims.settled("fewer than 8K parameters", claims.parameters(8_000)),
+        claims.settled("with BatchNorm", claims.layers(MnistNet_2, nn.BatchNorm2d, present=True)),
+        claims.settled("with regularisation (dropout)", claims.layers(MnistNet_2, nn.Dropout, present=True)),
         claims.compares("vary the dropout rate", "T2-dropout-0.01", "T2", claims.final, "points", better=False),
     ),
     document=DOCUMENT_2,
@@ -131,10 +143,10 @@ T3 = replace(
     lr_decay_epochs=4,
     nesterov=False,
     targets=(
-        Claim("fewer than 7K parameters", claims.parameters(7_000)),
-        Claim("with BatchNorm", claims.layers(MnistNet_3, nn.BatchNorm2d, present=True)),
-        Claim("with regularisation (dropout)", claims.layers(MnistNet_3, nn.Dropout, present=True)),
-        Claim("vary learning rate, scheduler and dropout", _settings_varied),
+        claims.settled("fewer than 7K parameters", claims.parameters(7_000)),
+        claims.settled("with BatchNorm", claims.layers(MnistNet_3, nn.BatchNorm2d, present=True)),
+        claims.settled("with regularisation (dropout)", claims.layers(MnistNet_3, nn.Dropout, present=True)),
+        claims.settled("vary learning rate, scheduler and dropout", _settings_varied),
         Claim(
             f"at least {HEADLINE:g} % test accuracy once before the 10th epoch (in epochs 0 to 9)",
             claims.once_above(HEADLINE, reached=True, last=TENTH),

@@ -86,6 +86,7 @@ def fit_many(
     return [
         Run(
             experiment=experiment.name,
+            recipe=experiment.fingerprint,
             seed=seed,
             dataset=digits.name,
             parameters=sum(parameter.numel() for parameter in one.parameters()),

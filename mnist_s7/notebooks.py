@@ -1,5 +1,6 @@
 """Running the notebooks top to bottom, and showing what their cells print as it comes."""
 
+import ast
 import os
 import subprocess
 import sys
@@ -10,11 +11,15 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 
+from mnist_s7 import report, seeds
+from mnist_s7.claims import Runs
 from mnist_s7.data import WORKING_COPY, Digits
 from mnist_s7.experiments import SERIES
-from mnist_s7.results import RUNS, write_whole
+from mnist_s7.progress import logged
+from mnist_s7.published import PUBLISHED_NETWORKS
+from mnist_s7.results import RUNS, TEST_IMAGES, Run, write_whole
 
-__all__ = ["NOTEBOOKS", "ORDER", "execute", "execute_side_by_side"]
+__all__ = ["NOTEBOOKS", "ORDER", "execute", "execute_side_by_side", "stale_cells"]
 
 NOTEBOOKS = WORKING_COPY / "notebooks"
 ORDER = [*(f"MNIST_S7_{experiment.name}" for experiment in SERIES), "compare"]
@@ -85,6 +90,35 @@ def execute_side_by_side(names: Iterable[str], at_once: int, *options: str) -> b
 
     with ThreadPoolExecutor(at_once) as pool:
         return not any(pool.map(run, names))
+
+
+def stale_cells(name: str, runs: dict[str, Run], stored: Runs) -> list[str]:
+    """The code of those cells of `notebooks/<name>.ipynb` that show other figures than the stored runs give.
+
+    Looked at are tables and sentences, which are Markdown made anew from `runs`, those of the notebooks, and `stored`,
+    all seeds by experiment; and the log of a training, line by line.
+    """
+    run = runs.get(name.removeprefix("MNIST_S7_"))
+    names = {
+        **{"report": report, "seeds": seeds, "PUBLISHED_NETWORKS": PUBLISHED_NETWORKS, "SERIES": SERIES},
+        **{experiment.name: experiment for experiment in SERIES},
+        **{"run": run, "runs": runs, "stored": stored},
+        "series": {experiment.name: stored[experiment.name] for experiment in SERIES},
+    }
+
+    def is_stale(cell: nbformat.NotebookNode) -> bool:
+        tree = ast.parse(cell.source)
+        if "fit" in {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}:
+            shown = "".join(output.text for output in cell.outputs if output.output_type == "stream")
+            return not all(line in shown for epoch in run.epochs for line in logged(epoch, TEST_IMAGES))
+        shown = [output.data["text/markdown"] for output in cell.outputs if "text/markdown" in output.get("data", {})]
+        if not shown:
+            return False
+        last = ast.Expression(tree.body[-1].value)  # what a cell shows is the value of its last line
+        return shown != [str(eval(compile(last, name, "eval"), names))]
+
+    notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
+    return [cell.source for cell in notebook.cells if cell.cell_type == "code" and is_stale(cell)]
 
 
 class _ShowingClient(NotebookClient):

@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from mnist_s7.results import Epoch
 
-__all__ = ["Lines", "Silent"]
+__all__ = ["Lines", "Silent", "logged"]
 
 REFRESH = 0.2  # seconds between looks at the running figures
 
@@ -28,6 +28,15 @@ class Silent:
     def epoch_ends(self, record: Epoch, tested: int) -> None: ...
 
     def run_ends(self, records: list[Epoch]) -> None: ...
+
+
+def logged(record: Epoch, tested: int) -> tuple[str, str]:
+    """An epoch's figures in the original series' form: of its training, and of the `tested` test images."""
+    correct = round(record.test_accuracy * tested / 100)
+    return (
+        f"loss={record.train_loss:.7f} Accuracy={record.train_accuracy:.2f}%",
+        f"Test set: Average loss: {record.test_loss:.7f}, Accuracy: {correct}/{tested} ({record.test_accuracy:.2f}%)",
+    )
 
 
 class Lines(Silent):
@@ -68,16 +77,10 @@ class Lines(Silent):
         self.bar.close()
 
     def epoch_ends(self, record: Epoch, tested: int) -> None:
-        figures = (
-            f"Epoch={record.epoch} Batch={self.steps - 1} loss={record.train_loss:.7f} "
-            f"Accuracy={record.train_accuracy:.2f}%"
-        )
-        self._line(tqdm.format_meter(self.steps, self.steps, self.trained - self.started, prefix=figures))
-        correct = round(record.test_accuracy * tested / 100)
-        self._line(
-            f"Test set: Average loss: {record.test_loss:.7f}, Accuracy: {correct}/{tested} "
-            f"({record.test_accuracy:.2f}%)\n"
-        )
+        train, test = logged(record, tested)
+        prefix = f"Epoch={record.epoch} Batch={self.steps - 1} {train}"
+        self._line(tqdm.format_meter(self.steps, self.steps, self.trained - self.started, prefix=prefix))
+        self._line(f"{test}\n")
 
     def run_ends(self, records: list[Epoch]) -> None:
         seconds = sum(record.seconds for record in records)

@@ -9,22 +9,21 @@ __all__ = ["PUBLISHED_NETWORKS", "Published"]
 class Published:
     """A network's test accuracy on MNIST as its authors state it.
 
-    `source` is its GitHub repository. `accuracy` is in percent and `deviation`, over `runs`, in points; None where
-    they are not stated. `measured` says what the accuracy is of, as far as that is stated.
+    `source` is its GitHub repository. `accuracy` is in percent and `deviation`, over runs, in points; None where it is
+    not stated. `measured` says what the accuracy is of, as far as that is stated.
     """
 
     source: str
     parameters: int
     accuracy: float
     deviation: float | None
-    runs: int | None
     measured: str
 
 
 PUBLISHED_NETWORKS = (
-    Published("JoshWarn/Parameter-Efficient-MNIST", 997, 98.76, 0.105, 223, "mean of 223 runs"),
-    Published("ruslangrimov/mnist-minimal-model", 1_936, 99.10, None, None, "not stated"),
-    Published("adilsammar/woolly-of-cv", 3_762, 99.52, None, 1, "one run; a sibling run: 99.19 %"),
-    Published("nagalakshmi-nimmagadda/MNIST-CNN-COLAB", 6_188, 99.44, None, None, "final epoch"),
-    Published("cdeotte/MNIST-CNN-99.75", 326_000, 99.641, 0.047, 1_500, "mean of 1,500 runs"),
+    Published("JoshWarn/Parameter-Efficient-MNIST", 997, 98.76, 0.105, "mean of 223 runs"),
+    Published("ruslangrimov/mnist-minimal-model", 1_936, 99.10, None, "not stated"),
+    Published("adilsammar/woolly-of-cv", 3_762, 99.52, None, "one run; a sibling run: 99.19 %"),
+    Published("nagalakshmi-nimmagadda/MNIST-CNN-COLAB", 6_188, 99.44, None, "final epoch"),
+    Published("cdeotte/MNIST-CNN-99.75", 326_000, 99.641, 0.047, "mean of 1,500 runs"),
 )

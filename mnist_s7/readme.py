@@ -71,12 +71,13 @@ def fill(text: str, blocks: dict[str, str]) -> str:
     return text
 
 
-def digest(shown: dict[str, Run] | Benchmark) -> str:
+def digest(shown: Runs | Benchmark) -> str:
     """Changes whenever a figure that is shown does: kept in a picture, it says what the picture shows."""
     if isinstance(shown, Benchmark):
         figures = repr(shown)
     else:
-        figures = repr([(name, run.dataset, run.parameters, run.epochs) for name, run in sorted(shown.items())])
+        runs = [run for name in sorted(shown) for run in shown[name]]
+        figures = repr([(run.experiment, run.dataset, run.parameters, run.epochs) for run in runs])
     return hashlib.sha256(figures.encode()).hexdigest()
 
 
@@ -92,7 +93,7 @@ def _results(runs: Iterable[Run], all_seeds: Runs) -> Markdown:
             f"{document.final_test:.2f} % / {document.best_test:.2f} %" if document else "none",
             f"{seconds(run):.1f}",
             f"[{run.name}.json](notebooks/results/{run.name}.json)",
-            f"`python -m mnist_s7 train {run.experiment} --seed {run.seed}`",
+            f"`OMP_NUM_THREADS=1 python -m mnist_s7 train {run.experiment} --seed {run.seed}`",
         )
 
     header = (
@@ -148,8 +149,8 @@ def _against_plain(all_seeds: Runs, plain: Runs) -> Markdown:
     rows = []
     for name, group in plain.items():
         if found := paired(all_seeds[name], group):
-            interval = seeds.between(found.interval, "{:+.2f}")
-            rows.append((name, found.n, f"{found.mean:+.2f}", interval, f"{found.p:.2f}"))
+            interval = " to ".join(map(seeds.points, found.interval))
+            rows.append((name, found.n, seeds.points(found.mean), interval, seeds.probability(found.p)))
     return table(("compiled minus PyTorch's layers", "seeds", "points", "95 % interval", "p"), rows)
 
 

@@ -28,13 +28,21 @@ READINGS = {True: "better", False: "worse", None: "cannot be told"}
 
 
 def means(runs: Runs) -> Markdown:
-    """The final epoch's test accuracy of each experiment over its seeds, and behind it the best epoch's."""
+    """The final epoch's test accuracy of each experiment over its seeds, and behind it the best epoch's.
+
+    In the order of `EXPERIMENTS`. Raises `ValueError` for runs of an experiment that is not there.
+    """
+    if unknown := runs.keys() - EXPERIMENTS.keys():
+        raise ValueError(f"runs of {', '.join(sorted(unknown))}, and the experiments are {', '.join(EXPERIMENTS)}")
+    others = sorted({run.dataset for group in runs.values() for run in group if run.stand_in})
+    on = f" ({', '.join(others)})" if others else ""
 
     def row(name: str, group: Sequence[Run]) -> tuple[str, ...]:
         final = summarize([run.final.test_accuracy for run in group])
         best = summarize([run.best.test_accuracy for run in group])
-        corrected = summarize([corrected_accuracy(run) for run in group])
-        document = EXPERIMENTS[name].document
+        on_mnist = not group[0].stand_in
+        corrected = summarize([corrected_accuracy(run) for run in group]) if on_mnist else None
+        document = EXPERIMENTS[name].document if on_mnist else None
         return (
             name,
             f"{group[0].parameters:,}",
@@ -42,13 +50,13 @@ def means(runs: Runs) -> Markdown:
             f"**{spread(final.mean, final.deviation)}**",
             "-" if final.interval is None else between(final.interval, "{:.2f}"),
             f"{final.minimum:.2f} to {final.maximum:.2f}",
-            spread(corrected.mean, corrected.deviation),
+            spread(corrected.mean, corrected.deviation) if corrected else "-",
             f"{document.final_test:.2f}" if document else "-",
             spread(best.mean, best.deviation),
         )
 
     header = (
-        "percent of test images",
+        f"percent of test images{on}",
         "parameters",
         "n",
         "final epoch: mean ± deviation",
@@ -58,13 +66,19 @@ def means(runs: Runs) -> Markdown:
         "original series, one run",
         "best epoch, picked on the test set",
     )
-    return table(header, [row(name, group) for name, group in runs.items()])
+    return table(header, [row(name, runs[name]) for name in EXPERIMENTS if name in runs])
 
 
 def differences(runs: Runs) -> Markdown:
     """Each iteration against the one before, over equal seeds."""
     names = [experiment.name for experiment in SERIES]
     return _differences(runs, zip(names[1:], names, strict=False))
+
+
+def against_the_first(runs: Runs) -> Markdown:
+    """Each experiment against the first of them, over equal seeds."""
+    first, *others = runs
+    return _differences(runs, ((other, first) for other in others))
 
 
 def worth(runs: Runs) -> Markdown:
@@ -96,8 +110,9 @@ def against_published(runs: Runs, published: Iterable[Published]) -> Markdown:
 def claims(experiment: Experiment, runs: Runs) -> Markdown:
     """Each target of the iteration and each claim of the original series, held against all seeds.
 
-    One that is said of a single run holds where it does so in most: where the 95 % Wilson interval of its share of the
-    runs is above one half. A figure holds where it lies in the 95 % prediction interval of one more run.
+    One about the recipe is settled by any run. One about a run holds where it does so in most: where the 95 % Wilson
+    interval of its share of the runs is above one half. A figure holds where it lies in the 95 % prediction interval of
+    one more run.
     """
     own = runs.get(experiment.name, ())
     if len(own) < 2:
@@ -110,6 +125,11 @@ def claims(experiment: Experiment, runs: Runs) -> Markdown:
 
     header = ("", f"target or claim of {experiment.name}", f"in {len(own)} runs", "verdict")
     return table(header, [*rows("target", experiment.targets), *rows("claim", experiment.claims)])
+
+
+def every_claim(runs: Runs) -> Markdown:
+    """`claims` of each iteration, one table under the other."""
+    return Markdown("\n\n".join(claims(experiment, runs) for experiment in SERIES))
 
 
 def place(run: Run, runs: Runs) -> Markdown:
@@ -145,8 +165,8 @@ def missed(runs: Iterable[Run]) -> list[Missed]:
     for run in runs:
         for index, digit in run.errors:
             predictions[index][digit] += 1
-    found = [Missed(index, found.total(), found.most_common(1)[0][0]) for index, found in predictions.items()]
-    return sorted(found, key=lambda image: (-image.times, image.index))
+    images = [Missed(index, digits.total(), digits.most_common(1)[0][0]) for index, digits in predictions.items()]
+    return sorted(images, key=lambda image: (-image.times, image.index))
 
 
 def spread(mean: float, deviation: float | None) -> str:
@@ -157,6 +177,15 @@ def spread(mean: float, deviation: float | None) -> str:
 def between(interval: tuple[float, float], form: str) -> str:
     low, high = map(form.format, interval)
     return f"{low} to {high}"
+
+
+def points(difference: float) -> str:
+    """`+0.05`, and never `-0.00`."""
+    return f"{round(difference, 2) + 0.0:+.2f}"
+
+
+def probability(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def _differences(runs: Runs, pairs: Iterable[tuple[str, str]]) -> Markdown:
@@ -170,9 +199,9 @@ def _differences(runs: Runs, pairs: Iterable[tuple[str, str]]) -> Markdown:
                 f"{one} minus {other}",
                 EXPERIMENTS[one].change,
                 str(found.n),
-                f"**{found.mean:+.2f}**",
-                between(found.interval, "{:+.2f}"),
-                f"{found.p:.3f}" if found.p >= 0.001 else "< 0.001",
+                f"**{points(found.mean)}**",
+                " to ".join(map(points, found.interval)),
+                probability(found.p),
                 f"**{READINGS[found.positive]}**",
             )
         )

@@ -15,7 +15,6 @@ from tqdm import tqdm
 
 from mnist_s7.data import Digits
 from mnist_s7.experiments import EXPERIMENTS
-from mnist_s7.fast import usable_cores
 from mnist_s7.results import Run, refuse_stand_in, run_name
 from mnist_s7.worker import Task, Told, do, work
 
@@ -88,7 +87,7 @@ def sweep(
                 name = _name(task, seed, digits)
                 if not claims.take(name):
                     outcome.elsewhere.append(name)
-                elif (folder / f"{name}.json").exists():  # another sweep has made it meanwhile
+                elif _is_there(task, seed, digits, folder):  # another sweep has made it meanwhile
                     claims.give_back(name)
                     outcome.found.append(name)
                 else:
@@ -142,9 +141,9 @@ def parse_seeds(text: str) -> list[int]:
     return list(dict.fromkeys(seeds))
 
 
-def in_processes(tasks: Iterable[Task], digits: bytes, jobs: int | None = None) -> Iterator[tuple[Task, Told]]:
-    """An `Engine`: a process for each task, `jobs` of them at a time, or as many as there are cores."""
-    if jobs is not None and jobs < 1:
+def in_processes(tasks: Iterable[Task], digits: bytes, jobs: int) -> Iterator[tuple[Task, Told]]:
+    """An `Engine`: a process for each task, `jobs` of them at a time."""
+    if jobs < 1:
         raise ValueError(f"jobs is {jobs}: at least one process is needed")
     methods = multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
@@ -153,7 +152,7 @@ def in_processes(tasks: Iterable[Task], digits: bytes, jobs: int | None = None) 
     running: dict[Connection, tuple[Task, multiprocessing.Process]] = {}
     try:
         while True:
-            while len(running) < (jobs or usable_cores()) and (task := next(waiting, None)):
+            while len(running) < jobs and (task := next(waiting, None)):
                 connection, its_end = context.Pipe(duplex=False)
                 process = context.Process(target=work, args=(task, digits, its_end))
                 process.start()
@@ -231,21 +230,29 @@ def _name(task: Task, seed: int, digits: Digits) -> str:
 
 def _missing(task: Task, digits: Digits, folder: Path, outcome: Outcome) -> tuple[int, ...]:
     """Those seeds of `task` whose run is not in the folder."""
-    missing = []
-    for seed in task.seeds:
-        name = _name(task, seed, digits)
-        path = folder / f"{name}.json"
-        if not path.exists():
-            missing.append(seed)
-            continue
-        run = Run.load(path)
-        if run.name != name or len(run.epochs) != task.epochs:
-            raise SweepConflict(
-                f"{path}: a run of {run.name} with {len(run.epochs)} epochs, and {name} with {task.epochs} was asked "
-                "for: choose another folder, or move the file"
-            )
-        outcome.found.append(name)
-    return tuple(missing)
+    missing = tuple(seed for seed in task.seeds if not _is_there(task, seed, digits, folder))
+    outcome.found += [_name(task, seed, digits) for seed in task.seeds if seed not in missing]
+    return missing
+
+
+def _is_there(task: Task, seed: int, digits: Digits, folder: Path) -> bool:
+    """Whether the run is in the folder. Raises `SweepConflict` where another one has its name."""
+    name = _name(task, seed, digits)
+    path = folder / f"{name}.json"
+    if not path.exists():
+        return False
+    run = Run.load(path)
+    if run.name != name or len(run.epochs) != task.epochs:
+        raise SweepConflict(
+            f"{path}: a run of {run.name} with {len(run.epochs)} epochs, and {name} with {task.epochs} was asked for: "
+            "choose another folder, or move the file"
+        )
+    if run.recipe != EXPERIMENTS[task.experiment].fingerprint:
+        raise SweepConflict(
+            f"{path}: a run of another recipe; {task.experiment} has been changed since: choose another folder, or "
+            "move the file"
+        )
+    return True
 
 
 class _Claims:
@@ -261,17 +268,27 @@ class _Claims:
 
     def take(self, name: str) -> bool:
         """Whether the run was free."""
-        lock = (self.folder / f".{name}.lock").open("w")
-        try:
-            if fcntl:
+        path = self.folder / f".{name}.lock"
+        while True:
+            lock = path.open("w")
+            if not fcntl:
+                break
+            try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.close()
-            return False
+                if path.stat().st_ino == os.fstat(lock.fileno()).st_ino:
+                    break
+            except BlockingIOError:
+                lock.close()
+                return False
+            except FileNotFoundError:
+                pass
+            lock.close()  # of a file that its owner has just removed: the next one counts
         self.locks[name] = lock
         return True
 
     def give_back(self, name: str) -> None:
         lock = self.locks.pop(name)
+        if not fcntl:  # Windows removes no open file
+            lock.close()
+        Path(lock.name).unlink(missing_ok=True)  # while it is locked: nobody takes one that is about to go
         lock.close()
-        Path(lock.name).unlink(missing_ok=True)

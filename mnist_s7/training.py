@@ -140,6 +140,7 @@ def fit(
 
     return Run(
         experiment=experiment.name,
+        recipe=experiment.fingerprint,
         seed=seed,
         dataset=digits.name,
         parameters=sum(parameter.numel() for parameter in model.parameters()),

@@ -7,8 +7,9 @@ import sys
 import time
 
 import pytest
+import torch
 
-from mnist_s7 import Run, __main__, load_runs
+from mnist_s7 import Digits, Run, __main__, load_runs
 
 COMMANDS = ["run", "train", "sweep", "compare", "bench", "readme"]
 
@@ -68,7 +69,9 @@ def test_a_sweep_tells_what_became_of_its_runs(mnist_s7, monkeypatch, few_digits
     assert code == 0
     assert "T1 on few digits, seeds 2, " in output
     assert "1 runs made, 0 were there, 0 failed." in output
-    assert [run.seed for run in load_runs(tmp_path)] == [2]
+    [run] = load_runs(tmp_path)
+    assert run.seed == 2
+    assert f"**{run.final.test_accuracy:.2f}**" in output
 
     broken = dataclasses.replace(few_digits, train_labels=few_digits.train_labels + 10)
     monkeypatch.setattr(__main__, "load_digits", lambda *_: broken)
@@ -129,6 +132,22 @@ def test_train_saves_a_run(mnist_s7, tmp_path, monkeypatch, few_digits):
     assert path.name == "T1-seed7-few-digits.json"
     assert (run.experiment, run.seed, run.dataset, len(run.epochs)) == ("T1", 7, "few digits", 2)
     assert f"final test accuracy {run.final.test_accuracy:.2f} %" in output
+
+
+def test_held_out_images_are_tested_on_and_not_trained_on(mnist_s7, tmp_path, monkeypatch):
+    images, labels = torch.zeros(10_300, 28, 28, dtype=torch.uint8), torch.zeros(10_300, dtype=torch.int64)
+    labels[300:] = 1
+    untouched = torch.full_like(labels, 10)  # no digit: an error to whom should use it
+    digits = Digits(images, labels, images, untouched, "MNIST", "a test")
+    monkeypatch.setattr(__main__, "load_digits", lambda root, dataset: digits)
+
+    code, output, _ = mnist_s7("train", "T3", "--held-out", "--epochs", 1, "--device", "cpu", "--output", tmp_path)
+
+    assert code == 0
+    assert "on MNIST held out (the last 10,000 training images of a test, held out)" in output
+    run = Run.load(tmp_path / "T3-seed1-MNIST-held-out.json")
+    assert len(run.errors) == 10_000  # of ones, by a network that has only seen zeros
+    assert {digit for _, digit in run.errors} == {0}
 
 
 def test_a_notebook_that_is_not_there_is_named(mnist_s7, monkeypatch, few_digits):

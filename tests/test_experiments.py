@@ -33,6 +33,18 @@ def test_every_experiment_has_a_name_of_its_own():
     assert list(EXPERIMENTS) == [experiment.name for experiment in (*SERIES, *ABLATIONS)]
 
 
+def test_a_fingerprint_is_that_of_one_recipe():
+    """The same each time, drawing no random numbers, and another for each experiment and each setting."""
+    state = torch.random.get_rng_state()
+    settings = {"lr": 0.06, "momentum": 0.8, "batch_size": 64, "nesterov": True, "lr_decay_epochs": 5}
+    changed = [dataclasses.replace(T3, **{name: value}) for name, value in settings.items()]
+    prints = [experiment.fingerprint for experiment in [*EXPERIMENTS.values(), *changed]]
+
+    assert prints == [experiment.fingerprint for experiment in [*EXPERIMENTS.values(), *changed]]
+    assert len(set(prints)) == len(prints)
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
 @pytest.mark.parametrize("name", VARIANTS)
 def test_variants_change_one_setting(name):
     original, changed = VARIANTS[name]

@@ -1,15 +1,17 @@
 """The stored notebooks are executed, clean and small, and alike in their sections."""
 
 import re
+from dataclasses import replace
 
 import nbformat
 import pytest
 
-from mnist_s7 import SERIES, report
-from mnist_s7.notebooks import NOTEBOOKS, ORDER
-from mnist_s7.readme import published_runs
+from mnist_s7.notebooks import NOTEBOOKS, ORDER, stale_cells
+from mnist_s7.readme import published_runs, published_seeds
 
 SECTIONS = ["Target", "Change", "Model", "Receptive field", "Data", "Training", "Result", "Analysis"]
+TRAINS = "run = fit({}, digits, seed=1)\nrun.save(results_folder(RUNS)).name"
+PLACES = "stored = by_experiment(load_runs(PUBLISHED))\nseeds.place(run, stored)"
 MACHINE_PATH = re.compile(r"(?<![\w.])/(home|root|tmp|work|Users|usr|opt|mnt)/|[A-Z]:\\\\")
 
 
@@ -86,21 +88,34 @@ def test_models_and_tables_are_compared_on_every_execution(name):
     assert any(cell.source == "print(check_against_stored(run))" for cell in notebook.cells)
 
 
-def shown(name, call):
-    """The Markdown that the cell which ends with `call` shows."""
-    notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
-    [cell] = [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.endswith(call)]
-    return cell.outputs[0].data["text/markdown"]
+@pytest.mark.parametrize("name", ORDER)
+def test_shows_what_the_published_runs_give(name):
+    assert stale_cells(name, published_runs(), published_seeds()) == []
 
 
-@pytest.mark.parametrize("experiment", SERIES, ids=lambda experiment: experiment.name)
-def test_what_an_iteration_says_is_what_its_published_run_gives(experiment):
-    run, name = published_runs()[experiment.name], f"MNIST_S7_{experiment.name}"
+def test_figures_that_the_runs_do_not_give_are_found():
+    runs, stored = published_runs(), published_seeds()
+    *others, final = runs["T3"].epochs
+    runs["T3"] = replace(runs["T3"], epochs=[*others, replace(final, train_loss=final.train_loss + 0.001)])
+    assert stale_cells("MNIST_S7_T3", runs, stored) == [TRAINS.format("T3")]
 
-    assert shown(name, f"report.verdicts({experiment.name}, run)") == report.verdicts(experiment, run)
-    assert shown(name, f"report.analysis({experiment.name}, run)") == report.analysis(experiment, run)
-    assert shown(name, f"report.targets({experiment.name})") == report.targets(experiment)
+    *others, last = stored["T2"]
+    stored["T2"] = others
+    assert stale_cells("MNIST_S7_T2", runs, stored) == [PLACES, "seeds.claims(T2, stored)"]
+    assert "seeds.differences(stored)" in stale_cells("compare", runs, stored)
 
 
-def test_the_comparison_is_that_of_the_published_runs():
-    assert shown("compare", "report.comparison(runs)") == report.comparison(published_runs())
+@pytest.mark.parametrize("name", ORDER)
+def test_shows_every_table(name):
+    iteration = name.removeprefix("MNIST_S7_")
+    calls = [f"report.verdicts({iteration}, run)", f"report.analysis({iteration}, run)", "seeds.place(run, stored)"]
+    calls += [f"seeds.claims({iteration}, stored)"]
+    if name == "compare":
+        calls = ["seeds.differences(stored)", "seeds.means(series)", "seeds.worth(stored)", "report.comparison(runs)"]
+    tables = [
+        cell.source.splitlines()[-1]
+        for cell in nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4).cells
+        if any("text/markdown" in output.get("data", {}) for output in cell.get("outputs", []))
+    ]
+
+    assert set(calls) <= set(tables)

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from IPython.core.formatters import DisplayFormatter
-from matplotlib.colors import to_rgba
 from matplotlib.patches import Circle, Rectangle
 from PIL import Image
 from scipy.stats import binomtest
@@ -32,7 +31,7 @@ SIZES = {"T1": 8620, "T2": 7416, "T3": 6544}
 def make_run(name="T3", epochs=4, errors=(), dataset="MNIST", seed=1) -> Run:
     pairs = list(zip(TRAIN[name[:2]], TEST[name[:2]], strict=True))[:epochs]
     records = [Epoch(i, 0.05 / 2**i, 2.3 / 4**i, a, 2.2 / 5**i, b, 11.0) for i, (a, b) in enumerate(pairs)]
-    return Run(name, seed, dataset, SIZES[name[:2]], {}, records, list(errors))
+    return Run(name, "a recipe", seed, dataset, SIZES[name[:2]], {}, records, list(errors))
 
 
 @pytest.fixture
@@ -158,7 +157,7 @@ def test_accuracy_per_digit(labels):
 # Several runs
 
 
-@pytest.mark.parametrize("name", ["compare_curves", "results_picture", "accuracy_against_parameters"])
+@pytest.mark.parametrize("name", ["compare_curves", "results_picture", "bands"])
 def test_no_runs_are_refused(name):
     with pytest.raises(ValueError, match="no runs to draw"):
         getattr(plots, name)({})
@@ -186,42 +185,6 @@ def test_end_labels_stay_apart_and_in_order():
     assert heights[[0, 3]] == pytest.approx([0.9, 0.1])
 
 
-def test_results_picture(runs):
-    figure = plots.results_picture(runs)
-    curves, bars = figure.axes
-    assert title(figure) == "From 8,620 parameters and 98.24 % to 6,544 and 99.40 % (test set, seed 1)"
-    assert drawn(curves) == {name: list(values) for name, values in TEST.items()}
-    assert level(curves) == [99.4]
-    assert [bar.get_width() for bar in bars.patches] == list(SIZES.values())
-    assert texts(bars) == ["T1  8,620", "T2  7,416", "T3  6,544", "limit 8,000"]
-    assert bars.get_xlim()[0] == 0 and bars.get_xlabel() == "parameters"
-    assert [bar.get_facecolor() for bar in bars.patches] == [to_rgba(line.get_color()) for line in curves.lines[:3]]
-
-
-def test_accuracy_against_parameters(runs):
-    figure = plots.accuracy_against_parameters(runs)
-    ax = figure.axes[0]
-    points = [line for line in ax.lines if len(line.get_xdata()) == 1]
-    hollow = {line.get_xdata()[0]: line.get_ydata()[0] for line in points if line.get_markerfacecolor() == "white"}
-    filled = {line.get_xdata()[0]: line.get_ydata()[0] for line in points if line.get_markerfacecolor() != "white"}
-    assert filled == {8620: 98.24, 7416: 99.34, 6544: 99.40}
-    assert hollow == {8620: 98.37, 7416: 99.47, 6544: 99.45}
-    assert 99.4 in level(ax) and 8000 in [line.get_xdata()[0] for line in ax.lines]
-    assert {"T3, 6,544\nfinal 99.40 %\nbest 99.45 %", "target 99.4 %", "limit 8,000"} < set(texts(ax))
-    legend = {handle.get_label(): handle.get_markerfacecolor() for handle in figure.legends[0].legend_handles}
-    assert legend["best epoch, picked on the test set"] == "white" != legend["final epoch"]
-
-
-def test_labels_stay_clear_of_the_target_line(runs):
-    runs["T3"].epochs[-1] = Epoch(3, 0.05, 0.03, 98.9, 0.02, 99.45, 11.0)
-    figure = plots.accuracy_against_parameters(runs)
-    figure.draw_without_rendering()
-    ax = figure.axes[0]
-    line = ax.transData.transform((0, 99.4))[1]
-    boxes = {text.get_text()[:2]: text.get_window_extent() for text in ax.texts if "final" in text.get_text()}
-    assert set(boxes) == {"T1", "T2", "T3"} and not any(box.y0 <= line <= box.y1 for box in boxes.values())
-
-
 def test_an_iteration_keeps_its_look(runs):
     def looks(ax):
         named = [line for line in ax.lines if line.get_label() in runs]
@@ -229,7 +192,7 @@ def test_an_iteration_keeps_its_look(runs):
 
     test, train = plots.compare_curves(runs).axes
     (alone,) = [line for line in plots.training_curves(runs["T2"]).axes[1].lines if line.get_label() == "test"]
-    assert looks(test) == looks(train) == looks(plots.results_picture(dict(reversed(runs.items()))).axes[0])
+    assert looks(test) == looks(train) == looks(plots.compare_curves(dict(reversed(runs.items()))).axes[0])
     assert (alone.get_color(), alone.get_marker()) == looks(test)["T2"]
     assert len({colour for colour, _ in looks(test).values()}) == len({m for _, m in looks(test).values()}) == 3
 
@@ -368,8 +331,7 @@ def every(images, labels):
         "accuracy_per_digit": of(lambda run: plots.accuracy_per_digit(run, labels), "T1"),
         "disagreements": of(lambda a, b: plots.disagreements(images, labels, a, b), "T1", "T2"),
         "compare_curves": of_all(plots.compare_curves),
-        "results_picture": of_all(plots.results_picture),
-        "accuracy_against_parameters": of_all(plots.accuracy_against_parameters),
+        "results_picture": of_groups(plots.results_picture),
         "every_seed": of_groups(lambda runs: plots.every_seed(runs, {"T1": 98.24})),
         "bands": of_groups(plots.bands),
         "against_published": of_groups(lambda runs: plots.against_published(runs, PUBLISHED_NETWORKS)),

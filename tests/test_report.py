@@ -30,7 +30,7 @@ def document_run(name, dataset="MNIST"):
     ]
     wrong = [(i, 0) for i in range(round(100 * (100 - epochs[-1].test_accuracy)))]
     machine = {"threads": 2, "device": "a CPU", "system": "a system", "torch": "2"}
-    return Run(name, 1, dataset, PARAMETERS[name], machine, epochs, wrong)
+    return Run(name, "a recipe", 1, dataset, PARAMETERS[name], machine, epochs, wrong)
 
 
 @pytest.fixture
@@ -191,14 +191,11 @@ def test_stand_in_digits_are_named_wherever_figures_are():
 def test_the_readme_is_what_the_results_give():
     from mnist_s7.__main__ import BENCHMARK, BENCHMARK_PICTURE, PICTURE, README, _shows
 
-    runs, benchmark = readme.published_runs(), Benchmark.load(BENCHMARK)
+    runs, seeds, benchmark = readme.published_runs(), readme.published_seeds(), Benchmark.load(BENCHMARK)
     text = README.read_text(encoding="utf-8")
 
-    assert (
-        readme.fill(text, readme.readme_blocks(runs, readme.published_seeds(), readme.published_plain(), benchmark))
-        == text
-    )
-    assert _shows(PICTURE, readme.digest(runs))
+    assert readme.fill(text, readme.readme_blocks(runs, seeds, readme.published_plain(), benchmark)) == text
+    assert _shows(PICTURE, readme.digest({name: seeds[name] for name in runs}))
     assert _shows(BENCHMARK_PICTURE, readme.digest(benchmark))
 
 
@@ -225,28 +222,24 @@ def test_the_published_t1_begins_as_the_original_series_run():
 
 
 def test_a_changed_figure_is_noticed(runs, measured):
-    names = readme.readme_blocks(runs, {name: [run] for name, run in runs.items()}, {}, measured)
-    text = "".join(f"<!-- begin {name} -->\n\n<!-- end {name} -->\n" for name in names)
-    before = readme.fill(text, names)
-    digest = readme.digest(runs)
+    def blocks(runs):
+        return readme.readme_blocks(runs, in_groups(runs), {}, measured)
+
+    def in_groups(runs):
+        return {name: [run] for name, run in runs.items()}
+
+    text = "".join(f"<!-- begin {name} -->\n\n<!-- end {name} -->\n" for name in blocks(runs))
+    before = readme.fill(text, blocks(runs))
+    digest = readme.digest(in_groups(runs))
     runs["T2"].epochs[-1] = dataclasses.replace(runs["T2"].final, test_accuracy=99.35)
 
-    assert (
-        readme.fill(before, readme.readme_blocks(runs, {name: [run] for name, run in runs.items()}, {}, measured))
-        != before
-    )
-    assert readme.digest(runs) != digest
+    assert readme.fill(before, blocks(runs)) != before
+    assert readme.digest(in_groups(runs)) != digest
     runs = {name: document_run(name) for name in DOCUMENT}
-    assert (
-        readme.fill(before, readme.readme_blocks(runs, {name: [run] for name, run in runs.items()}, {}, measured))
-        == before
-    )
+    assert readme.fill(before, blocks(runs)) == before
     digest = readme.digest(measured)
     measured.costs["T2"].ours[0] += 1
-    assert (
-        readme.fill(before, readme.readme_blocks(runs, {name: [run] for name, run in runs.items()}, {}, measured))
-        != before
-    )
+    assert readme.fill(before, blocks(runs)) != before
     assert readme.digest(measured) != digest
 
 

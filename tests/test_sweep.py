@@ -100,13 +100,17 @@ def test_takes_up_where_it_stopped(digits, tmp_path):
     assert (tmp_path / "T1-seed2.json").stat() == before
 
 
-def test_another_run_under_the_same_name_is_not_taken_for_it(digits, tmp_path):
+def test_another_run_under_the_same_name_is_not_taken_for_it(digits, tmp_path, monkeypatch):
     sweep(["T1"], [1], digits, tmp_path, here, epochs=1)
 
     with pytest.raises(
         SweepConflict, match="T1-seed1 with 1 epochs, and T1-seed1 with 2 was asked for: choose another"
     ):
         sweep(["T1"], [1], digits, tmp_path, here, epochs=2)
+    with monkeypatch.context() as patch:
+        patch.setitem(EXPERIMENTS, "T1", dataclasses.replace(EXPERIMENTS["T1"], momentum=0.8))
+        with pytest.raises(SweepConflict, match="a run of another recipe; T1 has been changed since"):
+            sweep(["T1"], [1], digits, tmp_path, here, epochs=1)
     (tmp_path / "T1-seed1.json").write_text("{")
     with pytest.raises(RunFileError):
         sweep(["T1"], [1], digits, tmp_path, here, epochs=1)
@@ -236,6 +240,27 @@ def test_a_run_that_another_sweep_has_made_meanwhile_is_not_repeated(digits, tmp
 
     assert (outcome.found, outcome.made) == (["T1-seed1"], ["T1-seed2"])
     assert files(tmp_path) == ["T1-seed1.json", "T1-seed2.json"]
+
+
+@pytest.mark.skipif(mnist_s7.sweep.fcntl is None, reason="without file locks nobody waits for any")
+def test_a_lock_whose_file_its_owner_removes_is_no_claim(tmp_path, monkeypatch):
+    """Between opening the file and locking it, another sweep gives the run back and a third one takes it."""
+    first, second, third = (mnist_s7.sweep._Claims(tmp_path) for _ in range(3))
+    assert first.take("T1-seed1")
+    flock = mnist_s7.sweep.fcntl.flock
+    taken = []
+
+    def late(*arguments):
+        monkeypatch.setattr(mnist_s7.sweep.fcntl, "flock", flock)
+        first.give_back("T1-seed1")
+        taken.append(third.take("T1-seed1"))
+        flock(*arguments)
+
+    monkeypatch.setattr(mnist_s7.sweep.fcntl, "flock", late)
+
+    assert not second.take("T1-seed1")
+    assert taken == [True]
+    third.give_back("T1-seed1")
 
 
 def test_a_full_disk_loses_what_was_under_way(digits, tmp_path):

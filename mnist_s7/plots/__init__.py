@@ -6,17 +6,21 @@ The figures live outside pyplot: one shows itself where a notebook's cell ends w
 from mnist_s7.plots.benchmark import benchmark_picture
 from mnist_s7.plots.images import augmentation_grid, confident_errors, disagreements, effective_fields, field_growth
 from mnist_s7.plots.runs import (
-    accuracy_against_parameters,
     accuracy_per_digit,
     compare_curves,
     confusion_matrix,
-    results_picture,
     training_curves,
 )
-from mnist_s7.plots.seeds import against_published, bands, every_seed, most_missed, worth_of_changes
+from mnist_s7.plots.seeds import (
+    against_published,
+    bands,
+    every_seed,
+    most_missed,
+    results_picture,
+    worth_of_changes,
+)
 
 __all__ = [
-    "accuracy_against_parameters",
     "accuracy_per_digit",
     "against_published",
     "augmentation_grid",

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
@@ -13,20 +12,16 @@ from torch import Tensor
 from mnist_s7.claims import HEADLINE
 from mnist_s7.plots.axes import (
     ERROR_SCALE,
-    LIMIT,
     accuracy_axis,
     end_labels,
     epoch_axis,
-    fraction_of,
     loss_axis,
-    parameter_axis,
     target_line,
 )
 from mnist_s7.plots.style import (
     FAINT,
     INK,
     MUTED,
-    TEXT,
     Picture,
     counted,
     dataset_of,
@@ -142,59 +137,6 @@ def compare_curves(runs: dict[str, Run]) -> Figure:
     groups = {name: [run] for name, run in runs.items()}
     accuracy_panel(test, groups, "test")
     accuracy_panel(train, groups, "train")
-    return figure
-
-
-def results_picture(runs: dict[str, Run]) -> Figure:
-    """The series in one picture: each run's test accuracy (percent) by epoch, and beside it its parameters."""
-    refuse_empty(runs)
-    first, last = list(runs.values())[0], list(runs.values())[-1]
-    title = (
-        f"From {first.parameters:,} parameters and {first.final.test_accuracy:.2f} % "
-        f"to {last.parameters:,} and {last.final.test_accuracy:.2f} % (test set, seed {last.seed})"
-    )
-    figure = Picture(3.9, title, dataset_of(runs.values()))
-    curves, bars = figure.subplots(1, 2, width_ratios=(2.2, 1))
-    accuracy_panel(curves, {name: [run] for name, run in runs.items()}, "test")
-    sizes = [run.parameters for run in runs.values()]
-    bars.barh(range(len(runs)), sizes, color=[colour for colour, _ in looks_of(runs.values())], height=0.6)
-    for row, (name, size) in enumerate(zip(runs, sizes, strict=True)):
-        say(bars, f"{name}  {size:,}", 0, row, dx=6, colour="white", bold=True, size=11)
-    plain_axes(bars, xlabel="parameters", grid="")
-    bars.set(yticks=[], ylim=(len(runs) - 0.5, -0.5), xlim=(0, 1.05 * max(*sizes, LIMIT)))
-    parameter_axis(bars)
-    return figure
-
-
-def accuracy_against_parameters(runs: dict[str, Run]) -> Figure:
-    """Each run's test accuracy (percent), of its final and of its best epoch, against its parameters."""
-    refuse_empty(runs)
-    figure = Picture(4.2, "Test accuracy against parameters", dataset_of(runs.values()), width=7)
-    ax = figure.subplots()
-    plain_axes(ax, xlabel="parameters", ylabel=f"test accuracy ({ERROR_SCALE})")
-    drawn = [a for run in runs.values() for a in (run.final.test_accuracy, run.best.test_accuracy)]
-    accuracy_axis(ax, [*drawn, HEADLINE])
-    target_line(ax, HEADLINE)
-    sizes = [run.parameters for run in runs.values()]
-    low, high = min(*sizes, LIMIT), max(*sizes, LIMIT)
-    ax.set_xlim(low - 0.35 * (high - low), high + 0.3 * (high - low))
-    parameter_axis(ax)
-    for i, ((name, run), (colour, marker)) in enumerate(zip(runs.items(), looks_of(runs.values()), strict=True)):
-        x, final, best = run.parameters, run.final.test_accuracy, run.best.test_accuracy
-        look = {"color": colour, "marker": marker, "markersize": 9}
-        ax.plot([x, x], [final, best], color=colour, linewidth=1)
-        ax.plot(x, best, markerfacecolor="white", **look)
-        ax.plot(x, final, **look)
-        label = f"{name}, {x:,}\nfinal {final:.2f} %\nbest {best:.2f} %"
-        away = 10 + 46 * sizes[:i].count(x)  # points; runs of one size are listed one under the other
-        if fraction_of(ax, final) > 0.5:
-            say(ax, label, x, min(final, HEADLINE), dy=-away, colour=colour, bold=True, ha="center", va="top")
-        else:
-            say(ax, label, x, best, dy=away, colour=colour, bold=True, ha="center", va="bottom")
-    grey = {"color": MUTED, "linestyle": "", "marker": "o", "markersize": 8}
-    final = Line2D([], [], label="final epoch", **grey)
-    best = Line2D([], [], label="best epoch, picked on the test set", markerfacecolor="white", **grey)
-    figure.legend(handles=[final, best], loc="outside lower center", ncols=2, frameon=False, fontsize=TEXT)
     return figure
 
 

@@ -15,7 +15,7 @@ from matplotlib.transforms import Bbox
 from torch import Tensor
 
 from mnist_s7.claims import HEADLINE, Runs
-from mnist_s7.plots.axes import ERROR_SCALE, accuracy_axis, parameter_axis, target_line
+from mnist_s7.plots.axes import ERROR_SCALE, LIMIT, accuracy_axis, parameter_axis, target_line
 from mnist_s7.plots.images import COLUMNS, count_found, draw_digit, sheet
 from mnist_s7.plots.runs import accuracy_panel, refuse_empty
 from mnist_s7.plots.style import INK, MUTED, TEXT, VERMILLION, Picture, counted, dataset_of, looks_of, plain_axes, say
@@ -68,17 +68,35 @@ def every_seed(runs: Runs, documents: Mapping[str, float]) -> Figure:
 
 def bands(runs: Runs) -> Figure:
     """Test and train accuracy (percent) over the epochs: the mean of the seeds, in a band from lowest to highest."""
-    _refuse_empty(runs)
-    for name, group in runs.items():
-        if len({len(run.epochs) for run in group}) > 1:
-            raise ValueError(f"the runs of {name} have different numbers of epochs, and so no mean by epoch")
-    fewest, most = min(map(len, runs.values())), max(map(len, runs.values()))
-    seeds = counted(most, "seed") if fewest == most else f"{fewest} to {most} seeds"
-    title = f"Accuracy by epoch over {seeds}: mean, and band from lowest to highest"
+    _refuse_uneven(runs)
+    title = f"Accuracy by epoch over {_seeds(runs)}: mean, and band from lowest to highest"
     figure = Picture(4.2, title, dataset_of(_all(runs)))
     test, train = figure.subplots(1, 2, sharey=True)
     accuracy_panel(test, runs, "test")
     accuracy_panel(train, runs, "train")
+    return figure
+
+
+def results_picture(runs: Runs) -> Figure:
+    """The series in one picture: test accuracy (percent) by epoch over the seeds, and beside it the parameters."""
+    _refuse_uneven(runs)
+    sizes = [group[0].parameters for group in runs.values()]
+    means = [summarize([run.final.test_accuracy for run in group]).mean for group in runs.values()]
+    title = (
+        f"From {sizes[0]:,} parameters and {means[0]:.2f} % to {sizes[-1]:,} and {means[-1]:.2f} % "
+        f"(mean of {_seeds(runs)})"
+    )
+    figure = Picture(3.9, title, dataset_of(_all(runs)))
+    curves, bars = figure.subplots(1, 2, width_ratios=(2.2, 1))
+    accuracy_panel(curves, runs, "test")
+    if max(map(len, runs.values())) > 1:
+        curves.set_xlabel("epoch (line: mean of the seeds; band: lowest to highest)")
+    bars.barh(range(len(runs)), sizes, color=[colour for colour, _ in _looks(runs)], height=0.6)
+    for row, (name, size) in enumerate(zip(runs, sizes, strict=True)):
+        say(bars, f"{name}  {size:,}", 0, row, dx=6, colour="white", bold=True, size=11)
+    plain_axes(bars, xlabel="parameters", grid="")
+    bars.set(yticks=[], ylim=(len(runs) - 0.5, -0.5), xlim=(0, 1.05 * max(*sizes, LIMIT)))
+    parameter_axis(bars)
     return figure
 
 
@@ -247,6 +265,18 @@ def _refuse_empty(runs: Runs) -> None:
     for name, group in runs.items():
         if not group:
             raise ValueError(f"no runs to draw of {name}")
+
+
+def _refuse_uneven(runs: Runs) -> None:
+    _refuse_empty(runs)
+    for name, group in runs.items():
+        if len({len(run.epochs) for run in group}) > 1:
+            raise ValueError(f"the runs of {name} have different numbers of epochs, and so no mean by epoch")
+
+
+def _seeds(runs: Runs) -> str:
+    fewest, most = min(map(len, runs.values())), max(map(len, runs.values()))
+    return counted(most, "seed") if fewest == most else f"{fewest} to {most} seeds"
 
 
 def _all(runs: Runs) -> list[Run]:

@@ -17,6 +17,7 @@ from mnist_s7.results.run import (
 )
 from mnist_s7.results.statistics import (
     CORRECTED_LABELS,
+    ENOUGH,
     LABEL_ERRORS,
     TEST_IMAGES,
     Difference,
@@ -31,6 +32,7 @@ from mnist_s7.results.statistics import (
 
 __all__ = [
     "CORRECTED_LABELS",
+    "ENOUGH",
     "LABEL_ERRORS",
     "PUBLISHED",
     "RUNS",

@@ -1,15 +1,14 @@
 """Whether a run that was repeated ended where the stored ones of its experiment did."""
 
 from mnist_s7.results.run import PUBLISHED, Run, load_runs
-from mnist_s7.results.statistics import prediction_interval
+from mnist_s7.results.statistics import ENOUGH, prediction_interval
 
 __all__ = ["RunDiffers", "check_against_stored"]
 
 # On another CPU the rounding differs, which is as good as another seed. So a run is held against what one more seed is
-# expected to give, at a confidence that a sound run seldom misses. Of an experiment with fewer seeds than these too
-# little is known for that: then it may end this far from the stored run, in points and nats.
+# expected to give, at a confidence that a sound run seldom misses. Of an experiment with fewer than ENOUGH other seeds
+# too little is known for that: then it may end this far from the stored run, in points and nats.
 CONFIDENCE = 0.999
-ENOUGH = 5  # seeds
 DISTANCES = {"train_accuracy": 0.25, "test_accuracy": 0.5, "train_loss": 0.01}
 
 
@@ -35,14 +34,15 @@ def check_against_stored(run: Run) -> str:
     if [epoch.lr for epoch in run.epochs] != [epoch.lr for epoch in stored.epochs]:
         raise RunDiffers(f"{run.name}: the epochs' learning rates are not those of the stored run")
 
-    known = len(seeds) >= ENOUGH
-    why = f"{CONFIDENCE:.1%} prediction interval of {len(seeds)} stored seeds" if known else "few seeds are stored"
+    others = [each for seed, each in seeds.items() if seed != run.seed]  # not itself, where it has just been published
+    known = len(others) >= ENOUGH
+    why = f"{CONFIDENCE:.1%} prediction interval of the {len(others)} other seeds" if known else "few seeds are stored"
     found = [f"{run.name}, final epoch, and what is allowed ({why}):"]
     for name, distance in DISTANCES.items():
         value, before = getattr(run.final, name), getattr(stored.final, name)
         low, high = before - distance, before + distance
         if known:
-            low, high = prediction_interval([getattr(each.final, name) for each in seeds.values()], CONFIDENCE)
+            low, high = prediction_interval([getattr(each.final, name) for each in others], CONFIDENCE)
         unit = "nats" if name.endswith("loss") else "%"
         found.append(
             f"  {name.replace('_', ' ')} {value:.3f} {unit}, {value - before:+.3f} from the stored run; "

@@ -25,7 +25,7 @@ __all__ = [
     "run_name",
 ]
 
-FORMAT = 1  # raised whenever the meaning or the shape of a run's file changes
+FORMAT = 2  # raised whenever the meaning or the shape of a run's file changes
 PUBLISHED = WORKING_COPY / "notebooks" / "results"
 RUNS = WORKING_COPY / "runs" / "results"  # for everything that is not to be published
 
@@ -61,11 +61,13 @@ class Epoch:
 class Run:
     """One training run of one experiment with one seed.
 
-    `errors` holds (test index, predicted digit) of every test image that the final epoch got wrong. `model`, the
-    trained network, is there after `fit` and not after `load`: the file keeps figures, not weights.
+    `recipe` is its experiment's `fingerprint`. `errors` holds (test index, predicted digit) of every test image that
+    the final epoch got wrong. `model`, the trained network, is there after `fit` and not after `load`: the file keeps
+    figures, not weights.
     """
 
     experiment: str
+    recipe: str
     seed: int
     dataset: str
     parameters: int
@@ -202,6 +204,7 @@ def _check(run: Run, path: Path) -> None:
     require([e.epoch for e in run.epochs] == list(range(len(run.epochs))), "its epochs do not count 0, 1, 2, ...")
     for name, kind in (
         ("experiment", str),
+        ("recipe", str),
         ("dataset", str),
         ("seed", int),
         ("parameters", int),
