@@ -101,7 +101,8 @@ def against_published(runs: Runs, published: Iterable[Published]) -> Markdown:
         rows.append((name, group[0].parameters, spread(final.mean, final.deviation), measured))
     for other in published:
         link = f"[{other.source}](https://github.com/{other.source})"
-        rows.append((link, other.parameters, spread(other.accuracy, other.deviation), other.measured))
+        deviation = f" ± {other.deviation:g}" if other.deviation else ""  # with all the digits that they state
+        rows.append((link, other.parameters, f"{other.accuracy:.2f}{deviation}", other.measured))
     rows.sort(key=lambda row: row[1])
     header = ("network", "parameters", "test accuracy (%)", "how it was measured")
     return table(header, [(name, f"{parameters:,}", *others) for name, parameters, *others in rows])
