@@ -91,7 +91,9 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--rounds", type=int, default=5, help="default: %(default)s")
     bench.add_argument("--publish", action="store_true", help="store the figures for the README")
 
-    readme = command("readme", _readme, "write the README's tables and picture from notebooks/results")
+    readme = command(
+        "readme", _readme, "write README's and notebooks' tables, and README's pictures, from notebooks/results"
+    )
     readme.add_argument("--check", action="store_true", help="write nothing; fail if they or the notebooks differ")
     return parser
 
@@ -203,7 +205,7 @@ def _bench(arguments: argparse.Namespace) -> None:
 def _readme(arguments: argparse.Namespace) -> int:
     from mnist_s7 import plots
     from mnist_s7.bench import Benchmark
-    from mnist_s7.notebooks import ORDER, stale_cells
+    from mnist_s7.notebooks import ORDER, refresh_tables, stale_cells
     from mnist_s7.readme import digest, fill, published_plain, published_runs, published_seeds, readme_blocks
 
     runs, seeds, benchmark = published_runs(), published_seeds(), Benchmark.load(BENCHMARK)
@@ -215,6 +217,8 @@ def _readme(arguments: argparse.Namespace) -> int:
         write_whole(README, filled)
         _draw(PICTURE, plots.results_picture(series), shown[PICTURE])
         _draw(BENCHMARK_PICTURE, plots.benchmark_picture(benchmark), shown[BENCHMARK_PICTURE])
+        for name in ORDER:
+            refresh_tables(name, runs, seeds)
         return 0
 
     stale = [README.name] * (filled != text)

@@ -7,7 +7,7 @@ from torch import nn
 
 from mnist_s7.results import ENOUGH, Epoch, Run, paired, prediction_interval
 
-__all__ = ["HEADLINE", "TENTH", "Claim", "Document", "Runs", "Verdict", "first_epoch_at"]
+__all__ = ["HEADLINE", "TENTH", "Claim", "Document", "Runs", "Verdict", "first_epoch_at", "signed"]
 
 HEADLINE = 99.4  # percent of test images that the series is to exceed, with fewer than 8,000 parameters
 TENTH = 9  # the tenth epoch: the series counts its epochs from 0
@@ -52,6 +52,11 @@ class Document:
 def first_epoch_at(run: Run, accuracy: float) -> Epoch | None:
     """The first epoch whose test accuracy is at least `accuracy` percent."""
     return next((epoch for epoch in run.epochs if epoch.test_accuracy >= accuracy), None)
+
+
+def signed(difference: float) -> str:
+    """`+0.050`, and never `-0.000`: with the digit that tells on which side of zero a narrow interval ends."""
+    return f"{round(difference, 3) + 0.0:+.3f}"
 
 
 # The checks: each is, or gives, a function of a run, and words its finding for a table's cell.
@@ -176,10 +181,8 @@ def compares(text: str, one: str, other: str, figure: Callable[[Run], float], un
         found = paired(runs.get(one, ()), runs.get(other, ()), figure)
         if found is None:
             return Verdict(None, f"no two seeds of {one} and {other}")
-        low, high = found.interval
-        said = (
-            f"{one} minus {other}, {found.n} seeds: {found.mean:+.2f} {unit}, 95 % interval {low:+.2f} to {high:+.2f}"
-        )
+        low, high = map(signed, found.interval)
+        said = f"{one} minus {other}, {found.n} seeds: {signed(found.mean)} {unit}, 95 % interval {low} to {high}"
         return Verdict(found.positive if better else True, said)
 
     return Claim(text, lambda run: Verdict(None, "compares two settings"), over_seeds)

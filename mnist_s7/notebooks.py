@@ -4,7 +4,7 @@ import ast
 import os
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from mnist_s7.progress import logged
 from mnist_s7.published import PUBLISHED_NETWORKS
 from mnist_s7.results import RUNS, TEST_IMAGES, Run, write_whole
 
-__all__ = ["NOTEBOOKS", "ORDER", "execute", "execute_side_by_side", "stale_cells"]
+__all__ = ["NOTEBOOKS", "ORDER", "execute", "execute_side_by_side", "refresh_tables", "stale_cells"]
 
 NOTEBOOKS = WORKING_COPY / "notebooks"
 ORDER = [*(f"MNIST_S7_{experiment.name}" for experiment in SERIES), "compare"]
@@ -99,26 +99,45 @@ def stale_cells(name: str, runs: dict[str, Run], stored: Runs) -> list[str]:
     all seeds by experiment; and the log of a training, line by line.
     """
     run = runs.get(name.removeprefix("MNIST_S7_"))
+    notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
+    stale = [cell.source for cell, output, markdown in _tables(notebook, name, runs, stored) if output.data != markdown]
+    for cell in notebook.cells:
+        if cell.cell_type == "code" and "fit" in _names_in(cell):
+            log = "".join(output.text for output in cell.outputs if output.output_type == "stream")
+            if not all(line in log for epoch in run.epochs for line in logged(epoch, TEST_IMAGES)):
+                stale.append(cell.source)
+    return stale
+
+
+def refresh_tables(name: str, runs: dict[str, Run], stored: Runs) -> None:
+    """Write the tables and sentences of `notebooks/<name>.ipynb` as `stale_cells` wants them: nothing is trained."""
+    path = NOTEBOOKS / f"{name}.ipynb"
+    notebook = nbformat.read(path, as_version=4)
+    for _, output, markdown in _tables(notebook, name, runs, stored):
+        output.data = markdown
+    write_whole(path, nbformat.writes(notebook) + "\n")
+
+
+def _tables(
+    notebook: nbformat.NotebookNode, name: str, runs: dict[str, Run], stored: Runs
+) -> Iterator[tuple[nbformat.NotebookNode, nbformat.NotebookNode, dict[str, str]]]:
+    """Each cell that shows Markdown, the output that does, and what that should hold."""
     names = {
         **{"report": report, "seeds": seeds, "PUBLISHED_NETWORKS": PUBLISHED_NETWORKS, "SERIES": SERIES},
         **{experiment.name: experiment for experiment in SERIES},
-        **{"run": run, "runs": runs, "stored": stored},
+        **{"run": runs.get(name.removeprefix("MNIST_S7_")), "runs": runs, "stored": stored},
         "series": {experiment.name: stored[experiment.name] for experiment in SERIES},
     }
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            if "text/markdown" in output.get("data", {}):
+                last = ast.Expression(ast.parse(cell.source).body[-1].value)  # a cell shows the value of its last line
+                text = str(eval(compile(last, name, "eval"), names))
+                yield cell, output, {"text/markdown": text, "text/plain": text}
 
-    def is_stale(cell: nbformat.NotebookNode) -> bool:
-        tree = ast.parse(cell.source)
-        if "fit" in {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}:
-            shown = "".join(output.text for output in cell.outputs if output.output_type == "stream")
-            return not all(line in shown for epoch in run.epochs for line in logged(epoch, TEST_IMAGES))
-        shown = [output.data["text/markdown"] for output in cell.outputs if "text/markdown" in output.get("data", {})]
-        if not shown:
-            return False
-        last = ast.Expression(tree.body[-1].value)  # what a cell shows is the value of its last line
-        return shown != [str(eval(compile(last, name, "eval"), names))]
 
-    notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
-    return [cell.source for cell in notebook.cells if cell.cell_type == "code" and is_stale(cell)]
+def _names_in(cell: nbformat.NotebookNode) -> set[str]:
+    return {node.id for node in ast.walk(ast.parse(cell.source)) if isinstance(node, ast.Name)}
 
 
 class _ShowingClient(NotebookClient):

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable
 from mnist_s7 import seeds
 from mnist_s7.bench import Benchmark
 from mnist_s7.bench.tables import costs, how_measured, scaling, shares
-from mnist_s7.claims import Runs
+from mnist_s7.claims import Runs, signed
 from mnist_s7.experiments import EXPERIMENTS, SERIES, Experiment
 from mnist_s7.receptive_field import receptive_field
 from mnist_s7.report import Markdown, analysis, architecture, changes, seconds, series_runs, table, targets, verdicts
@@ -149,8 +149,8 @@ def _against_plain(all_seeds: Runs, plain: Runs) -> Markdown:
     rows = []
     for name, group in plain.items():
         if found := paired(all_seeds[name], group):
-            interval = " to ".join(map(seeds.points, found.interval))
-            rows.append((name, found.n, seeds.points(found.mean), interval, seeds.probability(found.p)))
+            interval = " to ".join(map(signed, found.interval))
+            rows.append((name, found.n, signed(found.mean), interval, seeds.probability(found.p)))
     return table(("compiled minus PyTorch's layers", "seeds", "points", "95 % interval", "p"), rows)
 
 

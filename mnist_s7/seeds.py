@@ -4,7 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from mnist_s7.claims import Claim, Runs, Verdict
+from mnist_s7.claims import Claim, Runs, Verdict, signed
 from mnist_s7.experiments import ABLATIONS, EXPERIMENTS, SERIES, Experiment
 from mnist_s7.published import Published
 from mnist_s7.report import Markdown, table
@@ -180,11 +180,6 @@ def between(interval: tuple[float, float], form: str) -> str:
     return f"{low} to {high}"
 
 
-def points(difference: float) -> str:
-    """`+0.05`, and never `-0.00`."""
-    return f"{round(difference, 2) + 0.0:+.2f}"
-
-
 def probability(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
@@ -200,8 +195,8 @@ def _differences(runs: Runs, pairs: Iterable[tuple[str, str]]) -> Markdown:
                 f"{one} minus {other}",
                 EXPERIMENTS[one].change,
                 str(found.n),
-                f"**{points(found.mean)}**",
-                " to ".join(map(points, found.interval)),
+                f"**{signed(found.mean)}**",
+                " to ".join(map(signed, found.interval)),
                 probability(found.p),
                 f"**{READINGS[found.positive]}**",
             )

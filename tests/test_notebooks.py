@@ -1,12 +1,13 @@
 """The stored notebooks are executed, clean and small, and alike in their sections."""
 
 import re
+import shutil
 from dataclasses import replace
 
 import nbformat
 import pytest
 
-from mnist_s7.notebooks import NOTEBOOKS, ORDER, stale_cells
+from mnist_s7.notebooks import NOTEBOOKS, ORDER, refresh_tables, stale_cells
 from mnist_s7.readme import published_runs, published_seeds
 
 SECTIONS = ["Target", "Change", "Model", "Receptive field", "Data", "Training", "Result", "Analysis"]
@@ -103,6 +104,23 @@ def test_figures_that_the_runs_do_not_give_are_found():
     stored["T2"] = others
     assert stale_cells("MNIST_S7_T2", runs, stored) == [PLACES, "seeds.claims(T2, stored)"]
     assert "seeds.differences(stored)" in stale_cells("compare", runs, stored)
+
+
+def test_tables_are_refreshed_without_training(monkeypatch, tmp_path):
+    """All else stays as it is, and a training's log, which only a training can write, stays stale."""
+    shutil.copy(NOTEBOOKS / "MNIST_S7_T3.ipynb", tmp_path)
+    monkeypatch.setattr("mnist_s7.notebooks.NOTEBOOKS", tmp_path)
+    runs, stored = published_runs(), published_seeds()
+    path, before = tmp_path / "MNIST_S7_T3.ipynb", (NOTEBOOKS / "MNIST_S7_T3.ipynb").read_bytes()
+
+    refresh_tables("MNIST_S7_T3", runs, stored)
+    assert path.read_bytes() == before
+
+    *others, final = runs["T3"].epochs
+    runs["T3"] = replace(runs["T3"], epochs=[*others, replace(final, test_accuracy=12.34, train_loss=0.5)])
+    refresh_tables("MNIST_S7_T3", runs, stored)
+    assert stale_cells("MNIST_S7_T3", runs, stored) == [TRAINS.format("T3")]
+    assert "12.34 % test accuracy" in path.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", ORDER)

@@ -184,7 +184,7 @@ def test_worth_of_changes_has_a_row_for_each():
     assert [(x, y) for x, y, _ in points] == [(-0.45, 0), (0.05, 1), (1.07, 2)]
     assert [face == "white" for *_, face in points] == [False, True, False]  # the second's interval holds zero
     assert bars(ax) == [(found.interval, (row, row)) for row, found in enumerate(DIFFERENCES.values())]
-    assert {"-0.45 (-0.62 to -0.28)", "+0.05 (-0.02 to +0.12)", "+1.07 (+1.00 to +1.14)"} < set(texts(ax))
+    assert {"-0.450 (-0.620 to -0.280)", "+0.050 (-0.020 to +0.120)", "+1.070 (+1.000 to +1.140)"} < set(texts(ax))
     names = [label.get_text().replace("\n", " ") for label in ax.get_yticklabels()]
     assert names == list(DIFFERENCES) and ax.get_ylim()[0] > ax.get_ylim()[1]  # the first on top
     sides = {text.get_text(): text.get_ha() for text in ax.texts if "with it" in text.get_text()}

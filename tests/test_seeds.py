@@ -75,7 +75,7 @@ def test_differences_are_paired_by_seed():
     said = seeds.differences(runs)
     row = cells(said, "T3 minus T2")
 
-    assert row[2:4] == ["3", "+0.10"]
+    assert row[2:4] == ["3", "+0.103"]
     assert row[6] == "better"
     assert "T2 minus T1" not in said  # one seed in both
     assert seeds.worth(runs) == "No two seeds of them are stored yet."
@@ -155,7 +155,7 @@ def test_any_experiments_can_be_compared_with_the_first():
 
     row = cells(seeds.against_the_first(runs), "T1 minus T3")
 
-    assert row[2:4] == ["3", "-0.95"]
+    assert row[2:4] == ["3", "-0.950"]
     assert row[6] == "worse"
 
 
@@ -175,7 +175,7 @@ def test_claims_about_two_settings_compare_them():
 
     said, word = verdict(seeds.claims(T3, runs), claim)
 
-    assert said.startswith("T3 minus T3-dropout-0.05, 3 seeds: +0.10 points, 95 % interval")
+    assert said.startswith("T3 minus T3-dropout-0.05, 3 seeds: +0.097 points, 95 % interval")
     assert word == "holds"
     assert verdict(seeds.claims(T3, {"T3": runs["T3"]}), claim)[1] == "cannot be told"
 
@@ -188,7 +188,7 @@ def test_consistency_counts_epochs_at_the_headline():
 
     said, word = verdict(seeds.claims(T3, runs), "more consistent than T2")
 
-    assert said.startswith("T3 minus T2, 3 seeds: +3.67 epochs")
+    assert said.startswith("T3 minus T2, 3 seeds: +3.667 epochs")
     assert word == "holds"
 
 

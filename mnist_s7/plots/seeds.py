@@ -10,11 +10,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator, NullLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from matplotlib.transforms import Bbox
 from torch import Tensor
 
-from mnist_s7.claims import HEADLINE, Runs
+from mnist_s7.claims import HEADLINE, Runs, signed
 from mnist_s7.plots.axes import ERROR_SCALE, LIMIT, accuracy_axis, parameter_axis, target_line
 from mnist_s7.plots.images import COLUMNS, count_found, draw_digit, sheet
 from mnist_s7.plots.runs import accuracy_panel, refuse_empty
@@ -114,13 +114,14 @@ def worth_of_changes(differences: Mapping[str, Difference], dataset: str = "MNIS
         face = "white" if found.positive is None else INK
         ax.plot([low, high], [row, row], color=INK, linewidth=2, alpha=0.5)
         ax.plot(found.mean, row, color=INK, markerfacecolor=face, **MARK)
-        say(ax, f"{found.mean:+.2f} ({low:+.2f} to {high:+.2f})", 1.02, row, ("axes fraction", "data"))
+        say(ax, f"{signed(found.mean)} ({signed(low)} to {signed(high)})", 1.02, row, ("axes fraction", "data"))
     ax.axvline(0, color=INK, linewidth=1, linestyle=":")
     furthest = max(abs(end) for found in differences.values() for end in found.interval)
     reach = 1.1 * max(furthest, 0.01)  # as far on both sides, so that each has room for its words
     ax.set(xlim=(-reach, reach), ylim=(len(differences) - 0.5, -0.5))
     say(ax, "← worse with it", 0, 1, ("data", "axes fraction"), dx=-8, dy=8, ha="right")
     say(ax, "better with it →", 0, 1, ("data", "axes fraction"), dx=8, dy=8)
+    ax.xaxis.set_major_locator(MaxNLocator(6))  # of labels as long as -0.075
     ax.set_yticks(range(len(differences)), [textwrap.fill(label, 30) for label in differences])
     ax.tick_params(axis="y", length=0)
     plain_axes(ax, xlabel="difference in final test accuracy (points), mean of the seeds, 95 % interval", grid="x")
