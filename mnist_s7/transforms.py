@@ -38,12 +38,39 @@ def rotate(images: Tensor, degrees: Tensor, fill: float = 0) -> Tensor:
     Nearest neighbour; pixels from outside the image become `fill`, in the images' own units. The same as
     torchvision's `rotate` on each tensor alone.
     """
-    return _turn(images, -degrees, fill)
+    return affine(images, -degrees, fill=fill)
 
 
-def affine(images: Tensor, degrees: Tensor, fill: float = 0) -> Tensor:
-    """As `rotate`, but clockwise: torchvision's `affine` without translation, scale or shear."""
-    return _turn(images, degrees, fill)
+def affine(
+    images: Tensor,
+    degrees: Tensor,
+    shift: Tensor | None = None,
+    scale: Tensor | None = None,
+    mode: str = "nearest",
+    fill: float = 0,
+) -> Tensor:
+    """Turn each image clockwise by its own angle, scale it by its own (N,) `scale`, and shift it by its own (N, 2)
+    pixels, to the right and down. As torchvision's `affine` without shear; `mode` is nearest or bilinear.
+
+    The grid's arithmetic is that of torchvision's, in coordinates of -1..1 with corners not aligned, and the sampling
+    is the same `grid_sample`: the same pixels are chosen. What is outside is 0 there, so the fill is taken off first.
+    (Bilinear, a pixel half from outside is half `fill` here. torchvision's tensors take the image's half of it twice.)
+    """
+    n, _, height, width = images.shape
+    radians = torch.deg2rad(degrees.double())
+    cos, sin = (f(radians).float()[:, None, None] for f in (torch.cos, torch.sin))
+    x = torch.arange(width, device=images.device) + (0.5 - width / 2)
+    y = (torch.arange(height, device=images.device) + (0.5 - height / 2))[:, None]
+    if shift is not None:
+        x, y = x - shift[:, 0, None, None], y - shift[:, 1, None, None]
+    if scale is not None:
+        cos, sin = cos / scale[:, None, None], sin / scale[:, None, None]
+    half_width, half_height = width / 2, height / 2
+    grid = torch.empty(n, height, width, 2, device=images.device)
+    grid[..., 0] = x * (cos / half_width) + y * (sin / half_width)
+    grid[..., 1] = x * (-sin / half_height) + y * (cos / half_height)
+    sampled = F.grid_sample(images.float() - fill, grid, mode=mode, align_corners=False).add_(fill)
+    return sampled.to(images.dtype) if images.is_floating_point() else sampled.round_().to(images.dtype)
 
 
 def normalize(images: Tensor) -> Tensor:
@@ -72,7 +99,7 @@ def augmented(images: Tensor, pipeline: transforms.Compose, seed: int) -> Tensor
     """uint8 (N, 28, 28) `images` as `pipeline` turns them, before it makes them floats: for a person to look at."""
     turns = [t for t in pipeline.transforms if not isinstance(t, (transforms.ToTensor, transforms.Normalize))]
     turned = batched(transforms.Compose(turns))(images.unsqueeze(1), torch.Generator().manual_seed(seed))
-    return turned.squeeze(1).to(images.dtype)
+    return turned.squeeze(1).round().to(images.dtype)
 
 
 def _twin(transform: object) -> Twin:
@@ -80,24 +107,34 @@ def _twin(transform: object) -> Twin:
         case transforms.RandomRotation(interpolation=InterpolationMode.NEAREST, expand=False, center=None):
             low, high = transform.degrees
             return lambda images, generator: rotate(
-                images, _uniform(images, low, high, generator), _scalar(transform.fill)
+                images, _uniform(images, low, high, generator), fill=_scalar(transform.fill)
             )
         case transforms.RandomAffine(
-            interpolation=InterpolationMode.NEAREST, translate=None, scale=None, shear=None, center=None
+            interpolation=InterpolationMode.NEAREST | InterpolationMode.BILINEAR, shear=None, center=None
         ):
-            low, high = transform.degrees
-            return lambda images, generator: affine(
-                images, _uniform(images, low, high, generator), _scalar(transform.fill)
-            )
+            return lambda images, generator: _random_affine(images, transform, generator)
         case transforms.ToTensor():
             return lambda images, _: images / 255
         case transforms.Normalize():
             mean, std = _scalar(transform.mean), _scalar(transform.std)
             return lambda images, _: (images - mean).div_(std)
     raise ValueError(
-        f"no batched twin for {transform}: give it one in {__name__}, or use RandomRotation or RandomAffine with "
-        "nearest-neighbour interpolation and angles alone, ToTensor, Normalize"
+        f"no batched twin for {transform}: give it one in {__name__}, or use RandomRotation (nearest neighbour), "
+        "RandomAffine without shear, ToTensor, Normalize"
     )
+
+
+def _random_affine(images: Tensor, transform: transforms.RandomAffine, generator: Generator | None) -> Tensor:
+    """Draws in torchvision's order, and like it shifts by whole pixels."""
+    degrees = _uniform(images, *transform.degrees, generator)
+    shift = scale = None
+    if transform.translate is not None:
+        height, width = images.shape[2:]
+        most = transform.translate[0] * width, transform.translate[1] * height
+        shift = torch.stack([_uniform(images, -pixels, pixels, generator).round() for pixels in most], dim=1)
+    if transform.scale is not None:
+        scale = _uniform(images, *transform.scale, generator)
+    return affine(images, degrees, shift, scale, transform.interpolation.value, fill=_scalar(transform.fill))
 
 
 def _scalar(value: float | tuple[float, ...]) -> float:
@@ -108,22 +145,3 @@ def _scalar(value: float | tuple[float, ...]) -> float:
 def _uniform(images: Tensor, low: float, high: float, generator: Generator | None) -> Tensor:
     """(N,) draws from [low, high), one for each of the (N, ...) `images`."""
     return torch.empty(len(images), device=images.device).uniform_(low, high, generator=generator)
-
-
-def _turn(images: Tensor, degrees: Tensor, fill: float) -> Tensor:
-    """Sample each image at the pixels of its own grid turned by `degrees`, positive values turning it clockwise.
-
-    The grid's arithmetic is that of torchvision's, in coordinates of -1..1 with corners not aligned, and the sampling
-    is the same `grid_sample`: the same pixels are chosen. What is outside is 0 there, so the fill is taken off first.
-    """
-    n, _, height, width = images.shape
-    radians = torch.deg2rad(degrees.double())
-    cos, sin = (f(radians).float()[:, None, None] for f in (torch.cos, torch.sin))
-    x = torch.arange(width, device=images.device) + (0.5 - width / 2)
-    y = (torch.arange(height, device=images.device) + (0.5 - height / 2))[:, None]
-    half_width, half_height = width / 2, height / 2
-    grid = torch.empty(n, height, width, 2, device=images.device)
-    grid[..., 0] = x * (cos / half_width) + y * (sin / half_width)
-    grid[..., 1] = x * (-sin / half_height) + y * (cos / half_height)
-    sampled = F.grid_sample(images.float() - fill, grid, mode="nearest", align_corners=False).add_(fill)
-    return sampled.to(images.dtype)

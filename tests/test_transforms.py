@@ -50,6 +50,49 @@ class TestTwins:
         assert torch.equal(twin(image, torch.tensor([11.0])), reference(image, 11.0))
 
 
+@pytest.fixture(scope="module")
+def draws(degrees):
+    generator = torch.Generator().manual_seed(1)
+    shift = torch.empty(1000, 2).uniform_(-3, 3, generator=generator).round()
+    return degrees, shift, torch.empty(1000).uniform_(0.9, 1.1, generator=generator)
+
+
+class TestShiftsAndScales:
+    """One affine of torchvision's with everything in it but shear, against the twin with the same draws."""
+
+    def theirs(self, images, draws, mode):
+        for image, angle, shift, scale in zip(images, *(draw.tolist() for draw in draws), strict=True):
+            yield F.affine(image, angle, shift, scale, [0.0, 0.0], transforms.InterpolationMode(mode), fill=[0])
+
+    @pytest.mark.parametrize("mode", ["nearest", "bilinear"])
+    def test_equal_torchvision_on_tensors(self, images, draws, mode):
+        ours = affine(images.float(), *draws, mode)
+        expected = torch.stack(list(self.theirs(images.float(), draws, mode)))
+
+        near = (ours - expected).abs() < 0.01
+        # Rounding decides between two pixels at equal distances, and at the rim torchvision's bilinear fades out twice.
+        assert near.float().mean() > 0.9999
+
+    @pytest.mark.parametrize("mode", ["nearest", "bilinear"])
+    def test_nearly_equal_torchvision_on_pil_images(self, images, draws, mode):
+        expected = self.theirs(map(F.to_pil_image, images), draws, mode)
+        ours, expected = affine(images, *draws, mode).int(), torch.stack([F.pil_to_tensor(image) for image in expected])
+
+        assert ((ours - expected).abs() <= 1).float().mean() >= 0.995  # PIL cuts off what is rounded here
+
+    def test_the_pipelines_draws_are_torchvisions(self, images):
+        """The same numbers in the same order; each image's own."""
+        transform = transforms.RandomAffine(
+            10, translate=(0.1, 0.2), scale=(0.9, 1.1), interpolation=transforms.InterpolationMode.BILINEAR
+        )
+        for seed in range(20):
+            torch.manual_seed(seed)
+            expected = transform(images[seed].float())
+            torch.manual_seed(seed)
+            ours = batched(transforms.Compose([transform]))(images[seed : seed + 1], None)[0]
+            assert (ours - expected).abs().max() < 0.01
+
+
 def test_turns_no_pixel_by_zero_degrees():
     image = torch.arange(784).remainder(256).byte().view(1, 1, 28, 28)
 
@@ -88,7 +131,7 @@ def test_normalizing_equals_torchvisions(images):
 def test_angles_are_uniform_and_each_image_has_its_own(monkeypatch, transform, name, limit):
     drawn = []
 
-    def record(images, degrees, fill):
+    def record(images, degrees, *settings, **fill):
         drawn.append(degrees)
         return images
 
@@ -133,7 +176,8 @@ def test_augmented_is_for_looking_at(images):
     "transform",
     [
         transforms.ColorJitter(),
-        transforms.RandomAffine(10, translate=(0.1, 0.1)),
+        transforms.RandomAffine(10, shear=5),
+        transforms.RandomAffine(10, interpolation=transforms.InterpolationMode.BICUBIC),
         transforms.RandomRotation(5, expand=True),
     ],
 )
