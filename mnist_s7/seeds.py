@@ -88,8 +88,8 @@ def worth(runs: Runs) -> Markdown:
 
 def worths(runs: Runs) -> dict[str, Difference]:
     """The differences of `worth`, in points, by what was changed."""
-    found = {one: paired(runs.get(one, ()), runs.get(other, ())) for one, other in VARIANTS}
-    return {f"{other}: {EXPERIMENTS[one].change}": found[one] for one, other in VARIANTS if found[one] is not None}
+    compared = {f"{other}: {_change(runs, one)}": _paired(runs, one, other) for one, other in VARIANTS}
+    return {change: found for change, found in compared.items() if found is not None}
 
 
 def against_published(runs: Runs, published: Iterable[Published]) -> Markdown:
@@ -187,13 +187,13 @@ def probability(p: float) -> str:
 def _differences(runs: Runs, pairs: Iterable[tuple[str, str]]) -> Markdown:
     rows = []
     for one, other in pairs:
-        found = paired(runs.get(one, ()), runs.get(other, ()))
+        found = _paired(runs, one, other)
         if found is None:
             continue
         rows.append(
             (
                 f"{one} minus {other}",
-                EXPERIMENTS[one].change,
+                _change(runs, one),
                 str(found.n),
                 f"**{signed(found.mean)}**",
                 " to ".join(map(signed, found.interval)),
@@ -205,6 +205,18 @@ def _differences(runs: Runs, pairs: Iterable[tuple[str, str]]) -> Markdown:
         return Markdown("No two seeds of them are stored yet.")
     header = ("points", "what changed", "seeds", "difference", "95 % interval", "p", "the first is")
     return table(header, rows)
+
+
+def _paired(runs: Runs, one: str, other: str) -> Difference | None:
+    """Over the seeds with which both learned: one that did not would drown the rest, and is told by `_change`."""
+    return paired(*([run for run in runs.get(name, ()) if run.learned] for name in (one, other)))
+
+
+def _change(runs: Runs, name: str) -> str:
+    """What the experiment changes, and how many of its runs learned nothing."""
+    lost = sum(not run.learned for run in runs.get(name, ()))
+    change = EXPERIMENTS[name].change
+    return f"{change} (left out: {lost} of {len(runs[name])} runs, which learned nothing)" if lost else change
 
 
 def _verdict(claim: Claim, own: Sequence[Run], runs: Runs) -> Verdict:

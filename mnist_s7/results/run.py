@@ -87,6 +87,11 @@ class Run:
         return max(self.epochs, key=lambda epoch: epoch.test_accuracy)
 
     @property
+    def learned(self) -> bool:
+        """Whether it tells digits apart: one answer for all images is right for at most 11.35 % of MNIST's test set."""
+        return self.final.test_accuracy > 20
+
+    @property
     def stand_in(self) -> bool:
         """Whether the digits were not MNIST's own."""
         return self.dataset != "MNIST"
