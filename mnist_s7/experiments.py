@@ -20,14 +20,49 @@ from mnist_s7.models import MnistNet_1, MnistNet_2, MnistNet_3
 from mnist_s7.results import Run
 from mnist_s7.transforms import AUGMENTED, PLAIN
 
-__all__ = ["ABLATIONS", "EXPERIMENTS", "SERIES", "T1", "T2", "T3", "Experiment"]
+__all__ = ["ABLATIONS", "EXPERIMENTS", "SERIES", "T1", "T2", "T3", "Experiment", "OneCycle", "StepDecay"]
+
+
+@dataclass(frozen=True)
+class StepDecay:
+    """A learning rate that is multiplied by `factor` every `epochs` epochs."""
+
+    factor: float
+    epochs: int = 1
+
+    def __str__(self) -> str:
+        return "constant" if self.factor == 1 else f"x{self.factor:g} every {self.epochs} epochs"
+
+    def scheduler(self, optimizer: optim.Optimizer, epochs: int) -> optim.lr_scheduler.LRScheduler:
+        return optim.lr_scheduler.StepLR(optimizer, self.epochs, gamma=self.factor)
+
+
+@dataclass(frozen=True)
+class OneCycle:
+    """A learning rate that rises in a line for a share of the epochs, `rise`, and falls in another to the end.
+
+    L. Smith & N. Topin, "Super-Convergence" (arXiv:1708.07120). Here it stays the same within an epoch: that of the
+    epoch's middle.
+    """
+
+    rise: float
+
+    def __str__(self) -> str:
+        return f"rising to it for {self.rise:.0%} of the epochs, then falling to 0"
+
+    def scheduler(self, optimizer: optim.Optimizer, epochs: int) -> optim.lr_scheduler.LRScheduler:
+        def share(epoch: int) -> float:
+            done = (epoch + 0.5) / epochs
+            return min(done / self.rise, (1 - done) / (1 - self.rise))
+
+        return optim.lr_scheduler.LambdaLR(optimizer, share)
 
 
 @dataclass(frozen=True)
 class Experiment:
     """One iteration: a network, how it is trained, and what is said about it.
 
-    SGD on the mean negative log-likelihood; the learning rate is multiplied by `lr_decay` every `lr_decay_epochs`.
+    SGD on the mean negative log-likelihood, its learning rate set anew for each epoch.
     """
 
     name: str
@@ -39,10 +74,10 @@ class Experiment:
     targets: tuple[Claim, ...]
     claims: tuple[Claim, ...]
     document: Document | None  # None for an iteration that the original series does not have
-    lr_decay: float = 1.0
-    lr_decay_epochs: int = 1
+    schedule: StepDecay | OneCycle = StepDecay(1.0)
     nesterov: bool = False
     momentum: float = 0.9
+    weight_decay: float = 0.0
     batch_size: int = 128
     epochs: int = 15
 
@@ -57,24 +92,30 @@ class Experiment:
         return hashlib.sha256("\n".join(map(repr, settings)).encode()).hexdigest()[:16]
 
     def optimizer(self, model: nn.Module) -> optim.Optimizer:
-        return optim.SGD(model.parameters(), lr=self.lr, momentum=self.momentum, nesterov=self.nesterov)
+        return optim.SGD(
+            model.parameters(),
+            lr=self.lr,
+            momentum=self.momentum,
+            nesterov=self.nesterov,
+            weight_decay=self.weight_decay,
+        )
 
-    def scheduler(self, optimizer: optim.Optimizer) -> optim.lr_scheduler.LRScheduler:
+    def scheduler(self, optimizer: optim.Optimizer, epochs: int) -> optim.lr_scheduler.LRScheduler:
         """Stepped once an epoch, after it."""
-        return optim.lr_scheduler.StepLR(optimizer, self.lr_decay_epochs, gamma=self.lr_decay)
+        return self.schedule.scheduler(optimizer, epochs)
 
     @property
     def recipe(self) -> str:
         """The optimiser and the learning rate's course, for a person to read."""
         nesterov = " with Nesterov's" if self.nesterov else ""
-        decay = "constant" if self.lr_decay == 1 else f"x{self.lr_decay:g} every {self.lr_decay_epochs} epochs"
-        return f"SGD, momentum {self.momentum:g}{nesterov}, learning rate {self.lr:g}, {decay}"
+        weight_decay = f", weight decay {self.weight_decay:g}" if self.weight_decay else ""
+        return f"SGD, momentum {self.momentum:g}{nesterov}{weight_decay}, learning rate {self.lr:g}, {self.schedule}"
 
 
 def _settings_varied(run: Run) -> Verdict:
-    def settings(experiment: Experiment) -> tuple[float, tuple[float, int], float]:
+    def settings(experiment: Experiment) -> tuple[float, StepDecay | OneCycle, float]:
         dropout = next(layer.p for layer in experiment.network().modules() if isinstance(layer, nn.Dropout))
-        return experiment.lr, (experiment.lr_decay, experiment.lr_decay_epochs), dropout
+        return experiment.lr, experiment.schedule, dropout
 
     varied = [mine != theirs for mine, theirs in zip(settings(T3), settings(T2), strict=True)]
     return Verdict(all(varied), f"{sum(varied)} of the 3 are not T2's")
@@ -114,8 +155,7 @@ T2 = replace(
     train_transform=AUGMENTED,
     lr=0.075,
     goal=HEADLINE,
-    lr_decay=0.65,
-    lr_decay_epochs=2,
+    schedule=StepDecay(0.65, epochs=2),
     nesterov=True,
     targets=(
         claims.settled("fewer than 8K parameters", claims.parameters(8_000)),
@@ -139,8 +179,7 @@ T3 = replace(
     change="fewer channels, less dropout, a learning rate that falls later and faster",
     network=MnistNet_3,
     lr=0.05,
-    lr_decay=0.35,
-    lr_decay_epochs=4,
+    schedule=StepDecay(0.35, epochs=4),
     nesterov=False,
     targets=(
         claims.settled("fewer than 7K parameters", claims.parameters(7_000)),

@@ -61,7 +61,7 @@ def fit_many(
         dropping = own if device.type == "cpu" else augmenting
         model = SideBySide(models, dropping).to(device, memory_format=torch.channels_last)
         optimizer = experiment.optimizer(model)
-        scheduler = experiment.scheduler(optimizer)
+        scheduler = experiment.scheduler(optimizer, epochs)
         step = training_step(model, optimizer)
         for epoch in range(epochs):
             started = time.perf_counter()

@@ -118,7 +118,7 @@ def fit(
         model = experiment.network().to(device, memory_format=torch.channels_last)
         generator = Generator(device).manual_seed(seed)
         optimizer = experiment.optimizer(model)
-        scheduler = experiment.scheduler(optimizer)
+        scheduler = experiment.scheduler(optimizer, epochs)
         step = training_step(model, optimizer)
         for epoch in range(epochs):
             started = time.perf_counter()

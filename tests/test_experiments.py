@@ -8,7 +8,7 @@ from torch import nn
 from torchvision import transforms
 
 from mnist_s7 import SERIES, T2, T3
-from mnist_s7.experiments import ABLATIONS, EXPERIMENTS
+from mnist_s7.experiments import ABLATIONS, EXPERIMENTS, OneCycle, StepDecay
 
 VARIANTS = {
     "T2-dropout-0.01": (T2, "network"),
@@ -36,13 +36,34 @@ def test_every_experiment_has_a_name_of_its_own():
 def test_a_fingerprint_is_that_of_one_recipe():
     """The same each time, drawing no random numbers, and another for each experiment and each setting."""
     state = torch.random.get_rng_state()
-    settings = {"lr": 0.06, "momentum": 0.8, "batch_size": 64, "nesterov": True, "lr_decay_epochs": 5}
+    settings = {"lr": 0.06, "momentum": 0.8, "batch_size": 64, "nesterov": True, "weight_decay": 0.1}
+    settings |= {"schedule": StepDecay(0.35, epochs=5)}
     changed = [dataclasses.replace(T3, **{name: value}) for name, value in settings.items()]
     prints = [experiment.fingerprint for experiment in [*EXPERIMENTS.values(), *changed]]
 
     assert prints == [experiment.fingerprint for experiment in [*EXPERIMENTS.values(), *changed]]
     assert len(set(prints)) == len(prints)
     assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_one_cycle_rises_and_falls_in_lines():
+    """Over whatever number of epochs; each has the rate of its middle, and no epoch has none."""
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.2)
+    scheduler = OneCycle(rise=0.2).scheduler(optimizer, epochs=10)
+    rates = []
+    for _ in range(10):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+
+    assert rates == pytest.approx([0.05, 0.15, *(0.2 * (7.5 - i) / 8 for i in range(8))])
+
+
+def test_weight_decay_is_the_optimizers():
+    optimizer = dataclasses.replace(T3, weight_decay=0.001).optimizer(T3.network())
+
+    assert [group["weight_decay"] for group in optimizer.param_groups] == [0.001]
+    assert "weight decay 0.001, learning rate" in dataclasses.replace(T3, weight_decay=0.001).recipe
 
 
 @pytest.mark.parametrize("name", VARIANTS)

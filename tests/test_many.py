@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from mnist_s7 import SERIES, T2, T3, LossNotFinite, fit, predict
+from mnist_s7.experiments import StepDecay
 from mnist_s7.fast import kernels
 from mnist_s7.many import SideBySide, fit_many
 
@@ -18,7 +19,7 @@ def test_each_run_is_that_of_its_seed_alone(few_digits, experiment):
     """With a small learning rate: with a larger one, rounding grows from step to step."""
     if kernels() is None:
         pytest.skip("without the compiled dropout, a run alone draws other numbers")
-    experiment = dataclasses.replace(experiment, lr=0.0005, lr_decay_epochs=1, batch_size=100)
+    experiment = dataclasses.replace(experiment, lr=0.0005, schedule=StepDecay(0.65), batch_size=100)
     few_digits = dataclasses.replace(
         few_digits, train_images=few_digits.train_images[:250], train_labels=few_digits.train_labels[:250]
     )

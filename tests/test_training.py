@@ -12,6 +12,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from mnist_s7 import T1, T2, T3, LossNotFinite, evaluate, fit, predict, progress
+from mnist_s7.experiments import StepDecay
 from mnist_s7.fast import kernels
 from mnist_s7.graphs import CapturedStep
 from mnist_s7.training import note_kernels, shuffled_batches, train_epoch, training_step
@@ -51,7 +52,7 @@ def test_showing_progress_changes_no_figure(few_digits, capsys):
 
 
 def test_a_run_holds_what_happened(few_digits):
-    experiment = dataclasses.replace(T2, **QUICK, lr_decay_epochs=1)
+    experiment = dataclasses.replace(T2, **QUICK, schedule=StepDecay(0.65))
     run = fit(experiment, few_digits, seed=3, epochs=3, device="cpu", progress=False)
 
     assert (run.experiment, run.seed, run.dataset, run.parameters) == ("T2", 3, "few digits", 7_416)
