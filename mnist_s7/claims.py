@@ -183,7 +183,7 @@ def compares(text: str, one: str, other: str, figure: Callable[[Run], float], un
             return Verdict(None, f"no two seeds of {one} and {other}")
         low, high = map(signed, found.interval)
         said = f"{one} minus {other}, {found.n} seeds: {signed(found.mean)} {unit}, 95 % interval {low} to {high}"
-        return Verdict(found.positive if better else True, said)
+        return Verdict(found.positive, said) if better else Verdict(True, f"both were trained; {said}")
 
     return Claim(text, lambda run: Verdict(None, "compares two settings"), over_seeds)
 

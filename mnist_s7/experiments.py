@@ -25,30 +25,34 @@ __all__ = ["ABLATIONS", "EXPERIMENTS", "SERIES", "T1", "T2", "T3", "Experiment",
 
 @dataclass(frozen=True)
 class StepDecay:
-    """A learning rate that is multiplied by `factor` every `epochs` epochs."""
+    """A learning rate that is multiplied by `factor` every so many epochs, however many there are in all."""
 
     factor: float
-    epochs: int = 1
+    every: int = 1
 
     def __str__(self) -> str:
-        return "constant" if self.factor == 1 else f"x{self.factor:g} every {self.epochs} epochs"
+        return "constant" if self.factor == 1 else f"x{self.factor:g} every {self.every} epochs"
 
     def scheduler(self, optimizer: optim.Optimizer, epochs: int) -> optim.lr_scheduler.LRScheduler:
-        return optim.lr_scheduler.StepLR(optimizer, self.epochs, gamma=self.factor)
+        return optim.lr_scheduler.StepLR(optimizer, self.every, gamma=self.factor)
 
 
 @dataclass(frozen=True)
 class OneCycle:
-    """A learning rate that rises in a line for a share of the epochs, `rise`, and falls in another to the end.
+    """A learning rate that rises in a line for a share of the epochs, 0 < `rise` < 1, and falls in another to the end.
 
-    L. Smith & N. Topin, "Super-Convergence" (arXiv:1708.07120). Here it stays the same within an epoch: that of the
-    epoch's middle.
+    After L. Smith & N. Topin, "Super-Convergence" (arXiv:1708.07120). Here the momentum stays as it is, and so does
+    the rate within an epoch: that of the epoch's middle.
     """
 
     rise: float
 
+    def __post_init__(self):
+        if not 0 < self.rise < 1:
+            raise ValueError(f"rise is {self.rise}: it should be a share of the epochs between 0 and 1")
+
     def __str__(self) -> str:
-        return f"rising to it for {self.rise:.0%} of the epochs, then falling to 0"
+        return f"rising to it for {100 * self.rise:g} % of the epochs, then falling to 0"
 
     def scheduler(self, optimizer: optim.Optimizer, epochs: int) -> optim.lr_scheduler.LRScheduler:
         def share(epoch: int) -> float:
@@ -155,7 +159,7 @@ T2 = replace(
     train_transform=AUGMENTED,
     lr=0.075,
     goal=HEADLINE,
-    schedule=StepDecay(0.65, epochs=2),
+    schedule=StepDecay(0.65, every=2),
     nesterov=True,
     targets=(
         claims.settled("fewer than 8K parameters", claims.parameters(8_000)),
@@ -179,7 +183,7 @@ T3 = replace(
     change="fewer channels, less dropout, a learning rate that falls later and faster",
     network=MnistNet_3,
     lr=0.05,
-    schedule=StepDecay(0.35, epochs=4),
+    schedule=StepDecay(0.35, every=4),
     nesterov=False,
     targets=(
         claims.settled("fewer than 7K parameters", claims.parameters(7_000)),

@@ -110,7 +110,11 @@ def stale_cells(name: str, runs: dict[str, Run], stored: Runs) -> list[str]:
 
 
 def refresh_tables(name: str, runs: dict[str, Run], stored: Runs) -> None:
-    """Write the tables and sentences of `notebooks/<name>.ipynb` as `stale_cells` wants them: nothing is trained."""
+    """Write the tables and sentences of `notebooks/<name>.ipynb` as `stale_cells` wants them: nothing is trained.
+
+    The pictures stay. Those of an iteration show its own run alone; the page that compares iterations, whose pictures
+    show many, is executed instead.
+    """
     path = NOTEBOOKS / f"{name}.ipynb"
     notebook = nbformat.read(path, as_version=4)
     for _, output, markdown in _tables(notebook, name, runs, stored):

@@ -180,11 +180,9 @@ def analysis(experiment: Experiment, run: Run, previous: Run | None = None) -> M
             f"in {lasting} of {len(late)} epochs."
         )
     if previous is not None:
-        fewer = previous.parameters - run.parameters
         points.append(
-            f"Against {previous.experiment} with the same seed: {fewer:,} parameters fewer, "
-            f"{final.test_accuracy - previous.final.test_accuracy:+.2f} points of final test accuracy, "
-            f"{seconds(run):.0f} s an epoch for {seconds(previous):.0f} s."
+            f"Against {previous.experiment} with the same seed: {run.parameters - previous.parameters:+,} parameters, "
+            f"{final.test_accuracy - previous.final.test_accuracy:+.2f} points of final test accuracy."
         )
     return Markdown("\n".join(f"- {point}" for point in points))
 
@@ -258,7 +256,7 @@ def _harder_training(experiment: Experiment) -> str:
     if any(isinstance(module, nn.Dropout) for module in network.modules()):
         harder.append("with dropout on")
     if len(experiment.train_transform.transforms) > 2:  # more than ToTensor and Normalize
-        harder.append("on turned digits, which are harder than the test set's")
+        harder.append("on changed digits, which are harder than the test set's")
     return f", {' and '.join(harder)}" if harder else ""
 
 

@@ -88,8 +88,12 @@ def worth(runs: Runs) -> Markdown:
 
 def worths(runs: Runs) -> dict[str, Difference]:
     """The differences of `worth`, in points, by what was changed."""
-    compared = {f"{other}: {_change(runs, one)}": _paired(runs, one, other) for one, other in VARIANTS}
-    return {change: found for change, found in compared.items() if found is not None}
+    found = {one: paired(runs.get(one, ()), runs.get(other, ())) for one, other in VARIANTS}
+    return {
+        f"{other}: {EXPERIMENTS[one].change}{_left_out(runs, one, other)}": found[one]
+        for one, other in VARIANTS
+        if found[one] is not None
+    }
 
 
 def against_published(runs: Runs, published: Iterable[Published]) -> Markdown:
@@ -187,36 +191,31 @@ def probability(p: float) -> str:
 def _differences(runs: Runs, pairs: Iterable[tuple[str, str]]) -> Markdown:
     rows = []
     for one, other in pairs:
-        found = _paired(runs, one, other)
-        if found is None:
+        found, left_out = paired(runs.get(one, ()), runs.get(other, ())), _left_out(runs, one, other)
+        if found is not None:
+            interval = " to ".join(map(signed, found.interval))
+            reading = f"**{READINGS[found.positive]}**"
+            figures = (str(found.n), f"**{signed(found.mean)}**", interval, probability(found.p), reading)
+        elif left_out:
+            figures = ("-",) * 5
+        else:
             continue
-        rows.append(
-            (
-                f"{one} minus {other}",
-                _change(runs, one),
-                str(found.n),
-                f"**{signed(found.mean)}**",
-                " to ".join(map(signed, found.interval)),
-                probability(found.p),
-                f"**{READINGS[found.positive]}**",
-            )
-        )
+        rows.append((f"{one} minus {other}", EXPERIMENTS[one].change + left_out, *figures))
     if not rows:
         return Markdown("No two seeds of them are stored yet.")
     header = ("points", "what changed", "seeds", "difference", "95 % interval", "p", "the first is")
     return table(header, rows)
 
 
-def _paired(runs: Runs, one: str, other: str) -> Difference | None:
-    """Over the seeds with which both learned: one that did not would drown the rest, and is told by `_change`."""
-    return paired(*([run for run in runs.get(name, ()) if run.learned] for name in (one, other)))
-
-
-def _change(runs: Runs, name: str) -> str:
-    """What the experiment changes, and how many of its runs learned nothing."""
-    lost = sum(not run.learned for run in runs.get(name, ()))
-    change = EXPERIMENTS[name].change
-    return f"{change} (left out: {lost} of {len(runs[name])} runs, which learned nothing)" if lost else change
+def _left_out(runs: Runs, *names: str) -> str:
+    """Of how many of the seeds that two experiments have in common `paired` takes no account, and because of which."""
+    seeds = [{run.seed: run.learned for run in runs.get(name, ())} for name in names]
+    common = seeds[0].keys() & seeds[1].keys()
+    lost = {seed for seed in common if not (seeds[0][seed] and seeds[1][seed])}
+    if not lost:
+        return ""
+    who = " and ".join(name for name, own in zip(names, seeds, strict=True) if any(not own[seed] for seed in lost))
+    return f" (left out: {len(lost)} of {len(common)} seeds, with which {who} learned nothing)"
 
 
 def _verdict(claim: Claim, own: Sequence[Run], runs: Runs) -> Verdict:

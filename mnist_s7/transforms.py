@@ -1,8 +1,8 @@
 """The original series' torchvision pipelines, and their batched twins that the training loop uses.
 
 A pipeline of torchvision transforms one PIL image at a time. `batched(pipeline)` reads the settings out of the
-pipeline's own objects and does the same to a whole batch of tensors at once, still drawing every image's own
-angle. There is one source of each setting, so the two cannot drift apart.
+pipeline's own objects and does the same to a whole batch of tensors at once, still drawing for every image by
+itself. There is one source of each setting, so the two cannot drift apart.
 """
 
 from collections.abc import Callable
@@ -49,12 +49,12 @@ def affine(
     mode: str = "nearest",
     fill: float = 0,
 ) -> Tensor:
-    """Turn each image clockwise by its own angle, scale it by its own (N,) `scale`, and shift it by its own (N, 2)
-    pixels, to the right and down. As torchvision's `affine` without shear; `mode` is nearest or bilinear.
+    """Turn each of the (N, 1, H, W) `images` clockwise by its own angle, (N,) `degrees`, scale it by its own (N,)
+    `scale`, and shift it by its own (N, 2) `shift`, pixels to the right and down. `mode` is nearest or bilinear.
 
-    The grid's arithmetic is that of torchvision's, in coordinates of -1..1 with corners not aligned, and the sampling
-    is the same `grid_sample`: the same pixels are chosen. What is outside is 0 there, so the fill is taken off first.
-    (Bilinear, a pixel half from outside is half `fill` here. torchvision's tensors take the image's half of it twice.)
+    As torchvision's `affine` without shear, on tensors: the grid's arithmetic is the same, in coordinates of -1..1
+    with corners not aligned, and so is the `grid_sample`. What is outside is 0 there, so the fill is taken off first.
+    (Bilinear, a pixel half from outside is half `fill` here; torchvision mixes the fill in once more.)
     """
     n, _, height, width = images.shape
     radians = torch.deg2rad(degrees.double())
@@ -80,7 +80,7 @@ def normalize(images: Tensor) -> Tensor:
 
 def batched(pipeline: transforms.Compose) -> Twin:
     """The batched twin of a torchvision `pipeline`: (N, 1, H, W) uint8 images and a generator, on the same device,
-    -> (N, 1, H, W) float32. The angles come from the generator; None stands for PyTorch's global one.
+    -> (N, 1, H, W) float32. Draws are the generator's; None stands for PyTorch's global one.
 
     Raises `ValueError` for a transform, or a setting of one, that has no twin here.
     """
@@ -120,7 +120,7 @@ def _twin(transform: object) -> Twin:
             return lambda images, _: (images - mean).div_(std)
     raise ValueError(
         f"no batched twin for {transform}: give it one in {__name__}, or use RandomRotation (nearest neighbour), "
-        "RandomAffine without shear, ToTensor, Normalize"
+        "RandomAffine (nearest or bilinear, without shear and centre), ToTensor, Normalize"
     )
 
 

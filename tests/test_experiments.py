@@ -37,8 +37,9 @@ def test_a_fingerprint_is_that_of_one_recipe():
     """The same each time, drawing no random numbers, and another for each experiment and each setting."""
     state = torch.random.get_rng_state()
     settings = {"lr": 0.06, "momentum": 0.8, "batch_size": 64, "nesterov": True, "weight_decay": 0.1}
-    settings |= {"schedule": StepDecay(0.35, epochs=5)}
+    settings |= {"schedule": StepDecay(0.35, every=5)}
     changed = [dataclasses.replace(T3, **{name: value}) for name, value in settings.items()]
+    changed += [dataclasses.replace(T3, schedule=OneCycle(rise)) for rise in (0.12, 0.125)]
     prints = [experiment.fingerprint for experiment in [*EXPERIMENTS.values(), *changed]]
 
     assert prints == [experiment.fingerprint for experiment in [*EXPERIMENTS.values(), *changed]]
@@ -46,17 +47,21 @@ def test_a_fingerprint_is_that_of_one_recipe():
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
-def test_one_cycle_rises_and_falls_in_lines():
-    """Over whatever number of epochs; each has the rate of its middle, and no epoch has none."""
-    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.2)
-    scheduler = OneCycle(rise=0.2).scheduler(optimizer, epochs=10)
-    rates = []
-    for _ in range(10):
-        rates.append(optimizer.param_groups[0]["lr"])
+def rates(schedule, lr, epochs):
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=lr)
+    scheduler = schedule.scheduler(optimizer, epochs)
+    for _ in range(epochs):
+        yield optimizer.param_groups[0]["lr"]
         optimizer.step()
         scheduler.step()
 
-    assert rates == pytest.approx([0.05, 0.15, *(0.2 * (7.5 - i) / 8 for i in range(8))])
+
+def test_one_cycle_rises_and_falls_in_lines():
+    """Over whatever number of epochs; each has the rate of its middle, and no epoch has none."""
+    assert list(rates(OneCycle(0.2), 0.2, 10)) == pytest.approx([0.05, 0.15, *(0.2 * (7.5 - i) / 8 for i in range(8))])
+    assert list(rates(OneCycle(0.5), 1.0, 4)) == pytest.approx([0.25, 0.75, 0.75, 0.25])
+    with pytest.raises(ValueError, match=r"rise is 1\.0: it should be a share"):
+        OneCycle(1.0)
 
 
 def test_weight_decay_is_the_optimizers():

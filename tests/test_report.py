@@ -174,7 +174,7 @@ def test_analysis_speaks_of_this_run_and_the_one_before(runs):
     assert "+0.00 points against the original series" in said
     assert "below it in 15 of 15 epochs" in said
     assert "first reached in epoch 9; from the tenth epoch on it holds in 6 of 6 epochs" in said
-    assert "872 parameters fewer, +0.06 points" in said
+    assert "-872 parameters, +0.06 points" in said
     assert "No epoch reaches" in report.analysis(T1, runs["T1"])
     assert "flatters the run by 0.05 points" in said
     ended_at_its_best = dataclasses.replace(runs["T3"], epochs=runs["T3"].epochs[:10])

@@ -94,13 +94,24 @@ def test_what_a_change_is_worth_is_there_for_those_that_were_run():
 def test_runs_that_learned_nothing_are_told_and_left_out_of_differences():
     finals = {"T3": [99.4, 99.5, 99.45], "T3-no-batchnorm": [99.2, 9.8, 99.4]}
     runs = {name: ending(name, *values) for name, values in finals.items()}
-    change = "no BatchNorm (left out: 1 of 3 runs, which learned nothing)"
+    change = "no BatchNorm (left out: 1 of 3 seeds, with which T3-no-batchnorm learned nothing)"
 
     row = cells(seeds.worth(runs), "T3-no-batchnorm minus T3")
 
     assert row[1:4] == [change, "2", "-0.125"]
     assert [(what, found.n) for what, found in seeds.worths(runs).items()] == [(f"T3: {change}", 2)]
     assert "9.80 to 99.40" in seeds.means(runs)
+    swapped = {"T3": runs["T3-no-batchnorm"], "T3-no-batchnorm": runs["T3"]}
+    assert "1 of 3 seeds, with which T3 learned nothing" in cells(seeds.worth(swapped), "T3-no-batchnorm minus T3")[1]
+
+
+def test_a_variant_that_never_learns_keeps_its_row():
+    runs = {"T3": ending("T3", 99.4, 99.5), "T3-no-batchnorm": ending("T3-no-batchnorm", 9.8, 9.8)}
+
+    row = cells(seeds.worth(runs), "T3-no-batchnorm minus T3")
+
+    assert "2 of 2 seeds" in row[1]
+    assert row[2:] == ["-"] * 5
 
 
 def test_published_networks_stand_beside_ours_by_size():

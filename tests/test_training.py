@@ -12,9 +12,10 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from mnist_s7 import T1, T2, T3, LossNotFinite, evaluate, fit, predict, progress
-from mnist_s7.experiments import StepDecay
+from mnist_s7.experiments import OneCycle, StepDecay
 from mnist_s7.fast import kernels
 from mnist_s7.graphs import CapturedStep
+from mnist_s7.many import fit_many
 from mnist_s7.training import note_kernels, shuffled_batches, train_epoch, training_step
 from mnist_s7.transforms import PLAIN, batched, normalize
 
@@ -49,6 +50,14 @@ def test_showing_progress_changes_no_figure(few_digits, capsys):
 
     assert runs[0].final.train_loss == runs[1].final.train_loss
     assert runs[0].errors == runs[1].errors
+
+
+@pytest.mark.parametrize("train", [fit, lambda *given, **named: fit_many(*given, seeds=[1], **named)[0]])
+def test_a_cycle_spans_the_epochs_that_are_trained(few_digits, train):
+    experiment = dataclasses.replace(T3, **QUICK, lr=0.1, schedule=OneCycle(0.5))
+    run = train(experiment, few_digits, epochs=4, device="cpu")
+
+    assert [epoch.lr for epoch in run.epochs] == pytest.approx([0.025, 0.075, 0.075, 0.025])
 
 
 def test_a_run_holds_what_happened(few_digits):

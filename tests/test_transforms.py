@@ -92,6 +92,33 @@ class TestShiftsAndScales:
             ours = batched(transforms.Compose([transform]))(images[seed : seed + 1], None)[0]
             assert (ours - expected).abs().max() < 0.01
 
+    def test_each_image_of_a_batch_has_its_own_draws(self, monkeypatch):
+        """Of a map that is not square, too: shares of its width go to the right, and of its height down."""
+        drawn = {}
+
+        def record(images, degrees, shift, scale, mode, fill):
+            drawn.update(degrees=degrees, x=shift[:, 0], y=shift[:, 1], scale=scale, mode=mode)
+            return images
+
+        monkeypatch.setattr("mnist_s7.transforms.affine", record)
+        transform = transforms.RandomAffine(10, translate=(0.1, 0.5), scale=(0.9, 1.1), fill=3)
+        twin = batched(transforms.Compose([transform]))
+        twin(torch.zeros(5000, 1, 20, 40, dtype=torch.uint8), torch.Generator().manual_seed(0))
+
+        assert drawn["mode"] == "nearest"
+        assert set(drawn["x"].tolist()) == set(range(-4, 5))
+        assert set(drawn["y"].tolist()) == set(range(-10, 11))
+        for name, low, high in (("degrees", -10, 10), ("scale", 0.9, 1.1)):
+            assert len(drawn[name].unique()) > 4990
+            assert stats.kstest(drawn[name].numpy(), stats.uniform(low, high - low).cdf).pvalue > 0.01
+
+    def test_half_a_pixel_from_outside_is_half_the_fill(self):
+        white = torch.full((1, 1, 4, 4), 200.0)
+
+        shifted = affine(white, torch.zeros(1), torch.tensor([[0.5, 0.0]]), mode="bilinear", fill=100)
+
+        assert shifted[0, 0, 0].tolist() == pytest.approx([150, 200, 200, 200])
+
 
 def test_turns_no_pixel_by_zero_degrees():
     image = torch.arange(784).remainder(256).byte().view(1, 1, 28, 28)

@@ -108,15 +108,19 @@ def paired(
     others: Sequence[Run],
     figure: Callable[[Run], float] = lambda run: run.final.test_accuracy,
 ) -> Difference | None:
-    """The paired t-test of a `figure`, `ones` minus `others`, over the seeds that both have; None if these are fewer
-    than two.
+    """The paired t-test of a `figure`, `ones` minus `others`, over the seeds with which both learned; None if these are
+    fewer than two. (A run that learned nothing would drown what the others tell: whoever asks must tell of it.)
 
     The figure is the final test accuracy, in percent, unless another is given. Raises `ValueError` where one of them
     has a seed twice.
     """
     ones, others = _by_seed(ones, "the first runs"), _by_seed(others, "the second runs")
     # Rounded: an accuracy of 99.35 % can be stored as 99.35000000000001.
-    differences = [round(figure(run) - figure(others[seed]), 9) for seed, run in ones.items() if seed in others]
+    differences = [
+        round(figure(run) - figure(others[seed]), 9)
+        for seed, run in ones.items()
+        if run.learned and seed in others and others[seed].learned
+    ]
     n = len(differences)
     if n < 2:
         return None
