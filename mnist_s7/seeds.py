@@ -30,21 +30,27 @@ READINGS = {True: "better", False: "worse", None: "cannot be told"}
 def means(runs: Runs) -> Markdown:
     """The final epoch's test accuracy of each experiment over its seeds, and behind it the best epoch's.
 
-    In the order of `EXPERIMENTS`. Raises `ValueError` for runs of an experiment that is not there.
+    In the order of `EXPERIMENTS`, without runs that are no better than guessing, whose number is told. Raises
+    `ValueError` for runs of an experiment that is not there.
     """
     if unknown := runs.keys() - EXPERIMENTS.keys():
         raise ValueError(f"runs of {', '.join(sorted(unknown))}, and the experiments are {', '.join(EXPERIMENTS)}")
     others = sorted({run.dataset for group in runs.values() for run in group if run.stand_in})
     on = f" ({', '.join(others)})" if others else ""
 
-    def row(name: str, group: Sequence[Run]) -> tuple[str, ...]:
+    def row(name: str, all_runs: Sequence[Run]) -> tuple[str, ...]:
+        group = [run for run in all_runs if run.learned]
+        left_out = len(all_runs) - len(group)
+        label = name + (f" (left out: {left_out} of {len(all_runs)} runs, no better than guessing)" if left_out else "")
+        if not group:
+            return label, f"{all_runs[0].parameters:,}", "0", *["-"] * 6
         final = summarize([run.final.test_accuracy for run in group])
         best = summarize([run.best.test_accuracy for run in group])
         on_mnist = not group[0].stand_in
         corrected = summarize([corrected_accuracy(run) for run in group]) if on_mnist else None
         document = EXPERIMENTS[name].document if on_mnist else None
         return (
-            name,
+            label,
             f"{group[0].parameters:,}",
             str(final.n),
             f"**{spread(final.mean, final.deviation)}**",
@@ -215,7 +221,7 @@ def _left_out(runs: Runs, *names: str) -> str:
     if not lost:
         return ""
     who = " and ".join(name for name, own in zip(names, seeds, strict=True) if any(not own[seed] for seed in lost))
-    return f" (left out: {len(lost)} of {len(common)} seeds, with which {who} learned nothing)"
+    return f" (left out: {len(lost)} of {len(common)} seeds, with which {who} was no better than guessing)"
 
 
 def _verdict(claim: Claim, own: Sequence[Run], runs: Runs) -> Verdict:

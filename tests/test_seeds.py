@@ -94,15 +94,20 @@ def test_what_a_change_is_worth_is_there_for_those_that_were_run():
 def test_runs_that_learned_nothing_are_told_and_left_out_of_differences():
     finals = {"T3": [99.4, 99.5, 99.45], "T3-no-batchnorm": [99.2, 9.8, 99.4]}
     runs = {name: ending(name, *values) for name, values in finals.items()}
-    change = "no BatchNorm (left out: 1 of 3 seeds, with which T3-no-batchnorm learned nothing)"
+    change = "no BatchNorm (left out: 1 of 3 seeds, with which T3-no-batchnorm was no better than guessing)"
 
     row = cells(seeds.worth(runs), "T3-no-batchnorm minus T3")
 
     assert row[1:4] == [change, "2", "-0.125"]
     assert [(what, found.n) for what, found in seeds.worths(runs).items()] == [(f"T3: {change}", 2)]
-    assert "9.80 to 99.40" in seeds.means(runs)
+    row = cells(seeds.means(runs), "T3-no-batchnorm")
+    assert row[0] == "T3-no-batchnorm (left out: 1 of 3 runs, no better than guessing)"
+    assert (row[2], row[5]) == ("2", "99.20 to 99.40")
     swapped = {"T3": runs["T3-no-batchnorm"], "T3-no-batchnorm": runs["T3"]}
-    assert "1 of 3 seeds, with which T3 learned nothing" in cells(seeds.worth(swapped), "T3-no-batchnorm minus T3")[1]
+    assert (
+        "1 of 3 seeds, with which T3 was no better than guessing"
+        in cells(seeds.worth(swapped), "T3-no-batchnorm minus T3")[1]
+    )
 
 
 def test_a_variant_that_never_learns_keeps_its_row():
@@ -110,6 +115,7 @@ def test_a_variant_that_never_learns_keeps_its_row():
 
     row = cells(seeds.worth(runs), "T3-no-batchnorm minus T3")
 
+    assert cells(seeds.means(runs), "T3-no-batchnorm")[2:] == ["0", *["-"] * 6]
     assert "2 of 2 seeds" in row[1]
     assert row[2:] == ["-"] * 5
 
