@@ -109,7 +109,7 @@ def paired(
     figure: Callable[[Run], float] = lambda run: run.final.test_accuracy,
 ) -> Difference | None:
     """The paired t-test of a `figure`, `ones` minus `others`, over the seeds with which both learned; None if these are
-    fewer than two. (A run that is no better than guessing would drown what the others tell: whoever asks must tell of it.)
+    fewer than two. (A run no better than guessing would drown what the others tell; whoever leaves it out tells of it.)
 
     The figure is the final test accuracy, in percent, unless another is given. Raises `ValueError` where one of them
     has a seed twice.
