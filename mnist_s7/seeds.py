@@ -96,7 +96,7 @@ def worths(runs: Runs) -> dict[str, Difference]:
     """The differences of `worth`, in points, by what was changed."""
     found = {one: paired(runs.get(one, ()), runs.get(other, ())) for one, other in VARIANTS}
     return {
-        f"{other}: {EXPERIMENTS[one].change}{_left_out(runs, one, other)}": found[one]
+        f"{other}: {EXPERIMENTS[one].change}{_left_out(runs, one, other, reason=False)}": found[one]
         for one, other in VARIANTS
         if found[one] is not None
     }
@@ -213,7 +213,7 @@ def _differences(runs: Runs, pairs: Iterable[tuple[str, str]]) -> Markdown:
     return table(header, rows)
 
 
-def _left_out(runs: Runs, *names: str) -> str:
+def _left_out(runs: Runs, *names: str, reason: bool = True) -> str:
     """Of how many of the seeds that two experiments have in common `paired` takes no account, and because of which."""
     seeds = [{run.seed: run.learned for run in runs.get(name, ())} for name in names]
     common = seeds[0].keys() & seeds[1].keys()
@@ -221,7 +221,8 @@ def _left_out(runs: Runs, *names: str) -> str:
     if not lost:
         return ""
     who = " and ".join(name for name, own in zip(names, seeds, strict=True) if any(not own[seed] for seed in lost))
-    return f" (left out: {len(lost)} of {len(common)} seeds, with which {who} was no better than guessing)"
+    because = f", with which {who} was no better than guessing" if reason else ""
+    return f" (left out: {len(lost)} of {len(common)} seeds{because})"
 
 
 def _verdict(claim: Claim, own: Sequence[Run], runs: Runs) -> Verdict:

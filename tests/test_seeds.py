@@ -99,7 +99,9 @@ def test_runs_that_learned_nothing_are_told_and_left_out_of_differences():
     row = cells(seeds.worth(runs), "T3-no-batchnorm minus T3")
 
     assert row[1:4] == [change, "2", "-0.125"]
-    assert [(what, found.n) for what, found in seeds.worths(runs).items()] == [(f"T3: {change}", 2)]
+    assert [(what, found.n) for what, found in seeds.worths(runs).items()] == [
+        ("T3: no BatchNorm (left out: 1 of 3 seeds)", 2)
+    ]
     row = cells(seeds.means(runs), "T3-no-batchnorm")
     assert row[0] == "T3-no-batchnorm (left out: 1 of 3 runs, no better than guessing)"
     assert (row[2], row[5]) == ("2", "99.20 to 99.40")
