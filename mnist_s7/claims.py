@@ -180,7 +180,7 @@ def compares(text: str, one: str, other: str, figure: Callable[[Run], float], un
     def over_seeds(own: Sequence[Run], runs: Runs) -> Verdict:
         found = paired(runs.get(one, ()), runs.get(other, ()), figure)
         if found is None:
-            return Verdict(None, f"no two seeds of {one} and {other}")
+            return Verdict(None, f"no two seeds with which {one} and {other} learned")
         low, high = map(signed, found.interval)
         said = f"{one} minus {other}, {found.n} seeds: {signed(found.mean)} {unit}, 95 % interval {low} to {high}"
         return Verdict(found.positive, said) if better else Verdict(True, f"both were trained; {said}")

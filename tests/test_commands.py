@@ -157,3 +157,16 @@ def test_a_notebook_that_is_not_there_is_named(mnist_s7, monkeypatch, few_digits
 
     assert code == 1
     assert "no notebook MNIST_S7_T9: there are MNIST_S7_T1, MNIST_S7_T2" in errors
+
+
+def test_readme_writes_the_iterations_tables_too(mnist_s7, monkeypatch):
+    """But not those of the page that compares, whose pictures would lag behind them."""
+    refreshed = []
+    monkeypatch.setattr("mnist_s7.notebooks.refresh_tables", lambda name, *_: refreshed.append(name))
+    monkeypatch.setattr(__main__, "write_whole", lambda *_: None)
+    monkeypatch.setattr(__main__, "_draw", lambda *_: None)
+
+    code, _, _ = mnist_s7("readme")
+
+    assert code == 0
+    assert refreshed == ["MNIST_S7_T1", "MNIST_S7_T2", "MNIST_S7_T3"]

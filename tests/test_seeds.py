@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 
 from mnist_s7 import SERIES, T1, T2, T3, Run, seeds
+from mnist_s7.claims import signed
 from mnist_s7.experiments import EXPERIMENTS
 from mnist_s7.published import PUBLISHED_NETWORKS
 from mnist_s7.results import CORRECTED_LABELS, Epoch
@@ -110,6 +111,11 @@ def test_runs_that_learned_nothing_are_told_and_left_out_of_differences():
         "1 of 3 seeds, with which T3 was no better than guessing"
         in cells(seeds.worth(swapped), "T3-no-batchnorm minus T3")[1]
     )
+
+
+@pytest.mark.parametrize(("difference", "words"), [(-0.0004, "+0.000"), (-0.003, "-0.003"), (0.96, "+0.960")])
+def test_differences_have_a_sign_and_no_negative_zero(difference, words):
+    assert signed(difference) == words
 
 
 def test_a_variant_that_never_learns_keeps_its_row():
