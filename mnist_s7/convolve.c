@@ -1,22 +1,12 @@
 /* Convolution with a small square kernel, stride 1, no bias, and the ReLU behind it where there is one.
 
-   Images are float32, channels last, (n, h, w, c); weights (c_out, k, k, c_in), which is PyTorch's channels last, too.
-   In that layout the k * c_in inputs that a kernel's row meets lie side by side. A vector holds as many output channels
+   Weights are (c_out, k, k, c_in), which is PyTorch's channels last. In that layout the k * c_in inputs that a kernel's row meets lie side by side. A vector holds as many output channels
    as it has lanes, and sums for several pixels (in the weights' gradient: for several inputs) stay in registers, enough
-   of them that no multiplication waits for the addition before it. Images are cut into the same parts whatever the
-   number of threads, and so is the order in which sums are added up. */
+   of them that no multiplication waits for the addition before it. */
 
-#include <string.h>
+#include "images.h"
 
-enum { LANES = 8, WIDEST = 2, MOST_NARROW = 8, MOST_WIDE = 6, STRIP = 6, PARTS = 16 };
-
-typedef float Vector __attribute__((vector_size(LANES * sizeof(float)), aligned(sizeof(float))));
-typedef int Mask __attribute__((vector_size(LANES * sizeof(int))));
-typedef struct { int h, w, c; } Map;
-
-/* What is always inlined is compiled for every number of sums and vectors, which the processor's registers need to know. */
-#define INLINED static inline __attribute__((always_inline))
-#define UNROLLED _Pragma("GCC unroll 8")
+enum { WIDEST = 2, MOST_NARROW = 8, MOST_WIDE = 6, STRIP = 6 };
 
 /* The ways to call `function` for `n` things at once with vectors of so many, at most MOST_NARROW of one or MOST_WIDE of two. */
 #define CASE(n, function, ...) case n: function(__VA_ARGS__, n, vectors); break;
@@ -35,12 +25,11 @@ static int start_of(int b, int count, int n) { return n * b / count; }
 static int count_of(int n, int vectors) { int most = vectors == 1 ? MOST_NARROW : MOST_WIDE; return (n + most - 1) / most; }
 
 /* Channels of a pixel from `vectors` sums: `channels` of them, if they are fewer. */
-INLINED void store(float *y, const Vector *sums, int channels, int relu, const int vectors) {
+INLINED void store_sums(float *y, const Vector *sums, int channels, int relu, const int vectors) {
     UNROLLED for (int v = 0; v < vectors; v++, y += LANES, channels -= LANES) {
         Vector sum = sums[v];
         if (relu) sum = (Vector)((Mask)sum & ~(sum < 0)); /* not sum > 0: a NaN stays one */
-        if (channels >= LANES) *(Vector *)y = sum;
-        else memcpy(y, &sum, channels * sizeof *y);
+        store(y, sum, channels);
     }
 }
 
@@ -56,7 +45,7 @@ INLINED void convolve_pixels(const float *restrict x, long row, int c_in, int k,
             UNROLLED for (int p = 0; p < pixels; p++)
                 UNROLLED for (int v = 0; v < vectors; v++) sums[p][v] += x[p * c_in + j] * weight[v];
         }
-    UNROLLED for (int p = 0; p < pixels; p++) store(y + p * c_out, sums[p], channels, relu, vectors);
+    UNROLLED for (int p = 0; p < pixels; p++) store_sums(y + p * c_out, sums[p], channels, relu, vectors);
 }
 
 INLINED void convolve_row(const float *x, long row, int c_in, int k, const float *weights, float *y, int width, int c_out,
@@ -140,69 +129,62 @@ static void embed(const float *x, Map map, int border, float *padded) {
     for (int i = 0; i < map.h; i++) memcpy(padded + i * padded_row, x + i * row, row * sizeof *x);
 }
 
-void convolve(const float *x, const float *weight, float *y, long n, long h, long w, long c_in, long c_out, long k,
-              long padding, long relu, long threads) {
-    Map map = {h, w, c_in}, in = {h + 2 * padding, w + 2 * padding, c_in};
-    long size = h * w * c_in, y_size = (in.h - k + 1) * (in.w - k + 1) * c_out;
-    float packed[k * k * c_in * vectors_of(c_out) * LANES];
-    memset(packed, 0, sizeof packed);
-    for (int o = 0; o < c_out; o++)
-        for (int t = 0; t < k * k; t++)
-            for (int i = 0; i < c_in; i++) packed[place(o, i, t, c_out, c_in, k)] = weight[(o * k * k + t) * c_in + i];
+long packed_size(const Layer *layer) { return layer->k * layer->k * layer->c * vectors_of(layer->c_out) * LANES; }
+long turned_size(const Layer *layer) { return layer->k * layer->k * layer->c_out * vectors_of(layer->c) * LANES; }
 
-    #pragma omp parallel for num_threads(threads)
-    for (int part = 0; part < PARTS; part++) {
-        float padded[padding ? in.h * in.w * c_in : 1];
-        memset(padded, 0, sizeof padded);
-        for (long image = n * part / PARTS; image < n * (part + 1) / PARTS; image++) {
-            const float *from = x + image * size;
-            if (padding) embed(from, map, padding, padded);
-            convolve_image(padding ? padded : from, in, k, packed, y + image * y_size, c_out, relu);
-        }
-    }
+void pack(const Layer *layer, float *packed) {
+    int c_in = layer->c, c_out = layer->c_out, taps = layer->k * layer->k;
+    memset(packed, 0, packed_size(layer) * sizeof *packed);
+    for (int o = 0; o < c_out; o++)
+        for (int t = 0; t < taps; t++)
+            for (int i = 0; i < c_in; i++) packed[place(o, i, t, c_out, c_in, layer->k)] = layer->weight[(o * taps + t) * c_in + i];
 }
 
-/* The gradient g of y -> those of x, if it is not NULL, and of the weights; `sums` is zero, (PARTS, packed weights). */
-void convolve_backward(const float *g, const float *x, const float *y, const float *weight, float *x_gradient,
-                       float *weight_gradient, float *sums, long n, long h, long w, long c_in, long c_out, long k,
-                       long padding, long relu, long threads) {
-    Map map = {h, w, c_in}, in = {h + 2 * padding, w + 2 * padding, c_in};
-    Map out = {in.h - k + 1, in.w - k + 1, c_out};
-    int border = k - 1 - padding;
-    Map wide = {out.h + 2 * border, out.w + 2 * border, c_out};
-    long size = h * w * c_in, out_size = (long)out.h * out.w * c_out, packed_size = k * k * c_in * vectors_of(c_out) * LANES;
-
-    /* The gradient of x is a convolution of g with the kernel turned by half a turn, outputs and inputs exchanged. */
-    float turned[k * k * c_out * vectors_of(c_in) * LANES];
-    memset(turned, 0, sizeof turned);
+/* The gradient of x is a convolution of g with the kernel turned by half a turn, outputs and inputs exchanged. */
+void turn(const Layer *layer, float *turned) {
+    int c_in = layer->c, c_out = layer->c_out, taps = layer->k * layer->k;
+    memset(turned, 0, turned_size(layer) * sizeof *turned);
     for (int o = 0; o < c_out; o++)
-        for (int t = 0; t < k * k; t++)
+        for (int t = 0; t < taps; t++)
             for (int i = 0; i < c_in; i++)
-                turned[place(i, o, k * k - 1 - t, c_in, c_out, k)] = weight[(o * k * k + t) * c_in + i];
+                turned[place(i, o, taps - 1 - t, c_in, c_out, layer->k)] = layer->weight[(o * taps + t) * c_in + i];
+}
 
-    #pragma omp parallel for num_threads(threads)
-    for (int part = 0; part < PARTS; part++) {
-        float padded[padding ? in.h * in.w * c_in : 1], gradient[out_size], widened[wide.h * wide.w * c_out + LANES * WIDEST];
+void convolve(const Layer *layer, const float *packed, const float *x, float *y) {
+    int padding = layer->padding;
+    Map map = {layer->h, layer->w, layer->c}, in = {map.h + 2 * padding, map.w + 2 * padding, map.c};
+    float padded[padding ? in.h * in.w * in.c : 1];
+    if (padding) {
         memset(padded, 0, sizeof padded);
-        memset(widened, 0, sizeof widened);
-        for (long image = n * part / PARTS; image < n * (part + 1) / PARTS; image++) {
-            const float *from = x + image * size, *of_y = g + image * out_size;
-            if (relu) {
-                for (long j = 0; j < out_size; j++) gradient[j] = y[image * out_size + j] > 0 ? of_y[j] : 0;
-                of_y = gradient;
-            }
-            if (padding) embed(from, map, padding, padded);
-            embed(of_y, out, border, widened);
-            long g_row = (long)wide.w * c_out;
-            add_weights(padding ? padded : from, in, k, widened + border * (g_row + c_out), g_row, c_out, sums + part * packed_size);
-            if (x_gradient) convolve_image(widened, wide, k, turned, x_gradient + image * size, c_in, 0);
-        }
+        embed(x, map, padding, padded);
     }
+    convolve_image(padding ? padded : x, in, layer->k, packed, y, layer->c_out, layer->relu);
+}
+
+void convolve_backward(const Layer *layer, const float *turned, const float *g, const float *x, float *x_gradient, float *sums) {
+    int padding = layer->padding, k = layer->k, border = k - 1 - padding, c_out = layer->c_out;
+    Map map = {layer->h, layer->w, layer->c}, in = {map.h + 2 * padding, map.w + 2 * padding, map.c};
+    Map out = {layer->h_out, layer->w_out, c_out}, wide = {out.h + 2 * border, out.w + 2 * border, c_out};
+    float padded[padding ? in.h * in.w * in.c : 1], widened[wide.h * wide.w * c_out + LANES * WIDEST];
+    if (padding) {
+        memset(padded, 0, sizeof padded);
+        embed(x, map, padding, padded);
+    }
+    memset(widened, 0, sizeof widened);
+    embed(g, out, border, widened);
+    long g_row = (long)wide.w * c_out;
+    add_weights(padding ? padded : x, in, k, widened + border * (g_row + c_out), g_row, c_out, sums);
+    if (x_gradient) convolve_image(widened, wide, k, turned, x_gradient, map.c, 0);
+}
+
+void unpack(const Layer *layer, const float *sums, float *weight_gradient) {
+    int c_in = layer->c, c_out = layer->c_out, taps = layer->k * layer->k;
     for (int o = 0; o < c_out; o++)
-        for (int t = 0; t < k * k; t++)
+        for (int t = 0; t < taps; t++)
             for (int i = 0; i < c_in; i++) {
                 double sum = 0;
-                for (int part = 0; part < PARTS; part++) sum += sums[part * packed_size + place(o, i, t, c_out, c_in, k)];
-                weight_gradient[(o * k * k + t) * c_in + i] = (float)sum;
+                for (int part = 0; part < PARTS; part++)
+                    sum += sums[part * packed_size(layer) + place(o, i, t, c_out, c_in, layer->k)];
+                weight_gradient[(o * taps + t) * c_in + i] = (float)sum;
             }
 }

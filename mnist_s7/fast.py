@@ -4,32 +4,37 @@ Where something here cannot work (another system, no C compiler), PyTorch's own 
 """
 
 import ctypes
-import functools
-import hashlib
 import math
 import os
 import platform
-import subprocess
-import tempfile
-from collections.abc import Callable
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Generator, Tensor, nn
 
-__all__ = ["Sequential", "keep_freed_memory", "kept", "kernels", "usable_cores"]
+from mnist_s7 import compiled
+from mnist_s7.compiled import (
+    CONVOLUTION,
+    DEPTHWISE,
+    IDENTITY,
+    LANES,
+    MAX_POOL,
+    MOST_CHANNELS,
+    NO_RELU,
+    PARTS,
+    RELU_AFTER,
+    RELU_BEFORE,
+    kernels,
+)
+
+__all__ = ["Sequential", "keep_freed_memory", "kept", "usable_cores"]
+
+CHANNELS_LAST = torch.channels_last
 
 # Parameters of glibc's mallopt(3), from malloc.h.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 
-SOURCES = [Path(__file__).with_name(name) for name in ("normalize.c", "convolve.c")]
-
-# As in normalize.c.
-MOST_CHANNELS = 64
-NO_RELU, RELU_BEFORE, RELU_AFTER = range(3)
-
-# As in convolve.c, whose working memory is on the stack: an image, widened by its border, and the weights.
-PARTS, LANES = 16, 8
+# What C's working memory, which is on the stack, has room for: an image with its border, or the weights.
 MOST_FLOATS = 1 << 16
 
 
@@ -50,61 +55,14 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-@functools.cache
-def kernels() -> ctypes.CDLL | None:
-    """normalize.c and convolve.c, compiled for this very processor and kept for the next time in the user's cache;
-    None where there is no C compiler."""
-    flags = ["-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC"]
-    if platform.system() == "Linux":  # where OpenMP is the one that PyTorch has loaded: its threads are shared
-        flags.append("-fopenmp")
-    try:
-        compiler = subprocess.run(["cc", "--version"], check=True, capture_output=True, timeout=60).stdout
-        made_from = [*(source.read_bytes() for source in SOURCES), compiler, _processor(), repr(flags).encode()]
-        library = _cache() / hashlib.sha256(b"\0".join(made_from)).hexdigest()
-        if not library.exists():
-            with tempfile.TemporaryDirectory(dir=library.parent) as folder:  # another process never finds a part of it
-                whole = Path(folder) / library.name
-                command = ["cc", *flags, "-o", whole, *SOURCES, "-lm"]
-                subprocess.run(command, check=True, capture_output=True, timeout=60)
-                whole.replace(library)
-        return ctypes.CDLL(str(library))
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
-def _processor() -> bytes:
-    """What the compiler may make use of."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_bytes().splitlines() if cpuinfo.exists() else []
-    return next(
-        (line for line in lines if line.lower().startswith((b"flags", b"features"))), platform.processor().encode()
-    )
-
-
-def _cache() -> Path:
-    """A folder of this user's, or one for this process alone where there is none that can be written to."""
-    try:
-        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mnist_s7"
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return folder
-    except (OSError, RuntimeError):  # the latter where nobody knows of a home
-        return Path(_own_folder().name)
-
-
-@functools.cache
-def _own_folder() -> tempfile.TemporaryDirectory:
-    """Goes with the process."""
-    return tempfile.TemporaryDirectory(prefix="mnist_s7-")
-
-
 class Sequential(nn.Sequential):
     """`nn.Sequential`, with fewer passes over memory while it trains on a CPU.
 
-    There it computes what its layers say, but in functions compiled from C, and joins neighbours: a BatchNorm with the
-    ReLU before or after it and the dropout behind it is one function, as is a convolution with the ReLU behind it.
-    Only the elements that dropout drops are drawn. Hooks on these layers are not called. In evaluation mode, on
-    other devices, in other types than float32 and without a C compiler, it is `nn.Sequential`.
+    There it computes what its layers say, but in functions compiled from C: convolutions, depthwise ones, max pools by
+    2, and what stands between two of them, a BatchNorm with the ReLU before or after it and the dropout behind it,
+    which is applied while the next layer reads its images. Only the elements that dropout drops are drawn. Hooks on
+    these layers are not called. In evaluation mode, on other devices, in other types than float32 and without a C
+    compiler, it is `nn.Sequential`.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -112,150 +70,174 @@ class Sequential(nn.Sequential):
             return super().forward(x)
         layers = list(self)
         while layers:
-            match layers:
-                case [nn.Conv2d() as conv, nn.ReLU(), nn.BatchNorm2d() as norm, *layers] if _can_join(norm):
-                    p, layers = _dropout(layers)
-                    x = _normalize(_convolve(x, conv), norm, RELU_BEFORE, p)
-                case [nn.BatchNorm2d() as norm, nn.ReLU(), *layers] if _can_join(norm):
-                    p, layers = _dropout(layers)
-                    x = _normalize(x, norm, RELU_AFTER, p)
-                case [nn.BatchNorm2d() as norm, *layers] if _can_join(norm):
-                    p, layers = _dropout(layers)
-                    x = _normalize(x, norm, NO_RELU, p)
-                case [nn.Conv2d() as conv, nn.ReLU(), *layers]:
-                    x = _convolve(x, conv, relu=True)
-                case [nn.Conv2d() as conv, *layers]:
-                    x = _convolve(x, conv)
-                case [layer, *layers]:
-                    x = layer(x)
+            links, rest = _chain(layers, x.shape)
+            if links:
+                x, layers = _Chain.apply(x, links, *(p for link in links for p in link.parameters())), rest
+            else:
+                x, layers = layers[0](x), layers[1:]
         return x
 
 
-def _can_join(norm: nn.BatchNorm2d) -> bool:
-    """Whether `norm` normalises by its batch, with all that BatchNorm has by default."""
-    whole = norm.affine and norm.track_running_stats and norm.momentum is not None
-    return whole and norm.training and norm.num_features <= MOST_CHANNELS
+@dataclass(frozen=True)
+class _Norm:
+    """A BatchNorm, where the ReLU beside it is, and the probability of the dropout behind it."""
+
+    module: nn.BatchNorm2d
+    relu: int
+    dropout: float
+
+    def mask(self, n: int) -> Tensor | None:
+        """(n,) uint8, with 1 for every element that dropout keeps; None where it keeps all."""
+        return kept(n, self.dropout) if self.dropout else None
+
+    def in_c(self, mask: Tensor | None) -> compiled.Norm:
+        norm = self.module
+        tensors = mask, norm.weight, norm.bias, norm.running_mean, norm.running_var
+        settings = norm.eps, norm.momentum, 1 / (1 - self.dropout)
+        return compiled.Norm(norm.num_features, self.relu, *map(compiled.address, tensors), *settings)
 
 
-def _dropout(layers: list[nn.Module]) -> tuple[float, list[nn.Module]]:
-    """The probability of a dropout that `layers` start with, 0 if with none, and the layers after it."""
+@dataclass(frozen=True)
+class _Link:
+    """A layer on images of (h, w, c), which give (h, w, c), and what stands before it."""
+
+    kind: int
+    size: tuple[int, int, int]
+    size_out: tuple[int, int, int]
+    before: _Norm | None
+    conv: nn.Conv2d | None = None
+    relu: bool = False
+
+    def parameters(self) -> list[nn.Parameter]:
+        norm = [self.before.module.weight, self.before.module.bias] if self.before else []
+        return norm + ([self.conv.weight] if self.conv else [])
+
+    def in_c(self, weight: Tensor | None) -> compiled.Layer:
+        k, padding = (self.conv.kernel_size[0], self.conv.padding[0]) if self.conv else (0, 0)
+        sizes = *self.size, *self.size_out, k, padding, self.relu
+        return compiled.Layer(self.kind, *sizes, compiled.address(weight))
+
+
+def _chain(layers: list[nn.Module], shape: torch.Size) -> tuple[list[_Link], list[nn.Module]]:
+    """As many of the first `layers`, on images of `shape`, (N, C, H, W), as C has functions for; and the others."""
+    if len(shape) != 4:
+        return [], layers
+    _, c, h, w = shape
+    links, norm = [], None
+    while layers:
+        following, rest = _norm(layers, c)
+        if following:
+            if norm or not links:
+                links.append(_Link(IDENTITY, (h, w, c), (h, w, c), norm))
+            norm, layers = following, rest
+            continue
+        link = _link(layers[0], (h, w, c), norm)
+        if link is None:
+            break
+        layers, norm = layers[1:], None
+        h, w, c = link.size_out
+        if link.kind == CONVOLUTION and layers and isinstance(layers[0], nn.ReLU) and not _norm(layers, c)[0]:
+            link, layers = replace(link, relu=True), layers[1:]
+        links.append(link)
+    if norm:
+        links.append(_Link(IDENTITY, (h, w, c), (h, w, c), norm))
+    return links, layers
+
+
+def _norm(layers: list[nn.Module], channels: int) -> tuple[_Norm | None, list[nn.Module]]:
+    """The BatchNorm that `layers` start with, together with its ReLU and its dropout, and the layers after them."""
     match layers:
-        case [nn.Dropout(training=True, p=p), *rest] if p < 1:
-            return p, rest
-    return 0.0, layers
+        case [nn.ReLU(), nn.BatchNorm2d() as norm, *rest] if _normalizes(norm, channels):
+            relu = RELU_BEFORE
+        case [nn.BatchNorm2d() as norm, nn.ReLU(), *rest] if _normalizes(norm, channels):
+            relu = RELU_AFTER
+        case [nn.BatchNorm2d() as norm, *rest] if _normalizes(norm, channels):
+            relu = NO_RELU
+        case _:
+            return None, layers
+    match rest:
+        case [nn.Dropout(training=True, p=p), *others] if p < 1:
+            return _Norm(norm, relu, p), others
+    return _Norm(norm, relu, 0.0), rest
 
 
-def _normalize(x: Tensor, norm: nn.BatchNorm2d, relu: int, dropout: float) -> Tensor:
-    """(N, C, H, W), through `norm`, the ReLU before or after it, and dropout; the running statistics follow.
-
-    Dropout's scale goes into the weight and the bias: a ReLU in between does not mind a positive factor.
-    """
-    scale = 1 / (1 - dropout)
-    mask = kept(x.numel(), dropout)
-    y, mean, variance = _Normalize.apply(x, norm.weight * scale, norm.bias * scale, norm.eps, relu, mask)
-    n = x.numel() // x.shape[1]
-    with torch.no_grad():
-        norm.num_batches_tracked.add_(1)
-        norm.running_mean.lerp_(mean, norm.momentum)
-        norm.running_var.lerp_(variance * (n / (n - 1)), norm.momentum)
-    return y
+def _normalizes(norm: nn.BatchNorm2d, channels: int) -> bool:
+    """Whether `norm` normalises so many channels by its batch, with all that BatchNorm has by default."""
+    whole = norm.affine and norm.track_running_stats and norm.momentum is not None
+    return whole and norm.training and norm.num_features == channels <= MOST_CHANNELS
 
 
-def _convolve(x: Tensor, conv: nn.Conv2d, relu: bool = False) -> Tensor:
-    """(N, C, H, W), through `conv`, and through the ReLU behind it."""
-    if _can_convolve(conv, x):
-        return _Convolve.apply(x, conv.weight, conv.padding[0], relu)
-    return conv(x).relu_() if relu else conv(x)
+def _link(layer: nn.Module, size: tuple[int, int, int], norm: _Norm | None) -> _Link | None:
+    """`layer` on images of (h, w, c), behind `norm`; None if C has no function for it, or PyTorch's is the faster."""
+    h, w, c = size
+    match layer:
+        case nn.MaxPool2d() if _halves(layer) and min(h, w) >= 2 and h * w * c <= MOST_FLOATS:
+            return _Link(MAX_POOL, size, (h // 2, w // 2, c), norm)
+        case nn.Conv2d() if _convolves(layer, size):
+            smaller = layer.kernel_size[0] - 1 - 2 * layer.padding[0]
+            size_out = h - smaller, w - smaller, layer.out_channels
+            return _Link(CONVOLUTION if layer.groups == 1 else DEPTHWISE, size, size_out, norm, layer)
+    return None
 
 
-def _can_convolve(conv: nn.Conv2d, x: Tensor) -> bool:
-    """Whether convolve.c does to `x` what `conv` does, and is the faster one: with few channels, and without a bias."""
-    if x.dim() != 4 or x.shape[1] != conv.in_channels:
-        return False
-    (height, width), k = x.shape[2:], conv.kernel_size[0]
+def _halves(pool: nn.MaxPool2d) -> bool:
+    settings = pool.kernel_size, pool.stride, pool.padding, pool.dilation, pool.return_indices, pool.ceil_mode
+    return settings == (2, 2, 0, 1, False, False)
+
+
+def _convolves(conv: nn.Conv2d, size: tuple[int, int, int]) -> bool:
+    """Whether it has few channels, a small square kernel, no bias and nothing out of the ordinary."""
+    (h, w, c), k = size, conv.kernel_size[0]
     channels = max(conv.in_channels, conv.out_channels)
-    plain = conv.bias is None and conv.groups == 1 and conv.stride == conv.dilation == (1, 1)
+    depthwise = conv.groups == conv.in_channels == conv.out_channels and k == 3
+    plain = conv.bias is None and (conv.groups == 1 or depthwise) and conv.stride == conv.dilation == (1, 1)
     square = conv.kernel_size == (k, k) and conv.padding in [(p, p) for p in range(k)] and conv.padding_mode == "zeros"
-    floats = channels * max((height + 2 * k) * (width + 2 * k), k * k * channels)
+    floats = (channels + LANES) * max((h + 2 * k) * (w + 2 * k), k * k * channels)
     small = channels <= MOST_CHANNELS and floats <= MOST_FLOATS
-    return plain and square and small and min(height, width) + 2 * conv.padding[0] >= k
+    return c == conv.in_channels and plain and square and small and min(h, w) + 2 * conv.padding[0] >= k
 
 
-class _Convolve(torch.autograd.Function):
-    """`convolve` of convolve.c, with a ReLU behind it or not: (N, C, H, W), (C_out, C, k, k) -> (N, C_out, H', W')."""
+class _Chain(torch.autograd.Function):
+    """Layers in a row, (N, C, H, W) -> (N, C', H', W'). Between two of them, images are kept as they left the first."""
 
     @staticmethod
-    def forward(ctx, x: Tensor, weight: Tensor, padding: int, relu: bool) -> Tensor:
-        x, weight = (tensor.contiguous(memory_format=torch.channels_last) for tensor in (x, weight))
-        (n, c, h, w), (c_out, _, k, _) = x.shape, weight.shape
-        size = n, c_out, h + 2 * padding - k + 1, w + 2 * padding - k + 1
-        y = torch.empty(size, memory_format=torch.channels_last)
-        ctx.sizes = n, h, w, c, c_out, k, padding, int(relu)
-        _call(kernels().convolve, x, weight, y, *ctx.sizes)
-        ctx.save_for_backward(x, weight, y if relu else None)
-        return y
+    def forward(ctx, x: Tensor, links: list[_Link], *parameters: Tensor) -> Tensor:
+        n = len(x)
+        weights = [link.conv and link.conv.weight.detach().contiguous(memory_format=CHANNELS_LAST) for link in links]
+        masks = [link.before and link.before.mask(n * math.prod(link.size)) for link in links]
+        layers = [link.in_c(weight) for link, weight in zip(links, weights, strict=True)]
+        norms = [link.before and link.before.in_c(mask) for link, mask in zip(links, masks, strict=True)]
+        maps = [x.contiguous(memory_format=CHANNELS_LAST)]
+        for link, layer, before, after in zip(links, layers, norms, [*norms[1:], None], strict=True):
+            h, w, c = link.size_out
+            passes = link.kind == IDENTITY and before is None
+            maps.append(maps[-1] if passes else torch.empty((n, c, h, w), memory_format=CHANNELS_LAST))
+            compiled.call("forward", layer, before, after, maps[-2], maps[-1], n)
+            if link.before:
+                link.before.module.num_batches_tracked.add_(1)
+        ctx.save_for_backward(*maps, *weights)
+        ctx.links, ctx.layers, ctx.norms, ctx.masks = links, layers, norms, masks
+        return maps[-1]
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, y = ctx.saved_tensors
-        gradient = gradient.contiguous(memory_format=torch.channels_last)
-        of_x, of_weight = torch.empty_like(x) if ctx.needs_input_grad[0] else None, torch.empty_like(weight)
-        lanes = -(-len(weight) // LANES) * LANES
-        sums = x.new_zeros(PARTS * lanes * weight[0].numel())
-        _call(kernels().convolve_backward, gradient, x, y, weight, of_x, of_weight, sums, *ctx.sizes)
-        return of_x, of_weight, None, None
-
-
-class _Normalize(torch.autograd.Function):
-    """`normalize` of normalize.c on (N, C, H, W): the same shape, and the batch's mean and biased variance, (C,).
-
-    `kept` has 1 for every element that dropout keeps, uint8, in the order of channels last memory.
-    """
-
-    @staticmethod
-    def forward(
-        ctx, x: Tensor, weight: Tensor, bias: Tensor, eps: float, relu: int, kept: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        x = x.contiguous(memory_format=torch.channels_last)
-        y, mean, variance = torch.empty_like(x), torch.empty_like(weight), torch.empty_like(weight)
-        _call(kernels().normalize, x, kept, y, *_pixels(x), relu, weight, bias, eps, mean, variance)
-        ctx.save_for_backward(x, kept, weight, bias, mean, variance)
-        ctx.eps, ctx.relu = eps, relu
-        ctx.mark_non_differentiable(mean, variance)
-        return y, mean, variance
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, gradient: Tensor, *_) -> tuple[Tensor | None, ...]:
-        x, kept, weight, bias, mean, variance = ctx.saved_tensors
-        gradient = gradient.contiguous(memory_format=torch.channels_last)
-        gradients = torch.empty_like(x), torch.empty_like(weight), torch.empty_like(bias)
-        of_x, of_weight, of_bias = gradients
-        given = (gradient, x, kept, of_x, *_pixels(x), ctx.relu, weight, bias, ctx.eps, mean, variance)
-        _call(kernels().normalize_backward, *given, of_weight, of_bias)
-        return *gradients, None, None, None
-
-
-def _pixels(x: Tensor) -> tuple[int, int]:
-    """How many pixels (N, C, H, W) has in all, and how many channels."""
-    return x.numel() // x.shape[1], x.shape[1]
-
-
-def _call(function: Callable, *arguments: Tensor | int | float | None) -> None:
-    """Call a C function: tensors as addresses, None as no address, floats as C's, the number of threads at the end."""
-    function(*map(_in_c, arguments), ctypes.c_long(torch.get_num_threads()))
-
-
-def _in_c(argument: Tensor | int | float | None) -> ctypes.c_void_p | ctypes.c_long | ctypes.c_float:
-    match argument:
-        case Tensor(device=torch.device(type="cpu"), dtype=torch.float32 | torch.uint8):
-            return ctypes.c_void_p(argument.data_ptr())
-        case Tensor():
-            raise ValueError(f"images in float32 on the CPU met a layer in {argument.dtype} on {argument.device}")
-        case None:
-            return ctypes.c_void_p()
-    return ctypes.c_float(argument) if isinstance(argument, float) else ctypes.c_long(argument)
+        maps, weights = ctx.saved_tensors[: len(ctx.links) + 1], ctx.saved_tensors[len(ctx.links) + 1 :]
+        gradient = gradient.contiguous(memory_format=CHANNELS_LAST)
+        of_parameters, after = [], None
+        for i in reversed(range(len(ctx.links))):
+            link, layer, before = ctx.links[i], ctx.layers[i], ctx.norms[i]
+            passes = link.kind == IDENTITY and after is None
+            needed = i > 0 or ctx.needs_input_grad[0] or not link.conv
+            of_x = torch.empty_like(maps[i]) if needed and not passes else None
+            of_norm = [torch.empty_like(p) for p in link.parameters()[:2]] if before else [None, None]
+            of_weight = torch.empty_like(weights[i]) if link.conv else None
+            sums = torch.zeros(PARTS, compiled.sums_size(layer)) if link.conv else None
+            given = gradient, maps[i], maps[i + 1], of_x, sums, of_weight, *of_norm
+            compiled.call("backward", layer, before, after, *given, len(maps[0]))
+            of_parameters[:0] = [g for g in (*of_norm, of_weight) if g is not None]
+            gradient, after = gradient if passes else of_x, before
+        return gradient, None, *of_parameters
 
 
 def kept(n: int, p: float, generator: Generator | None = None) -> Tensor:

@@ -1,27 +1,13 @@
-/* BatchNorm together with the ReLU before or after it and the dropout behind it: two passes over memory each way.
+/* BatchNorm together with the ReLU before or after it and the dropout behind it.
 
-   S. Ioffe and C. Szegedy, "Batch Normalization" (arXiv:1502.03167), section 3. Images are float32, channels last, as
-   `n` pixels of `c` channels; `kept` holds 1 for every element that dropout keeps and 0 for the others. Work is cut
-   into the same parts whatever the number of threads, and so is the order in which sums are added up. */
+   S. Ioffe and C. Szegedy, "Batch Normalization" (arXiv:1502.03167), section 3. */
 
 #include <math.h>
-#include <string.h>
+
+#include "images.h"
 
 /* Loops run over the channels of WIDE pixels at once: 8 channels alone would leave the processor's vectors half empty. */
-enum { WIDE = 8, MOST_CHANNELS = 64, WIDEST = WIDE * MOST_CHANNELS, PARTS = 16, ROWS_IN_FLOAT = 64 };
-enum { NO_RELU, RELU_BEFORE, RELU_AFTER };
-
-typedef struct { long start, end; } Part;
-
-static Part part_of(int part, long n, int c) {
-    long rows = (n + WIDE - 1) / WIDE, width = (long)WIDE * c;
-    long start = rows * part / PARTS * width, end = rows * (part + 1) / PARTS * width;
-    return (Part){start, end < n * c ? end : n * c};
-}
-
-static int width_at(long i, Part part, int c) {
-    return part.end - i < WIDE * c ? (int)(part.end - i) : WIDE * c;
-}
+enum { WIDE = 8, WIDEST = WIDE * MOST_CHANNELS, ROWS_IN_FLOAT = 64 };
 
 static void widen(float *restrict wide, const float *restrict narrow, int c) {
     for (int pixel = 0; pixel < WIDE; pixel++) memcpy(wide + pixel * c, narrow, c * sizeof *narrow);
@@ -32,23 +18,72 @@ static void add_narrow(double *restrict narrow, const float *restrict wide, int 
         for (int j = 0; j < c; j++) narrow[j] += wide[pixel * c + j];
 }
 
+static int width_at(long i, long size, int c) { return size - i < WIDE * c ? (int)(size - i) : WIDE * c; }
+
+/* `function` compiled for each kind of ReLU, with dropout and without, for the compiler to make vectors of its loops. */
+#define CASE(kind, function, ...) case kind: if (kept) function(__VA_ARGS__, kind, kept); else function(__VA_ARGS__, kind, NULL); break;
+#define FOR_EACH_KIND(...) \
+    switch (norm->relu) { CASE(NO_RELU, __VA_ARGS__) CASE(RELU_BEFORE, __VA_ARGS__) CASE(RELU_AFTER, __VA_ARGS__) }
+
 static float centred(float x, float mean, int relu) { return (relu == RELU_BEFORE && x < 0 ? 0 : x) - mean; }
 
-/* The gradient in front of dropout and of the ReLU behind the BatchNorm, whose output is v * factor + bias. */
-static float through(float gradient, float kept, float v, float factor, float bias, int relu) {
-    return relu == RELU_AFTER && v * factor + bias <= 0 ? 0 : gradient * kept;
+/* The gradient in front of dropout and of the ReLU behind the BatchNorm, whose output is v * factor + constant. */
+static float through(float gradient, float kept, float v, float factor, float constant, int relu) {
+    return relu == RELU_AFTER && v * factor + constant <= 0 ? 0 : gradient * kept;
 }
 
-/* Add to `sum` and `squares`, (c,), those of a part's elements less `shift`. */
-static void add_moments(const float *restrict x, Part part, int c, int relu, const float *shift,
-                        double *restrict sum, double *restrict squares) {
+INLINED void normalize_all(const Norm *norm, const float *restrict x, float *restrict y, long size, const int relu,
+                           const unsigned char *restrict kept) {
+    float m[WIDEST], f[WIDEST], b[WIDEST];
+    int c = norm->c;
+    widen(m, norm->mean, c); widen(f, norm->factor, c); widen(b, norm->constant, c);
+    for (long i = 0; i < size; i += WIDE * c) {
+        int width = width_at(i, size, c);
+        for (int j = 0; j < width; j++) {
+            float v = centred(x[i + j], m[j], relu) * f[j] + b[j];
+            y[i + j] = (relu == RELU_AFTER && v < 0 ? 0 : v) * (kept ? kept[i + j] : 1);
+        }
+    }
+}
+
+void normalize(const Norm *norm, const float *x, const unsigned char *kept, float *y, long size) {
+    FOR_EACH_KIND(normalize_all, norm, x, y, size)
+}
+
+INLINED void normalize_all_backward(const Norm *norm, const float *restrict g, const float *restrict x,
+                                    float *restrict x_gradient, long size, const int relu, const unsigned char *restrict kept) {
+    float m[WIDEST], f[WIDEST], b[WIDEST], o[WIDEST], s[WIDEST];
+    int c = norm->c;
+    widen(m, norm->mean, c); widen(f, norm->factor, c); widen(b, norm->constant, c);
+    widen(o, norm->offset, c); widen(s, norm->slope, c);
+    for (long i = 0; i < size; i += WIDE * c) {
+        int width = width_at(i, size, c);
+        for (int j = 0; j < width; j++) {
+            float v = centred(x[i + j], m[j], relu);
+            float d = through(g[i + j], kept ? kept[i + j] : 1, v, f[j], b[j], relu) * f[j] + v * s[j] + o[j];
+            x_gradient[i + j] = relu == RELU_BEFORE && x[i + j] <= 0 ? 0 : d;
+        }
+    }
+}
+
+/* The gradient g of y -> that of x. */
+void normalize_backward(const Norm *norm, const float *g, const float *x, const unsigned char *kept, float *x_gradient, long size) {
+    FOR_EACH_KIND(normalize_all_backward, norm, g, x, x_gradient, size)
+}
+
+void add_moments(const Norm *norm, const float *restrict x, long size, Sums *sums) {
     float k[WIDEST], s[WIDEST], q[WIDEST];
-    widen(k, shift, c);
-    for (long i = part.start; i < part.end;) {
-        memset(s, 0, sizeof s);
-        memset(q, 0, sizeof q);
-        for (int row = 0; row < ROWS_IN_FLOAT && i < part.end; row++) {
-            int width = width_at(i, part, c);
+    int c = norm->c, relu = norm->relu;
+    /* Less any element of their channel, the values are near 0, and their squares lose no digits to a large mean. */
+    if (!sums->n)
+        for (int j = 0; j < c; j++) sums->shift[j] = centred(x[j], 0, relu);
+    sums->n += size / c;
+    widen(k, sums->shift, c);
+    for (long i = 0; i < size;) {
+        memset(s, 0, WIDE * c * sizeof *s);
+        memset(q, 0, WIDE * c * sizeof *q);
+        for (int row = 0; row < ROWS_IN_FLOAT && i < size; row++) {
+            int width = width_at(i, size, c);
             for (int j = 0; j < width; j++) {
                 float v = centred(x[i + j], k[j], relu);
                 s[j] += v;
@@ -56,109 +91,69 @@ static void add_moments(const float *restrict x, Part part, int c, int relu, con
             }
             i += width;
         }
-        add_narrow(sum, s, c);
-        add_narrow(squares, q, c);
+        add_narrow(sums->first, s, c);
+        add_narrow(sums->second, q, c);
     }
 }
 
-/* Add to `sum` and `product`, (c,), those of a part's gradients, and of the gradients with the centred inputs. */
-static void add_gradients(const float *restrict g, const float *restrict x, const unsigned char *restrict kept, Part part,
-                          int c, int relu, const float *mean, const float *factor, const float *bias,
-                          double *restrict sum, double *restrict product) {
+INLINED void add_all_gradients(const Norm *norm, const float *restrict g, const float *restrict x, long size, Sums *sums,
+                               const int relu, const unsigned char *restrict kept) {
     float m[WIDEST], f[WIDEST], b[WIDEST], s[WIDEST], q[WIDEST];
-    widen(m, mean, c); widen(f, factor, c); widen(b, bias, c);
-    for (long i = part.start; i < part.end;) {
-        memset(s, 0, sizeof s);
-        memset(q, 0, sizeof q);
-        for (int row = 0; row < ROWS_IN_FLOAT && i < part.end; row++) {
-            int width = width_at(i, part, c);
+    int c = norm->c;
+    widen(m, norm->mean, c); widen(f, norm->factor, c); widen(b, norm->constant, c);
+    sums->n += size / c;
+    for (long i = 0; i < size;) {
+        memset(s, 0, WIDE * c * sizeof *s);
+        memset(q, 0, WIDE * c * sizeof *q);
+        for (int row = 0; row < ROWS_IN_FLOAT && i < size; row++) {
+            int width = width_at(i, size, c);
             for (int j = 0; j < width; j++) {
                 float v = centred(x[i + j], m[j], relu);
-                float d = through(g[i + j], kept[i + j], v, f[j], b[j], relu);
+                float d = through(g[i + j], kept ? kept[i + j] : 1, v, f[j], b[j], relu);
                 s[j] += d;
                 q[j] += d * v;
             }
             i += width;
         }
-        add_narrow(sum, s, c);
-        add_narrow(product, q, c);
+        add_narrow(sums->first, s, c);
+        add_narrow(sums->second, q, c);
     }
 }
 
-static void total(double (*parts)[MOST_CHANNELS], int c, double *sum) {
-    for (int j = 0; j < c; j++) {
-        sum[j] = 0;
-        for (int part = 0; part < PARTS; part++) sum[j] += parts[part][j];
-    }
+void add_gradients(const Norm *norm, const float *g, const float *x, const unsigned char *kept, long size, Sums *sums) {
+    FOR_EACH_KIND(add_all_gradients, norm, g, x, size, sums)
 }
 
-/* x -> y, both (n, c), and the batch's mean and biased variance, (c,). */
-void normalize(const float *restrict x, const unsigned char *restrict kept, float *restrict y, long n, long c, long relu,
-               const float *weight, const float *bias, float eps, float *mean, float *variance, long threads) {
-    double sums[PARTS][MOST_CHANNELS] = {0}, squares[PARTS][MOST_CHANNELS] = {0}, sum[MOST_CHANNELS], square[MOST_CHANNELS];
-    float shift[MOST_CHANNELS], factor[MOST_CHANNELS], m[WIDEST], f[WIDEST], b[WIDEST];
-
-    /* Less any element of their channel, the values are near 0, and their squares lose no digits to a large mean. */
-    for (int j = 0; j < c; j++) shift[j] = centred(x[j], 0, relu);
-    #pragma omp parallel for num_threads(threads)
-    for (int part = 0; part < PARTS; part++)
-        add_moments(x, part_of(part, n, c), c, relu, shift, sums[part], squares[part]);
-    total(sums, c, sum);
-    total(squares, c, square);
-    for (int j = 0; j < c; j++) {
-        mean[j] = (float)(shift[j] + sum[j] / n);
-        variance[j] = (float)(square[j] / n - sum[j] / n * (sum[j] / n));
-        factor[j] = weight[j] / sqrtf(variance[j] + eps);
-    }
-
-    widen(m, mean, c); widen(f, factor, c); widen(b, bias, c);
-    #pragma omp parallel for num_threads(threads)
-    for (int p = 0; p < PARTS; p++) {
-        Part part = part_of(p, n, c);
-        for (long i = part.start; i < part.end; i += WIDE * c) {
-            int width = width_at(i, part, c);
-            for (int j = 0; j < width; j++) {
-                float v = centred(x[i + j], m[j], relu) * f[j] + b[j];
-                y[i + j] = (relu == RELU_AFTER && v < 0 ? 0 : v) * kept[i + j];
-            }
+/* The batch's mean and biased variance, from those of the parts; the running ones, the variance unbiased, follow. */
+void finish_moments(Norm *norm, const Sums *parts) {
+    for (int j = 0; j < norm->c; j++) {
+        double n = 0, mean = 0, squares = 0;
+        for (int part = 0; part < PARTS; part++) n += parts[part].n;
+        for (int part = 0; part < PARTS; part++) mean += (parts[part].first[j] + parts[part].n * (double)parts[part].shift[j]) / n;
+        for (int part = 0; part < PARTS; part++) {
+            double from_shift = mean - parts[part].shift[j];
+            squares += parts[part].second[j] - 2 * from_shift * parts[part].first[j] + parts[part].n * from_shift * from_shift;
         }
+        norm->mean[j] = (float)mean;
+        norm->variance[j] = (float)(squares / n);
+        norm->factor[j] = norm->weight[j] * norm->scale / sqrtf(norm->variance[j] + norm->eps);
+        norm->constant[j] = norm->bias[j] * norm->scale;
+        norm->running_mean[j] += norm->momentum * (norm->mean[j] - norm->running_mean[j]);
+        norm->running_variance[j] += norm->momentum * ((float)(squares / (n - 1)) - norm->running_variance[j]);
     }
 }
 
-/* The gradient of y -> those of x, (n, c), of weight and of bias, (c,). */
-void normalize_backward(const float *restrict g, const float *restrict x, const unsigned char *restrict kept,
-                        float *restrict x_gradient, long n, long c, long relu, const float *weight, const float *bias,
-                        float eps, const float *mean, const float *variance, float *weight_gradient,
-                        float *bias_gradient, long threads) {
-    double sums[PARTS][MOST_CHANNELS] = {0}, products[PARTS][MOST_CHANNELS] = {0}, sum[MOST_CHANNELS], product[MOST_CHANNELS];
-    float factor[MOST_CHANNELS], offset[MOST_CHANNELS], slope[MOST_CHANNELS];
-    float m[WIDEST], f[WIDEST], b[WIDEST], o[WIDEST], k[WIDEST];
-
-    for (int j = 0; j < c; j++) factor[j] = weight[j] / sqrtf(variance[j] + eps);
-    #pragma omp parallel for num_threads(threads)
-    for (int part = 0; part < PARTS; part++)
-        add_gradients(g, x, kept, part_of(part, n, c), c, relu, mean, factor, bias, sums[part], products[part]);
-    total(sums, c, sum);
-    total(products, c, product);
-    for (int j = 0; j < c; j++) {
-        double precision = 1 / ((double)variance[j] + eps);
-        bias_gradient[j] = (float)sum[j];
-        weight_gradient[j] = (float)(product[j] * sqrt(precision));
-        offset[j] = (float)(-factor[j] * sum[j] / n);
-        slope[j] = (float)(-factor[j] * product[j] * precision / n);
-    }
-
-    widen(m, mean, c); widen(f, factor, c); widen(b, bias, c); widen(o, offset, c); widen(k, slope, c);
-    #pragma omp parallel for num_threads(threads)
-    for (int p = 0; p < PARTS; p++) {
-        Part part = part_of(p, n, c);
-        for (long i = part.start; i < part.end; i += WIDE * c) {
-            int width = width_at(i, part, c);
-            for (int j = 0; j < width; j++) {
-                float v = centred(x[i + j], m[j], relu);
-                float d = through(g[i + j], kept[i + j], v, f[j], b[j], relu) * f[j] + v * k[j] + o[j];
-                x_gradient[i + j] = relu == RELU_BEFORE && x[i + j] <= 0 ? 0 : d;
-            }
+void finish_gradients(Norm *norm, const Sums *parts, float *weight_gradient, float *bias_gradient) {
+    for (int j = 0; j < norm->c; j++) {
+        double n = 0, sum = 0, product = 0, precision = 1 / ((double)norm->variance[j] + norm->eps);
+        for (int part = 0; part < PARTS; part++) {
+            n += parts[part].n;
+            sum += parts[part].first[j];
+            product += parts[part].second[j];
         }
+        bias_gradient[j] = (float)(norm->scale * sum);
+        weight_gradient[j] = (float)(norm->scale * product * sqrt(precision));
+        norm->offset[j] = (float)(-norm->factor[j] * sum / n);
+        norm->slope[j] = (float)(-norm->factor[j] * product * precision / n);
     }
 }

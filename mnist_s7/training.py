@@ -13,9 +13,10 @@ import torch.nn.functional as F
 import torchvision
 from torch import Generator, Tensor, nn, optim
 
+from mnist_s7.compiled import kernels
 from mnist_s7.data import Digits
 from mnist_s7.experiments import Experiment
-from mnist_s7.fast import keep_freed_memory, kernels
+from mnist_s7.fast import keep_freed_memory
 from mnist_s7.graphs import CapturedStep, Step, own_stream
 from mnist_s7.progress import Lines, Silent
 from mnist_s7.results import Epoch, Run

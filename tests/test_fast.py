@@ -1,16 +1,17 @@
 """The joined layers against the plain PyTorch layers, and the sparse drawing against the Bernoulli distribution."""
 
 import copy
+import re
 import subprocess
-from pathlib import Path
 
 import pytest
 import torch
 from scipy import stats
 from torch import nn
 
-from mnist_s7 import MnistNet_1, MnistNet_2, MnistNet_3, fast
-from mnist_s7.fast import RELU_AFTER, RELU_BEFORE, Sequential, _successes, kept, kernels
+from mnist_s7 import MnistNet_1, MnistNet_2, MnistNet_3, compiled, fast
+from mnist_s7.compiled import CONVOLUTION, DEPTHWISE, MAX_POOL, RELU_AFTER, RELU_BEFORE, kernels
+from mnist_s7.fast import Sequential, _successes, kept
 
 FORMATS = {"contiguous": torch.contiguous_format, "channels last": torch.channels_last}
 
@@ -68,6 +69,25 @@ LAYERS = {
     "frozen norm": lambda p: [frozen_norm(), nn.ReLU(), conv()],
     "dropout alone": lambda p: [conv(), nn.Dropout(0.0), nn.ReLU()],
     "everything dropped": lambda p: [nn.BatchNorm2d(3), nn.Dropout(1.0)],
+    "depthwise conv, norm, relu": lambda p: [
+        bare(3, 3, 3, groups=3, padding=1),
+        nn.BatchNorm2d(3),
+        nn.ReLU(),
+        nn.Dropout(p),
+        bare(3, 20, 1),
+        nn.BatchNorm2d(20),
+        bare(20, 20, 3, groups=20, padding=2),
+        nn.ReLU(),
+        nn.BatchNorm2d(20),
+    ],
+    "depthwise conv, relu": lambda p: [bare(3, 3, 3, groups=3), nn.ReLU()],
+    "large depthwise conv": lambda p: [bare(3, 3, 5, groups=3)],
+    "norm, relu, pool": lambda p: [nn.BatchNorm2d(3), nn.ReLU(), nn.MaxPool2d(2)],
+    "two norms": lambda p: [nn.BatchNorm2d(3), nn.Dropout(p), nn.ReLU(), nn.BatchNorm2d(3)],
+    "pool alone": lambda p: [nn.MaxPool2d(2)],
+    "overlapping pool": lambda p: [nn.MaxPool2d(2, stride=1)],
+    "pool of three": lambda p: [nn.MaxPool2d(3)],
+    "padded pool": lambda p: [nn.MaxPool2d(2, padding=1)],
     "relu first": lambda p: [nn.ReLU(), conv()],
 }
 
@@ -85,30 +105,19 @@ class GivenDrop(nn.Module):
 
 
 @pytest.fixture
-def joined(monkeypatch):
-    """The calls of the joined function. Without a C compiler there are none, and no test of them."""
+def links(monkeypatch):
+    """The layers that C did, in their order. Without a C compiler there are none, and no test of them."""
     if kernels() is None:
         pytest.skip("no C compiler")
-    calls = []
-    normalize = fast._normalize
-    monkeypatch.setattr(fast, "_normalize", lambda *arguments: calls.append(arguments) or normalize(*arguments))
-    return calls
+    done = []
+    apply = fast._Chain.apply
 
+    def noted(x, links, *parameters):
+        done.extend(links)
+        return apply(x, links, *parameters)
 
-@pytest.fixture
-def convolved(monkeypatch):
-    """The convolutions that convolve.c did, as (channels in, channels out, whether with the ReLU behind it)."""
-    if kernels() is None:
-        pytest.skip("no C compiler")
-    calls = []
-    apply = fast._Convolve.apply
-
-    def counted(x, weight, padding, relu):
-        calls.append((x.shape[1], len(weight), relu))
-        return apply(x, weight, padding, relu)
-
-    monkeypatch.setattr(fast._Convolve, "apply", counted)
-    return calls
+    monkeypatch.setattr(fast._Chain, "apply", noted)
+    return done
 
 
 def assert_same(ours, exact):
@@ -153,26 +162,40 @@ def test_outputs_gradients_and_buffers_are_those_of_the_plain_layers(monkeypatch
     assert torch.equal(x.detach(), before)  # nothing is done in place to what came from outside
 
 
-def test_joins_what_it_can_and_only_that(joined):
+def test_joins_what_it_can_and_only_that(links):
     x = torch.randn(2, 3, 13, 13)
     for name, layers in LAYERS.items():
         Sequential(*layers(0.1))(x)
         expected = "norm" in name and not any(
             word in name for word in ("without", "more", "mean of all", "frozen")
         ) or name == "everything dropped"  # fmt: skip
-        assert bool(joined) == expected, name
-        joined.clear()
+        assert any(link.before for link in links) == expected, name
+        links.clear()
 
 
-CONVOLVED = {
-    "conv, relu": [(3, 8, True)],  # the second has a bias
-    "convs of all widths": [(3, 9, True), (9, 16, False), (16, 23, False), (23, 1, False)],
-    "padded convs": [(3, 8, False), (8, 12, True), (12, 8, False)],
-    "conv of whole images": [(3, 10, True)],
-    "conv, relu, norm, dropout": [(3, 8, False)],
-    "conv, norm, relu, dropout": [(3, 8, False)],
-    "conv alone": [(3, 8, False)],
-    "norm alone, of one channel, pooled": [(3, 1, False)],
+# What C does of them: kind, channels in, channels out, whether with the ReLU behind it.
+DONE = {
+    "conv, relu": [(CONVOLUTION, 3, 8, True)],  # the second has a bias
+    "convs of all widths": [
+        (CONVOLUTION, 3, 9, True),
+        (CONVOLUTION, 9, 16, False),
+        (CONVOLUTION, 16, 23, False),
+        (CONVOLUTION, 23, 1, False),
+    ],
+    "padded convs": [(CONVOLUTION, 3, 8, False), (CONVOLUTION, 8, 12, True), (CONVOLUTION, 12, 8, False)],
+    "conv of whole images": [(CONVOLUTION, 3, 10, True)],
+    "conv, relu, norm, dropout": [(CONVOLUTION, 3, 8, False), (MAX_POOL, 8, 8, False)],
+    "conv, norm, relu, dropout": [(CONVOLUTION, 3, 8, False)],
+    "conv alone": [(CONVOLUTION, 3, 8, False)],
+    "norm alone, of one channel, pooled": [(CONVOLUTION, 3, 1, False)],
+    "depthwise conv, norm, relu": [(DEPTHWISE, 3, 3, False), (CONVOLUTION, 3, 20, False), (DEPTHWISE, 20, 20, False)],
+    "depthwise conv, relu": [(DEPTHWISE, 3, 3, False)],
+    "norm, relu, pool": [(MAX_POOL, 3, 3, False)],
+    "pool alone": [(MAX_POOL, 3, 3, False)],
+    "large depthwise conv": [],
+    "overlapping pool": [],
+    "pool of three": [],
+    "padded pool": [],
     "norm of 64 channels": [],
     "norm of more channels than are joined": [],
     "conv with a bias": [],
@@ -187,14 +210,15 @@ CONVOLVED = {
 }
 
 
-@pytest.mark.parametrize("name", CONVOLVED)
-def test_convolves_what_it_can_and_only_that(convolved, name):
+@pytest.mark.parametrize("name", DONE)
+def test_does_what_it_can_and_only_that(links, name):
     Sequential(*LAYERS[name](0.1))(torch.randn(2, 3, 13, 13))
 
-    assert convolved == CONVOLVED[name]
+    layers = [link for link in links if link.kind != compiled.IDENTITY]
+    assert [(link.kind, link.size[2], link.size_out[2], link.relu) for link in layers] == DONE[name]
 
 
-def test_an_image_that_needs_no_gradient_gets_none(convolved):
+def test_an_image_that_needs_no_gradient_gets_none(links):
     torch.manual_seed(0)
     ours, x, weights = conv(), torch.randn(9, 3, 9, 9), torch.randn(9, 8, 7, 7)
     plain = copy.deepcopy(ours).double()
@@ -202,7 +226,7 @@ def test_an_image_that_needs_no_gradient_gets_none(convolved):
     (Sequential(ours)(x) * weights).sum().backward()
     (plain(x.double()) * weights).sum().backward()
 
-    assert convolved
+    assert links
     assert_same(ours.weight.grad, plain.weight.grad)
 
 
@@ -212,10 +236,27 @@ def test_impossible_images_get_pytorchs_own_error(shape):
         Sequential(conv())(torch.randn(shape))
 
 
-def test_large_images_are_left_to_pytorch(convolved):
-    Sequential(conv())(torch.randn(1, 3, 300, 300))
+def test_large_images_are_left_to_pytorch(links):
+    Sequential(conv(), nn.MaxPool2d(2))(torch.randn(1, 3, 300, 300))
 
-    assert not convolved
+    assert not links
+
+
+def test_the_gradient_of_a_pool_goes_to_the_first_of_equals_as_pytorchs_does():
+    ours, plain = (torch.zeros(2, 3, 5, 5).requires_grad_() for _ in range(2))
+    weights = torch.randn(2, 3, 2, 2)
+
+    (Sequential(nn.MaxPool2d(2))(ours) * weights).sum().backward()
+    (nn.MaxPool2d(2)(plain) * weights).sum().backward()
+
+    assert torch.equal(ours.grad, plain.grad)
+
+
+def test_a_nan_passes_the_pool():
+    x = torch.zeros(1, 1, 8, 8)
+    x[0, 0, 0, 0] = x[0, 0, 3, 3] = x[0, 0, 4, 7] = float("nan")
+
+    assert torch.equal(Sequential(nn.MaxPool2d(2))(x).isnan(), nn.MaxPool2d(2)(x).isnan())
 
 
 def test_a_nan_passes_the_relu():
@@ -224,7 +265,7 @@ def test_a_nan_passes_the_relu():
     assert Sequential(conv(), nn.ReLU())(x).isnan().all()
 
 
-def test_layers_elsewhere_than_the_images_are_refused(joined):
+def test_layers_elsewhere_than_the_images_are_refused(links):
     for layer in (conv().double(), nn.BatchNorm2d(3).to("meta")):
         with pytest.raises(ValueError, match="in float32 on the CPU met a layer in torch.float(64 on cpu|32 on meta)"):
             Sequential(layer)(torch.randn(2, 3, 5, 5))
@@ -261,7 +302,7 @@ def test_the_number_of_threads_changes_no_digit():
 @pytest.mark.parametrize(
     "fault", [FileNotFoundError("cc"), subprocess.CalledProcessError(1, "cc"), subprocess.TimeoutExpired("cc", 60)]
 )
-def test_without_a_working_c_compiler_the_plain_layers_do_it(monkeypatch, joined, fault):
+def test_without_a_working_c_compiler_the_plain_layers_do_it(monkeypatch, links, fault):
     def fails(*_, **__):
         raise fault
 
@@ -276,17 +317,17 @@ def test_without_a_working_c_compiler_the_plain_layers_do_it(monkeypatch, joined
         y = block(x)
         torch.manual_seed(1)
         assert torch.equal(y, nn.Sequential(*block)(x))
-        assert not joined
+        assert not links
     finally:
         kernels.cache_clear()
 
 
 @pytest.fixture
-def short_source(monkeypatch, tmp_path, joined):
+def short_source(monkeypatch, tmp_path, links):
     """Compiled in no time, in place of the sources."""
     source = tmp_path / "one.c"
     source.write_text("int one(void) { return 1; }")
-    monkeypatch.setattr(fast, "SOURCES", [source])
+    monkeypatch.setattr(compiled, "SOURCES", [source])
     kernels.cache_clear()
     yield source
     kernels.cache_clear()
@@ -319,19 +360,32 @@ def test_needs_no_cache(monkeypatch, tmp_path, short_source, variable):
     assert kernels().one() == 1
 
 
-def test_other_types_are_left_to_the_plain_layers(joined):
+def test_other_types_are_left_to_the_plain_layers(links):
     block = Sequential(nn.BatchNorm2d(3), nn.ReLU()).double()
 
     assert block(torch.randn(2, 3, 4, 4).double()).dtype == torch.float64
-    assert not joined
+    assert not links
 
 
-def test_sizes_are_those_of_the_sources():
-    normalize, convolve = (Path(fast.__file__).with_name(name).read_text() for name in ("normalize.c", "convolve.c"))
+def test_constants_are_those_of_the_header():
+    header = compiled.HEADER.read_text()
+    enums = [names.split(", ") for names in re.findall(r"^enum \{ (.*) \};$", header, re.MULTILINE)]
+    constants = {}
+    for names in enums:
+        for position, name in enumerate(names):
+            name, _, value = name.partition(" = ")
+            constants[name] = int(value or position)
 
-    assert f"MOST_CHANNELS = {fast.MOST_CHANNELS}," in normalize
-    assert f"LANES = {fast.LANES}," in convolve
-    assert f"PARTS = {fast.PARTS} " in convolve
+    assert len(constants) == 10
+    assert constants == {name: getattr(compiled, name) for name in constants}
+
+
+@pytest.mark.parametrize("structure", [compiled.Layer, compiled.Norm])
+def test_structures_are_those_of_the_header(structure):
+    body = re.search(r"typedef struct \{([^}]*)\} " + structure.__name__, compiled.HEADER.read_text())[1]
+    declared = re.sub(r"/\*.*?\*/|\[\w+\]|\*|\b(?:const|unsigned|char|long|float)\b", "", body, flags=re.DOTALL)
+
+    assert re.split(r"[\s,;]+", declared.strip(" \n;")) == [name for name, _ in structure._fields_]
 
 
 @pytest.mark.parametrize("network", [MnistNet_1, MnistNet_2, MnistNet_3])
@@ -344,7 +398,7 @@ def test_the_networks_evaluate_as_with_plain_sequentials(monkeypatch, network):
     assert torch.equal(model(x), expected)
 
 
-def test_the_networks_draw_their_dropout_sparsely(monkeypatch, joined):
+def test_the_networks_draw_their_dropout_sparsely(monkeypatch, links):
     drawn = []
     monkeypatch.setattr(fast, "_successes", lambda n, p, generator: drawn.append((n, p)) or _successes(n, p, generator))
 
@@ -352,7 +406,7 @@ def test_the_networks_draw_their_dropout_sparsely(monkeypatch, joined):
 
     shapes = [(8, 26), (16, 24), (12, 10), (16, 8), (16, 6)]
     assert drawn == [(2 * channels * side * side, 0.01) for channels, side in shapes]
-    assert [relu for _, _, relu, _ in joined] == [RELU_AFTER] * 2 + [RELU_BEFORE] * 3
+    assert [link.before.relu for link in links if link.before] == [RELU_AFTER] * 2 + [RELU_BEFORE] * 3
 
 
 def test_dropped_elements_change_from_step_to_step():

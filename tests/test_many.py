@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from mnist_s7 import SERIES, T2, T3, LossNotFinite, fit, predict
+from mnist_s7.compiled import kernels
 from mnist_s7.experiments import StepDecay
-from mnist_s7.fast import kernels
 from mnist_s7.many import SideBySide, fit_many
 
 SEEDS = [3, 1, 2]

@@ -12,8 +12,8 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from mnist_s7 import T1, T2, T3, LossNotFinite, evaluate, fit, predict, progress
+from mnist_s7.compiled import kernels
 from mnist_s7.experiments import OneCycle, StepDecay
-from mnist_s7.fast import kernels
 from mnist_s7.graphs import CapturedStep
 from mnist_s7.many import fit_many
 from mnist_s7.training import note_kernels, shuffled_batches, train_epoch, training_step

@@ -1,0 +1,92 @@
+/* What the C functions share.
+
+   Images are float32, channels last: (h, w, c). Between two layers an image stays as it left the first one: the
+   BatchNorm, ReLU and dropout in between are applied whenever the image is read, while it lies in the nearest caches.
+   So every layer goes through memory once each way. */
+
+#ifndef IMAGES_H
+#define IMAGES_H
+
+#include <string.h>
+
+/* Work is cut into PARTS, whatever the number of threads, and so is the order in which sums are added up. */
+enum { LANES = 8, PARTS = 16, MOST_CHANNELS = 64 };
+enum { IDENTITY, CONVOLUTION, DEPTHWISE, MAX_POOL };
+enum { NO_RELU, RELU_BEFORE, RELU_AFTER };
+
+typedef float Vector __attribute__((vector_size(LANES * sizeof(float)), aligned(sizeof(float))));
+typedef int Mask __attribute__((vector_size(LANES * sizeof(int))));
+typedef struct { int h, w, c; } Map;
+
+/* From (h, w, c) to (h_out, w_out, c_out). Weights are (c_out, k, k, c), in a depthwise convolution (c, 3, 3). */
+typedef struct {
+    long kind, h, w, c, h_out, w_out, c_out;
+    long k, padding, relu; /* a convolution's kernel, the border it adds, and whether a ReLU is behind it */
+    const float *weight;
+} Layer;
+
+/* A BatchNorm with the ReLU before or after it and the dropout behind it, which multiplies what it keeps by `scale`. */
+typedef struct {
+    long c, relu;
+    const unsigned char *kept; /* 1 for every element that dropout keeps, 0 for the others; NULL where all are kept */
+    const float *weight, *bias;
+    float *running_mean, *running_variance;
+    float eps, momentum, scale;
+    /* From the batch: v = x - mean -> v * factor + constant; and gradient g -> g * factor + v * slope + offset. */
+    float mean[MOST_CHANNELS], variance[MOST_CHANNELS], factor[MOST_CHANNELS], constant[MOST_CHANNELS];
+    float slope[MOST_CHANNELS], offset[MOST_CHANNELS];
+} Norm;
+
+/* Sums over a part's pixels, less `shift`, and their squares; or of its gradients, and their products with v. */
+typedef struct {
+    long n;
+    float shift[MOST_CHANNELS];
+    double first[MOST_CHANNELS], second[MOST_CHANNELS];
+} Sums;
+
+/* What is always inlined is compiled for every number of sums and vectors, which the processor's registers need to know. */
+#define INLINED static inline __attribute__((always_inline))
+#define UNROLLED _Pragma("GCC unroll 9")
+
+/* The first `channels` of a vector, or all of it, if they are more. */
+INLINED void store(float *y, Vector v, int channels) {
+    if (channels >= LANES) *(Vector *)y = v;
+    else memcpy(y, &v, channels * sizeof *y);
+}
+
+INLINED Vector load(const float *x, int channels) {
+    Vector v = {0};
+    if (channels >= LANES) return *(const Vector *)x;
+    memcpy(&v, x, channels * sizeof *x);
+    return v;
+}
+
+/* normalize.c, on `size` elements of x */
+void normalize(const Norm *norm, const float *x, const unsigned char *kept, float *y, long size);
+void normalize_backward(const Norm *norm, const float *g, const float *x, const unsigned char *kept, float *x_gradient, long size);
+void add_moments(const Norm *norm, const float *x, long size, Sums *sums);
+void add_gradients(const Norm *norm, const float *g, const float *x, const unsigned char *kept, long size, Sums *sums);
+void finish_moments(Norm *norm, const Sums *parts);
+void finish_gradients(Norm *norm, const Sums *parts, float *weight_gradient, float *bias_gradient);
+
+/* convolve.c, depthwise.c and pool.c, on one image. `packed` weights are those of a layer as its functions want them,
+   `turned` those of the convolution that gives the gradient of x; `sums`, packed too, gain the gradient of the weights. */
+long packed_size(const Layer *layer);
+long turned_size(const Layer *layer);
+void pack(const Layer *layer, float *packed);
+void turn(const Layer *layer, float *turned);
+void convolve(const Layer *layer, const float *packed, const float *x, float *y);
+void convolve_backward(const Layer *layer, const float *turned, const float *g, const float *x, float *x_gradient, float *sums);
+void unpack(const Layer *layer, const float *sums, float *weight_gradient);
+
+long depthwise_size(const Layer *layer);
+void pack_depthwise(const Layer *layer, float *packed);
+void turn_depthwise(const Layer *layer, float *turned);
+void convolve_depthwise(const Layer *layer, const float *packed, const float *x, float *y);
+void convolve_depthwise_backward(const Layer *layer, const float *turned, const float *g, const float *x, float *x_gradient, float *sums);
+void unpack_depthwise(const Layer *layer, const float *sums, float *weight_gradient);
+
+void max_pool(const Layer *layer, const float *x, float *y);
+void max_pool_backward(const Layer *layer, const float *g, const float *x, float *x_gradient);
+
+#endif
