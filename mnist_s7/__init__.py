@@ -1,8 +1,8 @@
-"""Three iterations of a small CNN on MNIST, and what they share."""
+"""Iterations of a small CNN on MNIST, and what they share."""
 
 from mnist_s7.data import Digits, DigitsCorrupt, DigitsError, DigitsUnavailable, load_digits
-from mnist_s7.experiments import SERIES, T1, T2, T3, Experiment
-from mnist_s7.models import MnistNet_1, MnistNet_2, MnistNet_3
+from mnist_s7.experiments import SERIES, T1, T2, T3, T4, Experiment
+from mnist_s7.models import MnistNet_1, MnistNet_2, MnistNet_3, MnistNet_4
 from mnist_s7.receptive_field import receptive_field
 from mnist_s7.results import Run, RunFileError, StandInRefused, load_runs
 from mnist_s7.training import LossNotFinite, evaluate, fit, predict
@@ -12,6 +12,7 @@ __all__ = [
     "T1",
     "T2",
     "T3",
+    "T4",
     "Digits",
     "DigitsCorrupt",
     "DigitsError",
@@ -21,6 +22,7 @@ __all__ = [
     "MnistNet_1",
     "MnistNet_2",
     "MnistNet_3",
+    "MnistNet_4",
     "Run",
     "RunFileError",
     "StandInRefused",

@@ -173,6 +173,30 @@ def consistent(run: Run) -> Verdict:
     return Verdict(bool(late) and reached == len(late), f"in {reached} of {len(late)}, lowest {lowest:.2f} %")
 
 
+def mean_of_finals(accuracy: float, seeds: int) -> Claim:
+    """The mean final epoch's test accuracy of at least `accuracy` percent, over at least so many seeds."""
+
+    def over_seeds(own: Sequence[Run], runs: Runs) -> Verdict:
+        finals = [final(run) for run in own]
+        mean = round(sum(finals) / len(finals), 4)  # of hundredths: what is left is the rounding of floats
+        return Verdict(mean >= accuracy if len(own) >= seeds else None, f"{mean:.3f} % over {len(own)} seeds")
+
+    text = f"at least {accuracy:.2f} % test accuracy in the final epoch, on average over {seeds} seeds"
+    return Claim(text, lambda run: Verdict(None, f"{final(run):.2f} %"), over_seeds)
+
+
+def every_final(accuracy: float) -> Claim:
+    """No seed's final epoch below `accuracy` percent."""
+
+    def over_seeds(own: Sequence[Run], runs: Runs) -> Verdict:
+        reached = sum(final(run) >= accuracy for run in own)
+        lowest = min(final(run) for run in own)
+        return Verdict(reached == len(own), f"{reached} of {len(own)}, the lowest {lowest:.2f} %")
+
+    text = f"at least {accuracy:.2f} % with every seed"
+    return Claim(text, lambda run: Verdict(final(run) >= accuracy, f"{final(run):.2f} %"), over_seeds)
+
+
 def compares(text: str, one: str, other: str, figure: Callable[[Run], float], unit: str, better: bool = True) -> Claim:
     """`figure` of experiment `one` less that of `other`, over equal seeds; a claim that it is above 0, or a target
     that both are there."""

@@ -1,17 +1,18 @@
 """What the notebooks, the command line and the README say of runs, as Markdown made from the runs themselves."""
 
+import csv
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import torch
 import torchinfo
 from torch import nn
-from torchvision.transforms import RandomAffine, RandomRotation
 
 from mnist_s7.claims import HEADLINE, TENTH, Claim, first_epoch_at
 from mnist_s7.experiments import EXPERIMENTS, SERIES, Experiment
 from mnist_s7.receptive_field import receptive_field
-from mnist_s7.results import Run, load_runs
+from mnist_s7.results import PUBLISHED, Run, load_runs
+from mnist_s7.transforms import changing
 
 __all__ = [
     "Markdown",
@@ -19,6 +20,7 @@ __all__ = [
     "architecture",
     "changes",
     "comparison",
+    "search",
     "seconds",
     "series_runs",
     "statistics",
@@ -77,7 +79,8 @@ def summary(model: nn.Module) -> Text:
 
 def architecture(model: nn.Module) -> Markdown:
     """The layers that change the map, in the original series' notation: height x width x channels of the input,
-    height x width x channels in x channels out of the kernel, height (= width) of the output."""
+    height x width x channels in x channels out of the kernel, height (= width) of the output. A depthwise kernel, which
+    meets one channel, has 1 for the channels in."""
     rows = []
     for layer in statistics(model).summary_list:
         if not layer.is_leaf_layer or len(layer.input_size) != 4:
@@ -85,8 +88,8 @@ def architecture(model: nn.Module) -> Markdown:
         _, channels, height, width = layer.input_size
         taken = f"{height}x{width}x{channels}"
         match layer.module:
-            case nn.Conv2d(kernel_size=(k, l), out_channels=out):
-                rows.append((taken, f"{k}x{l}x{channels}x{out}", layer.output_size[2]))
+            case nn.Conv2d(kernel_size=(k, l), out_channels=out, groups=groups):
+                rows.append((taken, f"{k}x{l}x{channels // groups}x{out}", layer.output_size[2]))
             case nn.MaxPool2d():
                 rows.append((taken, "MaxPool()", layer.output_size[2]))
             case nn.AdaptiveAvgPool2d():
@@ -104,8 +107,7 @@ def changes(*experiments: Experiment) -> Markdown:
     """The settings of the `experiments` side by side; of several, only those in which they differ."""
 
     def images(experiment: Experiment) -> str:
-        turns = [t for t in experiment.train_transform.transforms if isinstance(t, (RandomRotation, RandomAffine))]
-        return " then ".join(f"`{turn}`" for turn in turns) or "as they are"
+        return " then ".join(f"`{change}`" for change in changing(experiment.train_transform)) or "as they are"
 
     def regularisation(experiment: Experiment) -> str:
         layers = list(experiment.network().modules())
@@ -132,6 +134,14 @@ def changes(*experiments: Experiment) -> Markdown:
         ["", *(experiment.name for experiment in experiments)],
         [row for row in rows if len(experiments) == 1 or len(set(row[1:])) > 1],
     )
+
+
+def search(experiment: Experiment) -> Markdown:
+    """The configurations that were tried for an iteration on held-out training images, in their order, as its
+    `search_<name>.csv` among the published results has them."""
+    with (PUBLISHED / f"search_{experiment.name}.csv").open(encoding="utf-8", newline="") as file:
+        header, *rows = csv.reader(file)
+    return Markdown(f"{len(rows)} configurations:\n\n{table(header, rows)}")
 
 
 def verdicts(experiment: Experiment, run: Run) -> Markdown:
@@ -255,7 +265,7 @@ def _harder_training(experiment: Experiment) -> str:
     harder = []
     if any(isinstance(module, nn.Dropout) for module in network.modules()):
         harder.append("with dropout on")
-    if len(experiment.train_transform.transforms) > 2:  # more than ToTensor and Normalize
+    if changing(experiment.train_transform):
         harder.append("on changed digits, which are harder than the test set's")
     return f", {' and '.join(harder)}" if harder else ""
 

@@ -1,4 +1,4 @@
-"""The original series' torchvision pipelines, and their batched twins that the training loop uses.
+"""The torchvision pipelines, and their batched twins that the training loop uses.
 
 A pipeline of torchvision transforms one PIL image at a time. `batched(pipeline)` reads the settings out of the
 pipeline's own objects and does the same to a whole batch of tensors at once, still drawing for every image by
@@ -13,7 +13,19 @@ from torch import Generator, Tensor
 from torchvision import transforms
 from torchvision.transforms import InterpolationMode
 
-__all__ = ["AUGMENTED", "MEAN", "PLAIN", "STD", "affine", "augmented", "batched", "normalize", "rotate"]
+__all__ = [
+    "AUGMENTED",
+    "MEAN",
+    "ONE_AFFINE",
+    "PLAIN",
+    "STD",
+    "affine",
+    "augmented",
+    "batched",
+    "changing",
+    "normalize",
+    "rotate",
+]
 
 MEAN, STD = 0.1307, 0.3081  # of all pixels of MNIST's training images, scaled to 0..1
 
@@ -24,6 +36,16 @@ AUGMENTED = transforms.Compose(
         # On a PIL image in 0..255 this fill is 1/255, next to black, and not the white that it looks like.
         transforms.RandomRotation((-7.0, 7.0), fill=(1,)),
         transforms.RandomAffine(degrees=15),
+        transforms.ToTensor(),
+        transforms.Normalize((MEAN,), (STD,)),
+    ]
+)
+
+ONE_AFFINE = transforms.Compose(
+    [
+        transforms.RandomAffine(
+            degrees=10, translate=(2 / 28, 2 / 28), scale=(0.9, 1.1), interpolation=InterpolationMode.BILINEAR
+        ),
         transforms.ToTensor(),
         transforms.Normalize((MEAN,), (STD,)),
     ]
@@ -95,10 +117,14 @@ def batched(pipeline: transforms.Compose) -> Twin:
     return transform
 
 
+def changing(pipeline: transforms.Compose) -> list:
+    """What of `pipeline` changes the digits, and does not only make numbers of them."""
+    return [t for t in pipeline.transforms if not isinstance(t, (transforms.ToTensor, transforms.Normalize))]
+
+
 def augmented(images: Tensor, pipeline: transforms.Compose, seed: int) -> Tensor:
     """uint8 (N, 28, 28) `images` as `pipeline` turns them, before it makes them floats: for a person to look at."""
-    turns = [t for t in pipeline.transforms if not isinstance(t, (transforms.ToTensor, transforms.Normalize))]
-    turned = batched(transforms.Compose(turns))(images.unsqueeze(1), torch.Generator().manual_seed(seed))
+    turned = batched(transforms.Compose(changing(pipeline)))(images.unsqueeze(1), torch.Generator().manual_seed(seed))
     return turned.squeeze(1).round().to(images.dtype)
 
 

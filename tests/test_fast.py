@@ -9,7 +9,7 @@ import torch
 from scipy import stats
 from torch import nn
 
-from mnist_s7 import MnistNet_1, MnistNet_2, MnistNet_3, compiled, fast
+from mnist_s7 import MnistNet_1, MnistNet_2, MnistNet_3, MnistNet_4, compiled, fast
 from mnist_s7.compiled import CONVOLUTION, DEPTHWISE, MAX_POOL, RELU_AFTER, RELU_BEFORE, kernels
 from mnist_s7.fast import Sequential, _successes, kept
 
@@ -388,7 +388,7 @@ def test_structures_are_those_of_the_header(structure):
     assert re.split(r"[\s,;]+", declared.strip(" \n;")) == [name for name, _ in structure._fields_]
 
 
-@pytest.mark.parametrize("network", [MnistNet_1, MnistNet_2, MnistNet_3])
+@pytest.mark.parametrize("network", [MnistNet_1, MnistNet_2, MnistNet_3, MnistNet_4])
 def test_the_networks_evaluate_as_with_plain_sequentials(monkeypatch, network):
     torch.manual_seed(0)
     model, x = network().eval(), torch.randn(4, 1, 28, 28)
@@ -396,6 +396,21 @@ def test_the_networks_evaluate_as_with_plain_sequentials(monkeypatch, network):
     monkeypatch.setattr(Sequential, "forward", nn.Sequential.forward)
 
     assert torch.equal(model(x), expected)
+
+
+@pytest.mark.parametrize("network", [MnistNet_1, MnistNet_4])  # the two without dropout
+def test_the_networks_train_as_with_plain_sequentials(monkeypatch, links, network):
+    torch.manual_seed(0)
+    model, x, labels = network(), torch.randn(8, 1, 28, 28), torch.arange(8)
+    plain = copy.deepcopy(model).double()
+
+    nn.functional.nll_loss(model(x), labels).backward()
+    monkeypatch.setattr(Sequential, "forward", nn.Sequential.forward)
+    nn.functional.nll_loss(plain(x.double()), labels).backward()
+
+    assert sum(link.conv is not None for link in links) == sum(isinstance(m, nn.Conv2d) for m in model.modules())
+    for one, other in zip(model.parameters(), plain.parameters(), strict=True):
+        assert_same(one.grad, other.grad)
 
 
 def test_the_networks_draw_their_dropout_sparsely(monkeypatch, links):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mnist_s7 import MnistNet_1, MnistNet_2, MnistNet_3
+from mnist_s7 import MnistNet_1, MnistNet_2, MnistNet_3, MnistNet_4
 from mnist_s7.report import statistics, summary
 
 # The document's rows after the network's own: layer, output shape, parameters (0 where it prints --).
@@ -88,6 +88,9 @@ Sequential 1,10,1,1 160
 Conv2d 1,10,1,1 160
 """
 
+# T4's separable convolutions: channels in, channels out.
+FOURTH_SEPARABLE = ((16, 16), (16, 32), (32, 32), (32, 32), (32, 32), (32, 40))
+
 
 @pytest.mark.parametrize(
     ("network", "rows", "parameters", "mult_adds", "activations"),
@@ -112,7 +115,34 @@ def test_summary_is_the_documents(network, rows, parameters, mult_adds, activati
     assert f"Total mult-adds (M): {mult_adds}\n" in summary(network())
 
 
-@pytest.mark.parametrize("network", [MnistNet_1, MnistNet_2, MnistNet_3])
+def test_the_fourth_counts_what_its_description_says():
+    found = statistics(MnistNet_4())
+
+    first = 9 * 16 + 2 * 16
+    separable = [9 * c_in + 2 * c_in + c_in * c_out + 2 * c_out for c_in, c_out in FOURTH_SEPARABLE]
+    assert found.total_params == found.trainable_params == first + sum(separable) + 40 * 10 == 7_824
+    convs = [layer for layer in MnistNet_4().modules() if isinstance(layer, torch.nn.Conv2d)]
+    assert [conv.out_channels for conv in convs if conv.groups == 1] == [
+        16,
+        *(c_out for _, c_out in FOURTH_SEPARABLE),
+        10,
+    ]
+    assert all(conv.groups in (1, conv.in_channels) and conv.bias is None for conv in convs)
+
+
+def test_a_residual_of_nothing_leaves_what_came():
+    """With its last BatchNorm at zero a residual layer adds nothing, and only its ReLU is left."""
+    torch.manual_seed(0)
+    model = MnistNet_4()
+    for residual in (model.block1[3], model.block2[6], model.block3[6]):
+        torch.nn.init.zeros_(residual.branch[-1].weight)
+        x = torch.randn(3, residual.branch[0].in_channels, 6, 6)
+        assert torch.equal(residual(x), x.relu())
+        torch.nn.init.ones_(residual.branch[-1].weight)
+        assert not torch.allclose(residual(x), x.relu())
+
+
+@pytest.mark.parametrize("network", [MnistNet_1, MnistNet_2, MnistNet_3, MnistNet_4])
 def test_outputs_are_log_probabilities(network):
     x = torch.randn(5, 1, 28, 28, generator=torch.Generator().manual_seed(0))
 

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from mnist_s7 import SERIES, T1, T2, T3, Run, StandInRefused, readme, report
+from mnist_s7 import SERIES, T1, T2, T3, T4, Run, StandInRefused, readme, report
 from mnist_s7.bench import Benchmark
 from mnist_s7.claims import first_epoch_at
 from mnist_s7.results import PUBLISHED, Epoch
@@ -156,6 +156,25 @@ def test_comparison_has_a_column_for_each_run(runs):
     ]
     assert rows["first epoch at 99.4 % test"] == ["none", "9", "9"]
     assert rows["targets met"] == ["yes", "yes", "yes"]
+
+
+def test_the_search_is_shown_whole():
+    lines = (PUBLISHED / "search_T4.csv").read_text().splitlines()
+
+    said, _, header, _, *rows = report.search(T4).splitlines()
+    assert said == f"{len(lines) - 1} configurations:"
+    assert len(rows) == len(lines) - 1
+    assert [name.strip() for name in header.strip("|").split("|")] == lines[0].split(",")
+    assert all(row.count("|") == len(lines[0].split(",")) + 1 for row in rows)
+
+
+def test_a_depthwise_kernel_has_one_channel_in():
+    rows = report.architecture(T4.network()).splitlines()
+
+    assert [" ".join(row.split()) for row in rows[3:5]] == [
+        "| 26x26x16 | 3x3x1x16 | 26 |",
+        "| 26x26x16 | 1x1x16x16 | 26 |",
+    ]
 
 
 def test_changes_shows_only_what_differs():

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from mnist_s7 import SERIES, T1, T2, T3, Run, seeds
+from mnist_s7 import SERIES, T1, T2, T3, T4, Run, seeds
 from mnist_s7.claims import signed
 from mnist_s7.experiments import EXPERIMENTS
 from mnist_s7.published import PUBLISHED_NETWORKS
@@ -204,6 +204,28 @@ def test_means_are_in_the_order_of_the_series_whatever_that_of_the_runs():
     assert names == ["T1", "T3", "T3-dropout-0.05"]
     with pytest.raises(ValueError, match="runs of T9, and the experiments are T1, "):
         seeds.means({"T9": runs["T1"]})
+
+
+def test_a_mean_is_held_against_as_many_seeds_as_it_speaks_of():
+    claim = "on average over 20 seeds"
+    runs = {"T4": ending("T4", *[99.61] * 10, *[99.59] * 10)}
+    below = {"T4": ending("T4", *[99.61] * 10, *[99.58] * 10)}
+
+    assert verdict(seeds.claims(T4, runs), claim) == ["99.600 % over 20 seeds", "holds"]
+    assert verdict(seeds.claims(T4, below), claim) == ["99.595 % over 20 seeds", "does not hold"]
+    assert verdict(seeds.claims(T4, {"T4": runs["T4"][:19]}), claim)[1] == "cannot be told"
+
+
+def test_every_seed_means_all_of_them():
+    claim = "at least 99.50 % with every seed"
+    finals = [99.6] * 11
+
+    assert verdict(seeds.claims(T4, {"T4": ending("T4", *finals, 99.5)}), claim) == [
+        "12 of 12, the lowest 99.50 %",
+        "holds",
+    ]
+    found = verdict(seeds.claims(T4, {"T4": ending("T4", *finals, 99.49)}), claim)
+    assert found == ["11 of 12, the lowest 99.49 %", "does not hold"]
 
 
 def test_claims_about_two_settings_compare_them():
