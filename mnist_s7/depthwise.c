@@ -30,20 +30,26 @@ long depthwise_size(const Layer *layer) { return TAPS * whole_vectors(layer->c);
 void pack_depthwise(const Layer *layer, float *packed) { pack_taps(layer, 0, 1, packed); }
 void turn_depthwise(const Layer *layer, float *turned) { pack_taps(layer, TAPS - 1, -1, turned); }
 
+/* `channels` of y, side by side in a vector, from x, with its border. */
+INLINED void convolve_vector(const float *restrict x, Map y_map, int c, const float *packed, float *restrict y, int channels) {
+    int row = (y_map.w + K - 1) * c;
+    Vector weights[TAPS];
+    UNROLLED for (int t = 0; t < TAPS; t++) weights[t] = *(const Vector *)(packed + t * c);
+    for (int i = 0; i < y_map.h; i++, x += row)
+        for (int j = 0; j < y_map.w; j++, y += y_map.c) {
+            const float *from = x + j * c;
+            Vector sum = {0};
+            UNROLLED for (int t = 0; t < TAPS; t++) sum += weights[t] * *(const Vector *)(from + t / K * row + t % K * c);
+            store(y, sum, channels);
+        }
+}
+
 /* From x, with its border, to y, (h, w, c). */
-static void convolve_wide(const float *restrict x, Map y_map, const float *packed, float *restrict y) {
-    int c = whole_vectors(y_map.c), row = (y_map.w + K - 1) * c;
-    for (int v = 0; v < c; v += LANES) {
-        Vector weights[TAPS];
-        UNROLLED for (int t = 0; t < TAPS; t++) weights[t] = *(const Vector *)(packed + t * c + v);
-        for (int i = 0; i < y_map.h; i++)
-            for (int j = 0; j < y_map.w; j++) {
-                const float *from = x + i * row + j * c + v;
-                Vector sum = {0};
-                UNROLLED for (int t = 0; t < TAPS; t++) sum += weights[t] * *(const Vector *)(from + t / K * row + t % K * c);
-                store(y + (i * y_map.w + j) * y_map.c + v, sum, y_map.c - v);
-            }
-    }
+static void convolve_wide(const float *x, Map y_map, const float *packed, float *y) {
+    int c = whole_vectors(y_map.c);
+    for (int v = 0; v < c; v += LANES)
+        if (y_map.c - v >= LANES) convolve_vector(x + v, y_map, c, packed + v, y + v, LANES);
+        else convolve_vector(x + v, y_map, c, packed + v, y + v, y_map.c - v);
 }
 
 /* Add to `sums`, (taps, whole vectors), the gradient of the weights from one image: x, with its border, and g of (h, w),

@@ -27,7 +27,7 @@ from mnist_s7.compiled import (
     kernels,
 )
 
-__all__ = ["Sequential", "keep_freed_memory", "kept", "usable_cores"]
+__all__ = ["Sequential", "keep_freed_memory", "kept", "residual", "usable_cores"]
 
 CHANNELS_LAST = torch.channels_last
 
@@ -65,17 +65,38 @@ class Sequential(nn.Sequential):
     compiler, it is `nn.Sequential`.
     """
 
+    def compiles(self, x: Tensor) -> bool:
+        """Whether the functions from C are for images like `x`, now."""
+        on_cpu = x.device.type == "cpu" and x.dtype == torch.float32
+        return self.training and on_cpu and kernels() is not None
+
     def forward(self, x: Tensor) -> Tensor:
-        if not self.training or x.device.type != "cpu" or x.dtype != torch.float32 or kernels() is None:
+        if not self.compiles(x):
             return super().forward(x)
         layers = list(self)
         while layers:
             links, rest = _chain(layers, x.shape)
             if links:
-                x, layers = _Chain.apply(x, links, *(p for link in links for p in link.parameters())), rest
+                x, layers = _run(x, links), rest
             else:
                 x, layers = layers[0](x), layers[1:]
         return x
+
+
+def residual(branch: Sequential, x: Tensor) -> Tensor:
+    """The ReLU of `x` + `branch(x)`, which is as large as `x`: (N, C, H, W) -> the same.
+
+    Where C does the whole branch, and that ends with a BatchNorm, the sum and the ReLU are taken while that is applied.
+    """
+    links, rest = _chain(list(branch), x.shape) if branch.compiles(x) else ([], [])
+    if links and not rest and links[-1].adds(x.shape):
+        links[-1] = replace(links[-1], relu=True)
+        return _run(x, links)
+    return (x + branch(x)).relu_()
+
+
+def _run(x: Tensor, links: list["_Link"]) -> Tensor:
+    return _Chain.apply(x, links, *(p for link in links for p in link.parameters()))
 
 
 @dataclass(frozen=True)
@@ -99,7 +120,10 @@ class _Norm:
 
 @dataclass(frozen=True)
 class _Link:
-    """A layer on images of (h, w, c), which give (h, w, c), and what stands before it."""
+    """A layer on images of (h, w, c), which give (h, w, c), what stands before it, and whether a ReLU is behind it.
+
+    An identity with a ReLU is the end of a residual branch: first, it adds what the chain began with.
+    """
 
     kind: int
     size: tuple[int, int, int]
@@ -111,6 +135,11 @@ class _Link:
     def parameters(self) -> list[nn.Parameter]:
         norm = [self.before.module.weight, self.before.module.bias] if self.before else []
         return norm + ([self.conv.weight] if self.conv else [])
+
+    def adds(self, shape: torch.Size) -> bool:
+        """Whether it can add what the chain began with, of `shape`."""
+        h, w, c = self.size_out
+        return self.kind == IDENTITY and self.before is not None and shape[1:] == (c, h, w)
 
     def in_c(self, weight: Tensor | None) -> compiled.Layer:
         k, padding = (self.conv.kernel_size[0], self.conv.padding[0]) if self.conv else (0, 0)
@@ -212,7 +241,8 @@ class _Chain(torch.autograd.Function):
             h, w, c = link.size_out
             passes = link.kind == IDENTITY and before is None
             maps.append(maps[-1] if passes else torch.empty((n, c, h, w), memory_format=CHANNELS_LAST))
-            compiled.call("forward", layer, before, after, maps[-2], maps[-1], n)
+            skip = maps[0] if link.kind == IDENTITY and link.relu else None
+            compiled.call("forward", layer, before, after, maps[-2], skip, maps[-1], n)
             if link.before:
                 link.before.module.num_batches_tracked.add_(1)
         ctx.save_for_backward(*maps, *weights)
@@ -224,19 +254,21 @@ class _Chain(torch.autograd.Function):
     def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, ...]:
         maps, weights = ctx.saved_tensors[: len(ctx.links) + 1], ctx.saved_tensors[len(ctx.links) + 1 :]
         gradient = gradient.contiguous(memory_format=CHANNELS_LAST)
-        of_parameters, after = [], None
+        of_parameters, after, of_skip = [], None, None
         for i in reversed(range(len(ctx.links))):
             link, layer, before = ctx.links[i], ctx.layers[i], ctx.norms[i]
-            passes = link.kind == IDENTITY and after is None
+            passes = link.kind == IDENTITY and after is None and not link.relu
             needed = i > 0 or ctx.needs_input_grad[0] or not link.conv
             of_x = torch.empty_like(maps[i]) if needed and not passes else None
             of_norm = [torch.empty_like(p) for p in link.parameters()[:2]] if before else [None, None]
             of_weight = torch.empty_like(weights[i]) if link.conv else None
             sums = torch.zeros(PARTS, compiled.sums_size(layer)) if link.conv else None
-            given = gradient, maps[i], maps[i + 1], of_x, sums, of_weight, *of_norm
+            given = gradient, of_skip if i == 0 else None, maps[i], maps[i + 1], of_x, sums, of_weight, *of_norm
             compiled.call("backward", layer, before, after, *given, len(maps[0]))
             of_parameters[:0] = [g for g in (*of_norm, of_weight) if g is not None]
             gradient, after = gradient if passes else of_x, before
+            if link.kind == IDENTITY and link.relu:
+                of_skip = gradient
         return gradient, None, *of_parameters
 
 

@@ -10,8 +10,10 @@ long sums_size(const Layer *layer) {
 static const unsigned char *kept_of(const Norm *norm, long at) { return norm->kept ? norm->kept + at : NULL; }
 
 /* x -> y. `before` is what stands between x and the layer, `after` what is behind it: its batch's mean and variance are
-   found. Either can be NULL. With nothing before it, the identity only finds those, and y is not written. */
-void forward(const Layer *layer, const Norm *before, Norm *after, const float *x, float *y, long n, long threads) {
+   found. Either can be NULL. With nothing before it, the identity only finds those, and y is not written. An identity
+   with a ReLU first adds `skip`, which is NULL otherwise. */
+void forward(const Layer *layer, const Norm *before, Norm *after, const float *x, const float *skip, float *y, long n,
+             long threads) {
     long size = layer->h * layer->w * layer->c, size_out = layer->h_out * layer->w_out * layer->c_out;
     float packed[sums_size(layer) + 1];
     Sums moments[PARTS];
@@ -30,6 +32,11 @@ void forward(const Layer *layer, const Norm *before, Norm *after, const float *x
                 normalize(before, from, kept_of(before, image * size), whole, size);
                 from = whole;
             }
+            if (skip)
+                for (long j = 0; j < size; j++) {
+                    float sum = to[j] + skip[image * size + j];
+                    to[j] = sum < 0 ? 0 : sum; /* a NaN stays one */
+                }
             switch (layer->kind) {
                 case CONVOLUTION: convolve(layer, packed, from, to); break;
                 case DEPTHWISE: convolve_depthwise(layer, packed, from, to); break;
@@ -41,10 +48,11 @@ void forward(const Layer *layer, const Norm *before, Norm *after, const float *x
     if (after) finish_moments(after, moments);
 }
 
-/* The gradient g behind what is `after` the layer -> the one behind what is `before` it, if x_gradient is not NULL; the
-   layer's y is needed for `after` and for a ReLU. The weights' is added up in `sums`, zero, (PARTS, packed weights). */
-void backward(const Layer *layer, Norm *before, const Norm *after, const float *g, const float *x, const float *y,
-              float *x_gradient, float *sums, float *weight_gradient, float *norm_weight_gradient,
+/* The gradient g behind what is `after` the layer -> the one behind what is `before` it, if x_gradient is not NULL, more
+   that of `skip`, if that is not NULL; the layer's y is needed for `after` and for a ReLU. The weights' is added up in
+   `sums`, zero, (PARTS, packed weights). */
+void backward(const Layer *layer, Norm *before, const Norm *after, const float *g, const float *skip_gradient,
+              const float *x, const float *y, float *x_gradient, float *sums, float *weight_gradient, float *norm_weight_gradient,
               float *norm_bias_gradient, long n, long threads) {
     long size = layer->h * layer->w * layer->c, size_out = layer->h_out * layer->w_out * layer->c_out;
     float turned[layer->kind == CONVOLUTION ? turned_size(layer) : sums_size(layer) + 1];
@@ -65,8 +73,9 @@ void backward(const Layer *layer, Norm *before, const Norm *after, const float *
                 normalize_backward(after, of_y, output, kept_of(after, image * size_out), whole, size_out);
                 of_y = whole;
             } else if (layer->relu) {
-                for (long j = 0; j < size_out; j++) gradient[j] = output[j] > 0 ? of_y[j] : 0;
-                of_y = gradient;
+                float *whole = identity ? to : gradient;
+                for (long j = 0; j < size_out; j++) whole[j] = output[j] > 0 ? of_y[j] : 0;
+                of_y = whole;
             }
             if (before && !identity) {
                 normalize(before, from, kept_of(before, image * size), normalized, size);
@@ -77,6 +86,8 @@ void backward(const Layer *layer, Norm *before, const Norm *after, const float *
                 case DEPTHWISE: convolve_depthwise_backward(layer, turned, of_y, from, to, sum); break;
                 case MAX_POOL: max_pool_backward(layer, of_y, from, to); break;
             }
+            if (skip_gradient && to)
+                for (long j = 0; j < size; j++) to[j] += skip_gradient[image * size + j];
             if (before) add_gradients(before, identity ? of_y : to, x + image * size, kept_of(before, image * size), size, gradients + part);
         }
     }

@@ -6,7 +6,7 @@ Layers, their order and their parameter counts are, in the first three, those of
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mnist_s7.fast import Sequential
+from mnist_s7.fast import Sequential, residual
 
 __all__ = ["MnistNet_1", "MnistNet_2", "MnistNet_3", "MnistNet_4"]
 
@@ -133,7 +133,7 @@ class _Residual(nn.Module):
         self.branch = Sequential(*_separable(channels, channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        return (x + self.branch(x)).relu_()
+        return residual(self.branch, x)
 
 
 class MnistNet_4(nn.Module):

@@ -11,7 +11,7 @@ from torch import nn
 
 from mnist_s7 import MnistNet_1, MnistNet_2, MnistNet_3, MnistNet_4, compiled, fast
 from mnist_s7.compiled import CONVOLUTION, DEPTHWISE, MAX_POOL, RELU_AFTER, RELU_BEFORE, kernels
-from mnist_s7.fast import Sequential, _successes, kept
+from mnist_s7.fast import Sequential, _successes, kept, residual
 
 FORMATS = {"contiguous": torch.contiguous_format, "channels last": torch.channels_last}
 
@@ -216,6 +216,42 @@ def test_does_what_it_can_and_only_that(links, name):
 
     layers = [link for link in links if link.kind != compiled.IDENTITY]
     assert [(link.kind, link.size[2], link.size_out[2], link.relu) for link in layers] == DONE[name]
+
+
+BRANCHES = {  # and whether the sum is taken in C
+    "separable": (
+        lambda: [bare(3, 3, 3, groups=3, padding=1), nn.BatchNorm2d(3), nn.ReLU(), bare(3, 3, 1), nn.BatchNorm2d(3)],
+        True,
+    ),
+    "norm alone": (lambda: [nn.BatchNorm2d(3)], True),
+    "norm, relu": (lambda: [bare(3, 3, 1), nn.BatchNorm2d(3), nn.ReLU()], True),
+    "conv at the end": (lambda: [nn.BatchNorm2d(3), bare(3, 3, 1)], False),
+    "not all of it": (lambda: [bare(3, 3, 3, padding=1, padding_mode="reflect"), nn.BatchNorm2d(3)], False),
+    "one channel, added to all": (lambda: [bare(3, 1, 1), nn.BatchNorm2d(1)], False),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("needs", [True, False], ids=["with gradient", "without"])
+@pytest.mark.parametrize(("branch", "in_c"), BRANCHES.values(), ids=BRANCHES)
+def test_a_residual_is_that_of_the_plain_layers(links, branch, in_c, needs):
+    torch.manual_seed(0)
+    ours = Sequential(*branch())
+    plain = copy.deepcopy(nn.Sequential(*ours)).double()
+    x, weights = torch.randn(5, 3, 7, 9), torch.randn(5, 3, 7, 9)
+    x2 = x.double()
+    x, x2 = x.requires_grad_(needs), x2.requires_grad_(needs)
+
+    y, y2 = residual(ours, x), (x2 + plain(x2)).relu()
+    (y * weights).sum().backward()
+    (y2 * weights).sum().backward()
+
+    assert_same(y, y2)
+    if needs:
+        assert_same(x.grad, x2.grad)
+    for one, other in zip(ours.parameters(), plain.parameters(), strict=True):
+        assert_same(one.grad, other.grad)
+    assert (links[-1].kind == compiled.IDENTITY and links[-1].relu if links else False) == in_c
+    assert torch.equal(residual(ours.eval(), x), (x + ours(x)).relu())
 
 
 def test_an_image_that_needs_no_gradient_gets_none(links):
