@@ -12,7 +12,24 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-__all__ = ["Layer", "Norm", "address", "call", "kernels", "sums_size"]
+__all__ = [
+    "CONVOLUTION",
+    "DEPTHWISE",
+    "IDENTITY",
+    "LANES",
+    "MAX_POOL",
+    "MOST_CHANNELS",
+    "NO_RELU",
+    "PARTS",
+    "RELU_AFTER",
+    "RELU_BEFORE",
+    "Layer",
+    "Norm",
+    "address",
+    "call",
+    "kernels",
+    "sums_size",
+]
 
 SOURCES = [Path(__file__).with_name(f"{name}.c") for name in ("layers", "normalize", "convolve", "depthwise", "pool")]
 HEADER = Path(__file__).with_name("images.h")
@@ -27,7 +44,10 @@ class Layer(ctypes.Structure):
     """images.h's: (h, w, c) -> (h_out, w_out, c_out)."""
 
     _fields_ = [
-        *((name, ctypes.c_long) for name in ("kind", "h", "w", "c", "h_out", "w_out", "c_out", "k", "padding", "relu")),
+        *(
+            (name, ctypes.c_long)
+            for name in ("kind", "h", "w", "c", "h_out", "w_out", "c_out", "k", "padding", "relu", "adds")
+        ),
         ("weight", ctypes.c_void_p),
     ]
 

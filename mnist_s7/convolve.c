@@ -1,14 +1,15 @@
 /* Convolution with a small square kernel, stride 1, no bias, and the ReLU behind it where there is one.
 
-   Weights are (c_out, k, k, c_in), which is PyTorch's channels last. In that layout the k * c_in inputs that a kernel's row meets lie side by side. A vector holds as many output channels
-   as it has lanes, and sums for several pixels (in the weights' gradient: for several inputs) stay in registers, enough
-   of them that no multiplication waits for the addition before it. */
+   Weights are (c_out, k, k, c_in), which is PyTorch's channels last. In that layout the k * c_in inputs that a kernel's
+   row meets lie side by side. A vector holds as many output channels as it has lanes, and sums for several pixels (in
+   the weights' gradient: for several inputs) stay in registers, enough of them that no multiplication waits for the
+   addition before it. */
 
 #include "images.h"
 
 enum { WIDEST = 2, MOST_NARROW = 8, MOST_WIDE = 6, STRIP = 6 };
 
-/* The ways to call `function` for `n` things at once with vectors of so many, at most MOST_NARROW of one or MOST_WIDE of two. */
+/* `function` for `n` things at once with vectors of so many, at most MOST_NARROW of one or MOST_WIDE of two. */
 #define CASE(n, function, ...) case n: function(__VA_ARGS__, n, vectors); break;
 #define FOR_EACH_COUNT(n, ...) \
     switch (n) { \
@@ -137,7 +138,8 @@ void pack(const Layer *layer, float *packed) {
     memset(packed, 0, packed_size(layer) * sizeof *packed);
     for (int o = 0; o < c_out; o++)
         for (int t = 0; t < taps; t++)
-            for (int i = 0; i < c_in; i++) packed[place(o, i, t, c_out, c_in, layer->k)] = layer->weight[(o * taps + t) * c_in + i];
+            for (int i = 0; i < c_in; i++)
+                packed[place(o, i, t, c_out, c_in, layer->k)] = layer->weight[(o * taps + t) * c_in + i];
 }
 
 /* The gradient of x is a convolution of g with the kernel turned by half a turn, outputs and inputs exchanged. */
@@ -161,7 +163,8 @@ void convolve(const Layer *layer, const float *packed, const float *x, float *y)
     convolve_image(padding ? padded : x, in, layer->k, packed, y, layer->c_out, layer->relu);
 }
 
-void convolve_backward(const Layer *layer, const float *turned, const float *g, const float *x, float *x_gradient, float *sums) {
+void convolve_backward(const Layer *layer, const float *turned, const float *g, const float *x, float *x_gradient,
+                       float *sums) {
     int padding = layer->padding, k = layer->k, border = k - 1 - padding, c_out = layer->c_out;
     Map map = {layer->h, layer->w, layer->c}, in = {map.h + 2 * padding, map.w + 2 * padding, map.c};
     Map out = {layer->h_out, layer->w_out, c_out}, wide = {out.h + 2 * border, out.w + 2 * border, c_out};

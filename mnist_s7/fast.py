@@ -29,12 +29,10 @@ from mnist_s7.compiled import (
 
 __all__ = ["Sequential", "keep_freed_memory", "kept", "residual", "usable_cores"]
 
-CHANNELS_LAST = torch.channels_last
-
 # Parameters of glibc's mallopt(3), from malloc.h.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 
-# What C's working memory, which is on the stack, has room for: an image with its border, or the weights.
+# What each array of C's working memory, at most five of them on the stack, has room for: an image with its border.
 MOST_FLOATS = 1 << 16
 
 
@@ -65,19 +63,12 @@ class Sequential(nn.Sequential):
     compiler, it is `nn.Sequential`.
     """
 
-    def compiles(self, x: Tensor) -> bool:
-        """Whether the functions from C are for images like `x`, now."""
-        on_cpu = x.device.type == "cpu" and x.dtype == torch.float32
-        return self.training and on_cpu and kernels() is not None
-
     def forward(self, x: Tensor) -> Tensor:
-        if not self.compiles(x):
-            return super().forward(x)
         layers = list(self)
         while layers:
-            links, rest = _chain(layers, x.shape)
+            links, rest = _chain(layers, x) if self.training else ([], layers)
             if links:
-                x, layers = _run(x, links), rest
+                x, layers = _run(links, x), rest
             else:
                 x, layers = layers[0](x), layers[1:]
         return x
@@ -86,16 +77,16 @@ class Sequential(nn.Sequential):
 def residual(branch: Sequential, x: Tensor) -> Tensor:
     """The ReLU of `x` + `branch(x)`, which is as large as `x`: (N, C, H, W) -> the same.
 
-    Where C does the whole branch, and that ends with a BatchNorm, the sum and the ReLU are taken while that is applied.
+    Where C does the whole branch, and that ends with a BatchNorm, the sum and the ReLU are taken while that is applied,
+    and hooks on the branch are not called.
     """
-    links, rest = _chain(list(branch), x.shape) if branch.compiles(x) else ([], [])
-    if links and not rest and links[-1].adds(x.shape):
-        links[-1] = replace(links[-1], relu=True)
-        return _run(x, links)
+    links, rest = _chain(list(branch), x) if branch.training else ([], [])
+    if links and not rest and links[-1].ends_like(x):
+        return _run([*links[:-1], replace(links[-1], adds=True)], x)
     return (x + branch(x)).relu_()
 
 
-def _run(x: Tensor, links: list["_Link"]) -> Tensor:
+def _run(links: list["_Link"], x: Tensor) -> Tensor:
     return _Chain.apply(x, links, *(p for link in links for p in link.parameters()))
 
 
@@ -111,18 +102,19 @@ class _Norm:
         """(n,) uint8, with 1 for every element that dropout keeps; None where it keeps all."""
         return kept(n, self.dropout) if self.dropout else None
 
-    def in_c(self, mask: Tensor | None) -> compiled.Norm:
+    def in_c(self, mask: Tensor | None, weight: Tensor, bias: Tensor) -> compiled.Norm:
         norm = self.module
-        tensors = mask, norm.weight, norm.bias, norm.running_mean, norm.running_var
+        tensors = mask, weight, bias, norm.running_mean, norm.running_var
         settings = norm.eps, norm.momentum, 1 / (1 - self.dropout)
         return compiled.Norm(norm.num_features, self.relu, *map(compiled.address, tensors), *settings)
 
 
 @dataclass(frozen=True)
 class _Link:
-    """A layer on images of (h, w, c), which give (h, w, c), what stands before it, and whether a ReLU is behind it.
+    """A layer on images of (h, w, c), which give (h, w, c); what stands before it, and whether a ReLU is behind it.
 
-    An identity with a ReLU is the end of a residual branch: first, it adds what the chain began with.
+    Where it `adds`, it is the end of a residual branch: to what is before it, it adds the chain's input, and then takes
+    the ReLU.
     """
 
     kind: int
@@ -131,30 +123,37 @@ class _Link:
     before: _Norm | None
     conv: nn.Conv2d | None = None
     relu: bool = False
+    adds: bool = False
+
+    @property
+    def passes(self) -> bool:
+        """Whether it only looks at its input."""
+        return self.kind == IDENTITY and self.before is None
+
+    def ends_like(self, x: Tensor) -> bool:
+        """Whether it is only what stands before it, and gives images as large as `x`."""
+        h, w, c = self.size_out
+        return self.kind == IDENTITY and x.shape[1:] == (c, h, w)
 
     def parameters(self) -> list[nn.Parameter]:
         norm = [self.before.module.weight, self.before.module.bias] if self.before else []
         return norm + ([self.conv.weight] if self.conv else [])
 
-    def adds(self, shape: torch.Size) -> bool:
-        """Whether it can add what the chain began with, of `shape`."""
-        h, w, c = self.size_out
-        return self.kind == IDENTITY and self.before is not None and shape[1:] == (c, h, w)
-
     def in_c(self, weight: Tensor | None) -> compiled.Layer:
         k, padding = (self.conv.kernel_size[0], self.conv.padding[0]) if self.conv else (0, 0)
-        sizes = *self.size, *self.size_out, k, padding, self.relu
+        sizes = *self.size, *self.size_out, k, padding, self.relu, self.adds
         return compiled.Layer(self.kind, *sizes, compiled.address(weight))
 
 
-def _chain(layers: list[nn.Module], shape: torch.Size) -> tuple[list[_Link], list[nn.Module]]:
-    """As many of the first `layers`, on images of `shape`, (N, C, H, W), as C has functions for; and the others."""
-    if len(shape) != 4:
+def _chain(layers: list[nn.Module], x: Tensor) -> tuple[list[_Link], list[nn.Module]]:
+    """As many of the first `layers`, on (N, C, H, W), as C has functions for; and the others."""
+    fit = x.dim() == 4 and x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+    if not fit or kernels() is None:
         return [], layers
-    _, c, h, w = shape
+    n, c, h, w = x.shape
     links, norm = [], None
     while layers:
-        following, rest = _norm(layers, c)
+        following, rest = _norm(layers, (n, c, h, w))
         if following:
             if norm or not links:
                 links.append(_Link(IDENTITY, (h, w, c), (h, w, c), norm))
@@ -165,7 +164,7 @@ def _chain(layers: list[nn.Module], shape: torch.Size) -> tuple[list[_Link], lis
             break
         layers, norm = layers[1:], None
         h, w, c = link.size_out
-        if link.kind == CONVOLUTION and layers and isinstance(layers[0], nn.ReLU) and not _norm(layers, c)[0]:
+        if link.kind == CONVOLUTION and layers and _is(layers[0], nn.ReLU) and not _norm(layers, (n, c, h, w))[0]:
             link, layers = replace(link, relu=True), layers[1:]
         links.append(link)
     if norm:
@@ -173,39 +172,49 @@ def _chain(layers: list[nn.Module], shape: torch.Size) -> tuple[list[_Link], lis
     return links, layers
 
 
-def _norm(layers: list[nn.Module], channels: int) -> tuple[_Norm | None, list[nn.Module]]:
-    """The BatchNorm that `layers` start with, together with its ReLU and its dropout, and the layers after them."""
+def _is(layer: nn.Module, kind: type[nn.Module]) -> bool:
+    """Whether `layer` computes what `kind` does: a class derived from it may not."""
+    return isinstance(layer, kind) and type(layer).forward is kind.forward
+
+
+def _norm(layers: list[nn.Module], shape: tuple[int, int, int, int]) -> tuple[_Norm | None, list[nn.Module]]:
+    """The BatchNorm that `layers`, on images of `shape`, start with, together with its ReLU and its dropout; and the
+    layers after them."""
     match layers:
-        case [nn.ReLU(), nn.BatchNorm2d() as norm, *rest] if _normalizes(norm, channels):
+        case [nn.ReLU() as first, nn.BatchNorm2d() as norm, *rest] if _is(first, nn.ReLU):
             relu = RELU_BEFORE
-        case [nn.BatchNorm2d() as norm, nn.ReLU(), *rest] if _normalizes(norm, channels):
+        case [nn.BatchNorm2d() as norm, nn.ReLU() as second, *rest] if _is(second, nn.ReLU):
             relu = RELU_AFTER
-        case [nn.BatchNorm2d() as norm, *rest] if _normalizes(norm, channels):
+        case [nn.BatchNorm2d() as norm, *rest]:
             relu = NO_RELU
         case _:
             return None, layers
+    if not _normalizes(norm, shape):
+        return None, layers
     match rest:
-        case [nn.Dropout(training=True, p=p), *others] if p < 1:
+        case [nn.Dropout(training=True, p=p) as dropout, *others] if p < 1 and _is(dropout, nn.Dropout):
             return _Norm(norm, relu, p), others
     return _Norm(norm, relu, 0.0), rest
 
 
-def _normalizes(norm: nn.BatchNorm2d, channels: int) -> bool:
-    """Whether `norm` normalises so many channels by its batch, with all that BatchNorm has by default."""
-    whole = norm.affine and norm.track_running_stats and norm.momentum is not None
-    return whole and norm.training and norm.num_features == channels <= MOST_CHANNELS
+def _normalizes(norm: nn.BatchNorm2d, shape: tuple[int, int, int, int]) -> bool:
+    """Whether `norm` normalises images of `shape` by their batch, with all that BatchNorm has by default."""
+    n, c, h, w = shape
+    whole = norm.affine and None not in (norm.bias, norm.running_mean, norm.running_var, norm.momentum)
+    written = whole and norm.running_mean.is_contiguous() and norm.running_var.is_contiguous()
+    fits = norm.num_features == c <= MOST_CHANNELS and n * h * w > 1
+    return _is(norm, nn.BatchNorm2d) and norm.training and written and fits
 
 
 def _link(layer: nn.Module, size: tuple[int, int, int], norm: _Norm | None) -> _Link | None:
     """`layer` on images of (h, w, c), behind `norm`; None if C has no function for it, or PyTorch's is the faster."""
     h, w, c = size
-    match layer:
-        case nn.MaxPool2d() if _halves(layer) and min(h, w) >= 2 and h * w * c <= MOST_FLOATS:
-            return _Link(MAX_POOL, size, (h // 2, w // 2, c), norm)
-        case nn.Conv2d() if _convolves(layer, size):
-            smaller = layer.kernel_size[0] - 1 - 2 * layer.padding[0]
-            size_out = h - smaller, w - smaller, layer.out_channels
-            return _Link(CONVOLUTION if layer.groups == 1 else DEPTHWISE, size, size_out, norm, layer)
+    if _is(layer, nn.MaxPool2d) and _halves(layer) and min(h, w) >= 2 and h * w * c <= MOST_FLOATS:
+        return _Link(MAX_POOL, size, (h // 2, w // 2, c), norm)
+    if _is(layer, nn.Conv2d) and _convolves(layer, size):
+        smaller = layer.kernel_size[0] - 1 - 2 * layer.padding[0]
+        size_out = h - smaller, w - smaller, layer.out_channels
+        return _Link(CONVOLUTION if layer.groups == 1 else DEPTHWISE, size, size_out, norm, layer)
     return None
 
 
@@ -231,45 +240,67 @@ class _Chain(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x: Tensor, links: list[_Link], *parameters: Tensor) -> Tensor:
-        n = len(x)
-        weights = [link.conv and link.conv.weight.detach().contiguous(memory_format=CHANNELS_LAST) for link in links]
-        masks = [link.before and link.before.mask(n * math.prod(link.size)) for link in links]
-        layers = [link.in_c(weight) for link, weight in zip(links, weights, strict=True)]
-        norms = [link.before and link.before.in_c(mask) for link, mask in zip(links, masks, strict=True)]
-        maps = [x.contiguous(memory_format=CHANNELS_LAST)]
-        for link, layer, before, after in zip(links, layers, norms, [*norms[1:], None], strict=True):
-            h, w, c = link.size_out
-            passes = link.kind == IDENTITY and before is None
-            maps.append(maps[-1] if passes else torch.empty((n, c, h, w), memory_format=CHANNELS_LAST))
-            skip = maps[0] if link.kind == IDENTITY and link.relu else None
-            compiled.call("forward", layer, before, after, maps[-2], skip, maps[-1], n)
+        n, given = len(x), iter(parameters)
+        maps, weights, norms, masks, alive = [_in_memory(x)], [], [], [], []  # C holds addresses of what is `alive`
+        for link in links:
+            before, mask = None, None
             if link.before:
+                mask = link.before.mask(n * math.prod(link.size))
+                alive += [next(given).contiguous(), next(given).contiguous()]
+                before = link.before.in_c(mask, *alive[-2:])
                 link.before.module.num_batches_tracked.add_(1)
-        ctx.save_for_backward(*maps, *weights)
-        ctx.links, ctx.layers, ctx.norms, ctx.masks = links, layers, norms, masks
+            norms.append(before)
+            masks.append(mask)
+            weights.append(_in_memory(next(given)) if link.conv else None)
+        for link, weight, before, after in zip(links, weights, norms, [*norms[1:], None], strict=True):
+            maps.append(maps[-1] if link.passes else _empty(n, link.size_out))
+            skip = maps[0] if link.adds else None
+            compiled.call("forward", link.in_c(weight), before, after, maps[-2], skip, maps[-1], n)
+        last = maps[-1] if links[-1].relu or links[-1].adds else None  # else it may be changed in place
+        ctx.save_for_backward(*maps[:-1], last, *weights)
+        ctx.links, ctx.norms, ctx.masks = links, norms, masks
         return maps[-1]
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        maps, weights = ctx.saved_tensors[: len(ctx.links) + 1], ctx.saved_tensors[len(ctx.links) + 1 :]
-        gradient = gradient.contiguous(memory_format=CHANNELS_LAST)
-        of_parameters, after, of_skip = [], None, None
-        for i in reversed(range(len(ctx.links))):
-            link, layer, before = ctx.links[i], ctx.layers[i], ctx.norms[i]
-            passes = link.kind == IDENTITY and after is None and not link.relu
-            needed = i > 0 or ctx.needs_input_grad[0] or not link.conv
-            of_x = torch.empty_like(maps[i]) if needed and not passes else None
-            of_norm = [torch.empty_like(p) for p in link.parameters()[:2]] if before else [None, None]
-            of_weight = torch.empty_like(weights[i]) if link.conv else None
-            sums = torch.zeros(PARTS, compiled.sums_size(layer)) if link.conv else None
+        saved, count = ctx.saved_tensors, len(ctx.links)
+        maps, weights = saved[: count + 1], saved[count + 1 :]
+        n, gradient = len(maps[0]), _in_memory(gradient)
+        of_parameters, of_skip, after = [], None, None
+        for i in reversed(range(count)):
+            link, before = ctx.links[i], ctx.norms[i]
+            layer = link.in_c(weights[i])
+            of_x = of_weight = sums = None
+            of_norm = [_floats(link.size[2]) for _ in range(2)] if before else [None, None]
+            if link.conv:
+                of_weight, sums = torch.empty_like(weights[i]), _floats(PARTS, compiled.sums_size(layer)).zero_()
+            if link.kind == IDENTITY and not after and not link.adds:
+                of_x = gradient
+            elif i or ctx.needs_input_grad[0] or not link.conv:
+                of_x = _empty(n, link.size)
             given = gradient, of_skip if i == 0 else None, maps[i], maps[i + 1], of_x, sums, of_weight, *of_norm
-            compiled.call("backward", layer, before, after, *given, len(maps[0]))
+            compiled.call("backward", layer, before, after, *given, n)
             of_parameters[:0] = [g for g in (*of_norm, of_weight) if g is not None]
-            gradient, after = gradient if passes else of_x, before
-            if link.kind == IDENTITY and link.relu:
-                of_skip = gradient
+            gradient, after = of_x, before
+            if link.adds:
+                of_skip = of_x
         return gradient, None, *of_parameters
+
+
+def _in_memory(x: Tensor) -> Tensor:
+    """(N, C, H, W), laid out as C takes it: channels last."""
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+def _empty(n: int, size: tuple[int, int, int]) -> Tensor:
+    """(N, C, H, W) for images of (h, w, c)."""
+    h, w, c = size
+    return torch.empty((n, c, h, w), dtype=torch.float32, device="cpu", memory_format=torch.channels_last)
+
+
+def _floats(*size: int) -> Tensor:
+    return torch.empty(size, dtype=torch.float32, device="cpu")
 
 
 def kept(n: int, p: float, generator: Generator | None = None) -> Tensor:

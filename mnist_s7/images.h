@@ -22,6 +22,7 @@ typedef struct { int h, w, c; } Map;
 typedef struct {
     long kind, h, w, c, h_out, w_out, c_out;
     long k, padding, relu; /* a convolution's kernel, the border it adds, and whether a ReLU is behind it */
+    long adds;             /* the identity adds what a residual branch began with, and a ReLU is behind the sum */
     const float *weight;
 } Layer;
 
@@ -32,7 +33,8 @@ typedef struct {
     const float *weight, *bias;
     float *running_mean, *running_variance;
     float eps, momentum, scale;
-    /* From the batch: v = x - mean -> v * factor + constant; and gradient g -> g * factor + v * slope + offset. */
+    /* From the batch, for v, which is x (behind a ReLU before it) less its mean:
+       v * factor + constant, and of the gradient g, g * factor + v * slope + offset. */
     float mean[MOST_CHANNELS], variance[MOST_CHANNELS], factor[MOST_CHANNELS], constant[MOST_CHANNELS];
     float slope[MOST_CHANNELS], offset[MOST_CHANNELS];
 } Norm;
@@ -44,7 +46,7 @@ typedef struct {
     double first[MOST_CHANNELS], second[MOST_CHANNELS];
 } Sums;
 
-/* What is always inlined is compiled for every number of sums and vectors, which the processor's registers need to know. */
+/* What is always inlined is compiled for every number of sums and vectors, so that they stay in registers. */
 #define INLINED static inline __attribute__((always_inline))
 #define UNROLLED _Pragma("GCC unroll 9")
 
@@ -63,7 +65,8 @@ INLINED Vector load(const float *x, int channels) {
 
 /* normalize.c, on `size` elements of x */
 void normalize(const Norm *norm, const float *x, const unsigned char *kept, float *y, long size);
-void normalize_backward(const Norm *norm, const float *g, const float *x, const unsigned char *kept, float *x_gradient, long size);
+void normalize_backward(const Norm *norm, const float *g, const float *x, const unsigned char *kept, float *x_gradient,
+                        long size);
 void add_moments(const Norm *norm, const float *x, long size, Sums *sums);
 void add_gradients(const Norm *norm, const float *g, const float *x, const unsigned char *kept, long size, Sums *sums);
 void finish_moments(Norm *norm, const Sums *parts);
@@ -76,14 +79,16 @@ long turned_size(const Layer *layer);
 void pack(const Layer *layer, float *packed);
 void turn(const Layer *layer, float *turned);
 void convolve(const Layer *layer, const float *packed, const float *x, float *y);
-void convolve_backward(const Layer *layer, const float *turned, const float *g, const float *x, float *x_gradient, float *sums);
+void convolve_backward(const Layer *layer, const float *turned, const float *g, const float *x, float *x_gradient,
+                       float *sums);
 void unpack(const Layer *layer, const float *sums, float *weight_gradient);
 
 long depthwise_size(const Layer *layer);
 void pack_depthwise(const Layer *layer, float *packed);
 void turn_depthwise(const Layer *layer, float *turned);
 void convolve_depthwise(const Layer *layer, const float *packed, const float *x, float *y);
-void convolve_depthwise_backward(const Layer *layer, const float *turned, const float *g, const float *x, float *x_gradient, float *sums);
+void convolve_depthwise_backward(const Layer *layer, const float *turned, const float *g, const float *x,
+                                 float *x_gradient, float *sums);
 void unpack_depthwise(const Layer *layer, const float *sums, float *weight_gradient);
 
 void max_pool(const Layer *layer, const float *x, float *y);

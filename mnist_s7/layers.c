@@ -2,7 +2,7 @@
 
 #include "images.h"
 
-/* Of a layer's packed weights, and so of a part's sums of their gradient. */
+/* How many floats a layer's packed weights are, and so a part's sums of their gradient. */
 long sums_size(const Layer *layer) {
     return layer->kind == CONVOLUTION ? packed_size(layer) : layer->kind == DEPTHWISE ? depthwise_size(layer) : 0;
 }
@@ -10,12 +10,12 @@ long sums_size(const Layer *layer) {
 static const unsigned char *kept_of(const Norm *norm, long at) { return norm->kept ? norm->kept + at : NULL; }
 
 /* x -> y. `before` is what stands between x and the layer, `after` what is behind it: its batch's mean and variance are
-   found. Either can be NULL. With nothing before it, the identity only finds those, and y is not written. An identity
-   with a ReLU first adds `skip`, which is NULL otherwise. */
+   found. Either can be NULL. With nothing before it, the identity only finds those, and y is not written. `skip` is NULL
+   but where the layer adds it. */
 void forward(const Layer *layer, const Norm *before, Norm *after, const float *x, const float *skip, float *y, long n,
              long threads) {
     long size = layer->h * layer->w * layer->c, size_out = layer->h_out * layer->w_out * layer->c_out;
-    float packed[sums_size(layer) + 1];
+    float packed[sums_size(layer) + 1]; /* an array of none is not allowed */
     Sums moments[PARTS];
     if (after) memset(moments, 0, sizeof moments);
     if (layer->kind == CONVOLUTION) pack(layer, packed);
@@ -32,7 +32,7 @@ void forward(const Layer *layer, const Norm *before, Norm *after, const float *x
                 normalize(before, from, kept_of(before, image * size), whole, size);
                 from = whole;
             }
-            if (skip)
+            if (layer->adds)
                 for (long j = 0; j < size; j++) {
                     float sum = to[j] + skip[image * size + j];
                     to[j] = sum < 0 ? 0 : sum; /* a NaN stays one */
@@ -48,12 +48,12 @@ void forward(const Layer *layer, const Norm *before, Norm *after, const float *x
     if (after) finish_moments(after, moments);
 }
 
-/* The gradient g behind what is `after` the layer -> the one behind what is `before` it, if x_gradient is not NULL, more
-   that of `skip`, if that is not NULL; the layer's y is needed for `after` and for a ReLU. The weights' is added up in
-   `sums`, zero, (PARTS, packed weights). */
+/* The gradient g behind what is `after` the layer -> the one behind what is `before` it, if x_gradient is not NULL, plus
+   `skip_gradient`, if that is not NULL. The layer's y is needed for `after` and for a ReLU. The weights' gradient is
+   added up in `sums`, zero, (PARTS, packed weights). The identity without either may have g for x_gradient. */
 void backward(const Layer *layer, Norm *before, const Norm *after, const float *g, const float *skip_gradient,
-              const float *x, const float *y, float *x_gradient, float *sums, float *weight_gradient, float *norm_weight_gradient,
-              float *norm_bias_gradient, long n, long threads) {
+              const float *x, const float *y, float *x_gradient, float *sums, float *weight_gradient,
+              float *norm_weight_gradient, float *norm_bias_gradient, long n, long threads) {
     long size = layer->h * layer->w * layer->c, size_out = layer->h_out * layer->w_out * layer->c_out;
     float turned[layer->kind == CONVOLUTION ? turned_size(layer) : sums_size(layer) + 1];
     Sums gradients[PARTS];
@@ -66,13 +66,14 @@ void backward(const Layer *layer, Norm *before, const Norm *after, const float *
         int identity = layer->kind == IDENTITY;
         float normalized[before && !identity ? size : 1], gradient[!identity && (after || layer->relu) ? size_out : 1];
         for (long image = n * part / PARTS; image < n * (part + 1) / PARTS; image++) {
-            const float *from = x + image * size, *of_y = g + image * size_out, *output = y + image * size_out;
+            const float *from = x + image * size, *of_y = g + image * size_out;
+            const float *output = after || layer->relu || layer->adds ? y + image * size_out : NULL;
             float *to = x_gradient ? x_gradient + image * size : NULL, *sum = sums + part * sums_size(layer);
             if (after) {
                 float *whole = identity ? to : gradient;
                 normalize_backward(after, of_y, output, kept_of(after, image * size_out), whole, size_out);
                 of_y = whole;
-            } else if (layer->relu) {
+            } else if (layer->relu || layer->adds) {
                 float *whole = identity ? to : gradient;
                 for (long j = 0; j < size_out; j++) whole[j] = output[j] > 0 ? of_y[j] : 0;
                 of_y = whole;
@@ -88,7 +89,10 @@ void backward(const Layer *layer, Norm *before, const Norm *after, const float *
             }
             if (skip_gradient && to)
                 for (long j = 0; j < size; j++) to[j] += skip_gradient[image * size + j];
-            if (before) add_gradients(before, identity ? of_y : to, x + image * size, kept_of(before, image * size), size, gradients + part);
+            if (before) {
+                const unsigned char *kept = kept_of(before, image * size);
+                add_gradients(before, identity ? of_y : to, x + image * size, kept, size, gradients + part);
+            }
         }
     }
     if (layer->kind == CONVOLUTION) unpack(layer, sums, weight_gradient);

@@ -21,7 +21,11 @@ static void add_narrow(double *restrict narrow, const float *restrict wide, int 
 static int width_at(long i, long size, int c) { return size - i < WIDE * c ? (int)(size - i) : WIDE * c; }
 
 /* `function` compiled for each kind of ReLU, with dropout and without, for the compiler to make vectors of its loops. */
-#define CASE(kind, function, ...) case kind: if (kept) function(__VA_ARGS__, kind, kept); else function(__VA_ARGS__, kind, NULL); break;
+#define CASE(kind, function, ...) \
+    case kind: \
+        if (kept) function(__VA_ARGS__, kind, kept); \
+        else function(__VA_ARGS__, kind, NULL); \
+        break;
 #define FOR_EACH_KIND(...) \
     switch (norm->relu) { CASE(NO_RELU, __VA_ARGS__) CASE(RELU_BEFORE, __VA_ARGS__) CASE(RELU_AFTER, __VA_ARGS__) }
 
@@ -67,16 +71,23 @@ INLINED void normalize_all_backward(const Norm *norm, const float *restrict g, c
 }
 
 /* The gradient g of y -> that of x. */
-void normalize_backward(const Norm *norm, const float *g, const float *x, const unsigned char *kept, float *x_gradient, long size) {
+void normalize_backward(const Norm *norm, const float *g, const float *x, const unsigned char *kept, float *x_gradient,
+                        long size) {
     FOR_EACH_KIND(normalize_all_backward, norm, g, x, x_gradient, size)
 }
 
 void add_moments(const Norm *norm, const float *restrict x, long size, Sums *sums) {
     float k[WIDEST], s[WIDEST], q[WIDEST];
     int c = norm->c, relu = norm->relu;
-    /* Less any element of their channel, the values are near 0, and their squares lose no digits to a large mean. */
-    if (!sums->n)
-        for (int j = 0; j < c; j++) sums->shift[j] = centred(x[j], 0, relu);
+    /* Less the mean of a part's first image, the values are about 0, and their squares lose no digits to a large mean. */
+    if (!sums->n) {
+        memset(s, 0, WIDE * c * sizeof *s);
+        for (long i = 0; i < size; i += WIDE * c) {
+            int width = width_at(i, size, c);
+            for (int j = 0; j < width; j++) s[j] += centred(x[i + j], 0, relu);
+        }
+        for (int j = 0; j < WIDE * c; j++) sums->shift[j % c] += s[j] * c / size;
+    }
     sums->n += size / c;
     widen(k, sums->shift, c);
     for (long i = 0; i < size;) {
@@ -129,10 +140,12 @@ void finish_moments(Norm *norm, const Sums *parts) {
     for (int j = 0; j < norm->c; j++) {
         double n = 0, mean = 0, squares = 0;
         for (int part = 0; part < PARTS; part++) n += parts[part].n;
-        for (int part = 0; part < PARTS; part++) mean += (parts[part].first[j] + parts[part].n * (double)parts[part].shift[j]) / n;
+        for (int part = 0; part < PARTS; part++)
+            mean += (parts[part].first[j] + parts[part].n * (double)parts[part].shift[j]) / n;
         for (int part = 0; part < PARTS; part++) {
             double from_shift = mean - parts[part].shift[j];
-            squares += parts[part].second[j] - 2 * from_shift * parts[part].first[j] + parts[part].n * from_shift * from_shift;
+            squares += parts[part].second[j] - 2 * from_shift * parts[part].first[j];
+            squares += parts[part].n * from_shift * from_shift;
         }
         norm->mean[j] = (float)mean;
         norm->variance[j] = (float)(squares / n);

@@ -21,12 +21,13 @@ void max_pool(const Layer *layer, const float *restrict x, float *restrict y) {
         for (int j = 0; j < layer->w_out; j++, y += layer->c)
             for (int c = 0; c < layer->c; c += LANES) {
                 Vector most = load(corner(layer, x, i, j, 0) + c, layer->c - c);
-                UNROLLED for (int k = 1; k < WINDOW; k++) most = larger(most, load(corner(layer, x, i, j, k) + c, layer->c - c));
+                UNROLLED for (int k = 1; k < WINDOW; k++)
+                    most = larger(most, load(corner(layer, x, i, j, k) + c, layer->c - c));
                 store(y + c, most, layer->c - c);
             }
 }
 
-/* The gradient g of y -> that of x: all of it goes to the first of a window's largest. */
+/* The gradient g of y -> that of x: all of it goes to the first of a window's largest, that of a NaN to none. */
 void max_pool_backward(const Layer *layer, const float *restrict g, const float *restrict x, float *restrict x_gradient) {
     if (layer->h % 2 || layer->w % 2) memset(x_gradient, 0, layer->h * layer->w * layer->c * sizeof *x_gradient);
     for (int i = 0; i < layer->h_out; i++)

@@ -1,6 +1,7 @@
 """The joined layers against the plain PyTorch layers, and the sparse drawing against the Bernoulli distribution."""
 
 import copy
+import ctypes
 import re
 import subprocess
 
@@ -8,6 +9,8 @@ import pytest
 import torch
 from scipy import stats
 from torch import nn
+from torch.nn.utils import parametrize
+from torch.utils.checkpoint import checkpoint
 
 from mnist_s7 import MnistNet_1, MnistNet_2, MnistNet_3, MnistNet_4, compiled, fast
 from mnist_s7.compiled import CONVOLUTION, DEPTHWISE, MAX_POOL, RELU_AFTER, RELU_BEFORE, kernels
@@ -63,6 +66,7 @@ LAYERS = {
     "norm of 64 channels": lambda p: [nn.Conv2d(3, 64, 5, bias=False), nn.ReLU(), nn.BatchNorm2d(64), nn.Dropout(p)],
     "norm of more channels than are joined": lambda p: [nn.Conv2d(3, 65, 5, bias=False), nn.BatchNorm2d(65), nn.ReLU()],
     "norm without weight": lambda p: [nn.BatchNorm2d(3, affine=False), nn.ReLU()],
+    "norm without bias": lambda p: [nn.BatchNorm2d(3, bias=False), nn.ReLU()],
     "norm without running statistics": lambda p: [nn.BatchNorm2d(3, track_running_stats=False), nn.ReLU()],
     "norm of another momentum": lambda p: [nn.BatchNorm2d(3, momentum=0.3, eps=0.1), nn.ReLU()],
     "norm with a mean of all batches": lambda p: [nn.BatchNorm2d(3, momentum=None), nn.ReLU()],
@@ -132,9 +136,9 @@ def test_outputs_gradients_and_buffers_are_those_of_the_plain_layers(monkeypatch
     torch.manual_seed(0)
     ours = Sequential(*layers(p)).to(memory_format=memory_format)
     for norm in ours:
-        if isinstance(norm, nn.BatchNorm2d) and norm.affine:
-            nn.init.normal_(norm.weight)
-            nn.init.normal_(norm.bias)
+        if isinstance(norm, nn.BatchNorm2d):
+            for parameter in norm.parameters():
+                nn.init.normal_(parameter)
     plain = nn.Sequential(*copy.deepcopy(list(ours)))
     drawn = []
     monkeypatch.setattr(fast, "kept", lambda n, p: drawn.append(kept(n, p)) or drawn[-1])
@@ -250,20 +254,181 @@ def test_a_residual_is_that_of_the_plain_layers(links, branch, in_c, needs):
         assert_same(x.grad, x2.grad)
     for one, other in zip(ours.parameters(), plain.parameters(), strict=True):
         assert_same(one.grad, other.grad)
-    assert (links[-1].kind == compiled.IDENTITY and links[-1].relu if links else False) == in_c
+    assert any(link.adds for link in links) == in_c
     assert torch.equal(residual(ours.eval(), x), (x + ours(x)).relu())
 
 
-def test_an_image_that_needs_no_gradient_gets_none(links):
-    torch.manual_seed(0)
-    ours, x, weights = conv(), torch.randn(9, 3, 9, 9), torch.randn(9, 8, 7, 7)
-    plain = copy.deepcopy(ours).double()
+BEGINNINGS = {
+    "conv": lambda: [conv()],
+    "depthwise conv": lambda: [bare(3, 3, 3, groups=3), conv()],
+    "pool": lambda: [nn.MaxPool2d(2), conv()],
+    "norm": lambda: [nn.BatchNorm2d(3), conv()],
+}
 
-    (Sequential(ours)(x) * weights).sum().backward()
+
+@pytest.mark.parametrize("layers", BEGINNINGS.values(), ids=BEGINNINGS)
+def test_an_image_that_needs_no_gradient_gets_none(links, layers):
+    torch.manual_seed(0)
+    ours, x = Sequential(*layers()), torch.randn(9, 3, 10, 10)
+    plain = copy.deepcopy(nn.Sequential(*ours)).double()
+
+    y = ours(x)
+    weights = torch.randn(y.shape)
+    (y * weights).sum().backward()
     (plain(x.double()) * weights).sum().backward()
 
     assert links
-    assert_same(ours.weight.grad, plain.weight.grad)
+    assert x.grad is None
+    for one, other in zip(ours[-1:].parameters(), plain[-1:].parameters(), strict=True):
+        assert_same(one.grad, other.grad)
+
+
+def gradients(forward, model, x):
+    """Of the parameters and of x, for a weighted sum of the outputs."""
+    x = x.detach().requires_grad_()
+    model.zero_grad()
+    y = forward(x)
+    (y * torch.arange(y.numel()).view(y.shape).remainder(7)).sum().backward()
+    return [parameter.grad for parameter in model.parameters() if parameter.requires_grad] + [x.grad]
+
+
+ENDINGS = {
+    "conv": lambda: [bare(3, 8, 3)],
+    "depthwise conv": lambda: [bare(3, 3, 3, groups=3)],
+    "norm": lambda: [bare(3, 8, 3), nn.BatchNorm2d(8)],
+    "pool": lambda: [nn.MaxPool2d(2)],
+}
+
+
+@pytest.mark.parametrize("layers", ENDINGS.values(), ids=ENDINGS)
+def test_outputs_may_be_changed_in_place(links, layers):
+    torch.manual_seed(0)
+    ours, x = Sequential(*layers()), torch.randn(4, 3, 9, 9)
+
+    in_place = gradients(lambda x: ours(x).mul_(3).relu_(), ours, x)
+
+    assert links
+    for one, other in zip(in_place, gradients(lambda x: (ours(x) * 3).relu(), ours, x), strict=True):
+        assert torch.equal(one, other)
+
+
+def block():
+    """With weights that are copied for C, since they are not channels last."""
+    return Sequential(
+        bare(3, 8, 3),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        bare(8, 8, 3, groups=8),
+        nn.BatchNorm2d(8),
+        nn.MaxPool2d(2),
+        bare(8, 8, 3, padding=1),
+    )
+
+
+def test_gradients_are_the_same_under_checkpoints_and_hooks_of_saved_tensors(links):
+    torch.manual_seed(0)
+    ours, x = block(), torch.randn(4, 3, 12, 12)
+    plain = gradients(ours, ours, x)
+
+    def hooked(x):
+        with torch.autograd.graph.saved_tensors_hooks(torch.clone, lambda saved: saved):
+            return ours(x)
+
+    for forward in (hooked, lambda x: checkpoint(ours, x, use_reentrant=False)):
+        assert all(map(torch.equal, gradients(forward, ours, x), plain))
+    assert links
+
+
+def test_frozen_parameters_get_no_gradient(links):
+    torch.manual_seed(0)
+    ours, x = block(), torch.randn(4, 3, 12, 12)
+    everything = gradients(ours, ours, x)
+
+    ours[0].weight.requires_grad_(False)
+    ours[1].bias.requires_grad_(False)
+    assert all(map(torch.equal, gradients(ours, ours, x), [everything[1], *everything[3:]]))
+    with torch.no_grad():
+        assert not ours(x).requires_grad
+
+
+class Doubled(nn.Module):
+    calls = 0
+
+    def forward(self, weight):
+        Doubled.calls += 1
+        return 2 * weight
+
+
+@pytest.mark.parametrize("layer", [0, 1, 3], ids=["conv", "norm", "depthwise conv"])
+def test_parametrized_weights_are_asked_for_once(links, layer):
+    torch.manual_seed(0)
+    ours, x = block(), torch.randn(4, 3, 12, 12)
+    doubled = copy.deepcopy(ours)
+    parametrize.register_parametrization(doubled[layer], "weight", Doubled())
+    with torch.no_grad():
+        ours[layer].weight.mul_(2)
+
+    Doubled.calls = 0
+    y = doubled(x)
+    assert Doubled.calls == 1
+    assert len(links) == 4
+    torch.testing.assert_close(y, ours(x))
+
+
+def test_strided_parameters_are_read_as_such(links):
+    norm, x = nn.BatchNorm2d(3), torch.randn(4, 3, 5, 5)
+    norm.weight = nn.Parameter(torch.tensor([1.0, 100, 2, 100, 3, 100])[::2])
+
+    y = Sequential(norm)(x)
+
+    assert links
+    torch.testing.assert_close(y, norm(x))
+
+
+def test_a_batch_too_small_to_normalise_is_pytorchs_affair():
+    ours = Sequential(nn.BatchNorm2d(3))
+
+    with pytest.raises(ValueError, match="more than 1 value per channel"):
+        ours(torch.randn(1, 3, 1, 1))
+    assert ours(torch.randn(0, 3, 4, 4)).shape == (0, 3, 4, 4)
+    assert torch.equal(ours[0].running_var, torch.ones(3))
+
+
+def test_a_derived_class_is_taken_for_what_it_is(links):
+    class Tenfold(nn.BatchNorm2d):
+        def forward(self, x):
+            return 10 * super().forward(x)
+
+    norm, x = Tenfold(3), torch.randn(4, 3, 5, 5)
+
+    assert torch.equal(Sequential(norm)(x), norm(x))
+    assert not links
+
+
+def test_another_default_type_and_autocast_do_no_harm(links):
+    ours, x = Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), bare(8, 8, 1)), torch.randn(4, 3, 9, 9)
+    expected = ours(x)
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert torch.equal(ours(x), expected)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert links
+    links.clear()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert ours(x).dtype == torch.bfloat16
+    assert not links
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 17])
+def test_as_few_images_as_there_are_will_do(links, n):
+    torch.manual_seed(0)
+    ours, x = block(), torch.randn(n, 3, 8, 10)
+    plain = copy.deepcopy(nn.Sequential(*ours)).double()
+
+    both = gradients(ours, ours, x), gradients(plain, plain, x.double())
+    assert_same(*(torch.cat([each.flatten() for each in those]) for those in both))
+    assert links
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 2, 9), (2, 1, 9, 9)])
@@ -278,21 +443,24 @@ def test_large_images_are_left_to_pytorch(links):
     assert not links
 
 
-def test_the_gradient_of_a_pool_goes_to_the_first_of_equals_as_pytorchs_does():
-    ours, plain = (torch.zeros(2, 3, 5, 5).requires_grad_() for _ in range(2))
+@pytest.mark.parametrize("side", [4, 5])
+def test_the_gradient_of_a_pool_goes_to_the_first_of_equals_as_pytorchs_does(links, side):
+    ours, plain = (torch.zeros(2, 3, side, side).requires_grad_() for _ in range(2))
     weights = torch.randn(2, 3, 2, 2)
 
     (Sequential(nn.MaxPool2d(2))(ours) * weights).sum().backward()
     (nn.MaxPool2d(2)(plain) * weights).sum().backward()
 
+    assert links
     assert torch.equal(ours.grad, plain.grad)
 
 
-def test_a_nan_passes_the_pool():
+def test_a_nan_passes_the_pool(links):
     x = torch.zeros(1, 1, 8, 8)
     x[0, 0, 0, 0] = x[0, 0, 3, 3] = x[0, 0, 4, 7] = float("nan")
 
     assert torch.equal(Sequential(nn.MaxPool2d(2))(x).isnan(), nn.MaxPool2d(2)(x).isnan())
+    assert links
 
 
 def test_a_nan_passes_the_relu():
@@ -307,32 +475,33 @@ def test_layers_elsewhere_than_the_images_are_refused(links):
             Sequential(layer)(torch.randn(2, 3, 5, 5))
 
 
-def test_a_large_mean_costs_no_digits():
+def test_a_large_mean_costs_no_digits(links):
     """Squares of values about 1,000 have no digits left in float32 for a variance of 1."""
     x = torch.randn(4, 8, 10, 10) + 1_000
     norm = nn.BatchNorm2d(8)
 
     y = Sequential(norm)(x)
 
+    assert links
     torch.testing.assert_close(y, nn.BatchNorm2d(8).double()(x.double()).float(), rtol=1e-3, atol=1e-3)
 
 
-def test_the_number_of_threads_changes_no_digit():
+@pytest.mark.parametrize("n", [5, 37])
+def test_the_number_of_threads_changes_no_digit(links, n):
     torch.manual_seed(0)
-    x, weights = torch.randn(37, 3, 20, 20), torch.randn(37, 8, 18, 18)
-    block = Sequential(conv(), nn.ReLU(), nn.BatchNorm2d(8))
-    threads = torch.get_num_threads()
+    x, ours, threads = torch.randn(n, 3, 20, 20), block(), torch.get_num_threads()
+    branch = Sequential(bare(8, 8, 3, groups=8, padding=1), nn.BatchNorm2d(8))
+    model = nn.ModuleList([ours, branch])
 
-    def figures(n):
-        torch.set_num_threads(n)
-        block.zero_grad()
-        (block(x) * weights).sum().backward()
-        return [parameter.grad for parameter in block.parameters()]
+    def figures(threads):
+        torch.set_num_threads(threads)
+        return gradients(lambda x: residual(branch, ours(x)), model, x)
 
     try:
         assert all(map(torch.equal, figures(1), figures(2)))
     finally:
         torch.set_num_threads(threads)
+    assert any(link.adds for link in links)
 
 
 @pytest.mark.parametrize(
@@ -384,6 +553,13 @@ def test_compiles_once_for_all_processes(monkeypatch, tmp_path, short_source):
     assert len(list((tmp_path / "mnist_s7").iterdir())) == 1
     short_source.write_text("int one(void) { return 2; }")
     assert kernels().one() == 2  # what was compiled from another source is not taken for it
+    header = tmp_path / "images.h"
+    header.write_text("")
+    monkeypatch.setattr(compiled, "HEADER", header)
+    kernels.cache_clear()
+    before = len(commands)
+    assert kernels().one() == 2
+    assert [command[1] for command in commands[before:]] == ["--version", "-O3"]  # nor with another header
 
 
 @pytest.mark.parametrize("variable", ["XDG_CACHE_HOME", "HOME"])
@@ -419,9 +595,16 @@ def test_constants_are_those_of_the_header():
 @pytest.mark.parametrize("structure", [compiled.Layer, compiled.Norm])
 def test_structures_are_those_of_the_header(structure):
     body = re.search(r"typedef struct \{([^}]*)\} " + structure.__name__, compiled.HEADER.read_text())[1]
-    declared = re.sub(r"/\*.*?\*/|\[\w+\]|\*|\b(?:const|unsigned|char|long|float)\b", "", body, flags=re.DOTALL)
+    types = {"long": ctypes.c_long, "float": ctypes.c_float, "*": ctypes.c_void_p}
+    declared = []
+    for declaration in re.sub(r"/\*.*?\*/", "", body, flags=re.DOTALL).split(";")[:-1]:
+        kind, names = re.match(r"\s*((?:const |unsigned )*\w+) (.*)", declaration).groups()
+        for name in names.split(", "):
+            plain = types["*" if "*" in name else kind]
+            array = plain * compiled.MOST_CHANNELS if "[MOST_CHANNELS]" in name else plain
+            declared.append((name.strip("*").removesuffix("[MOST_CHANNELS]"), array))
 
-    assert re.split(r"[\s,;]+", declared.strip(" \n;")) == [name for name, _ in structure._fields_]
+    assert declared == structure._fields_
 
 
 @pytest.mark.parametrize("network", [MnistNet_1, MnistNet_2, MnistNet_3, MnistNet_4])
