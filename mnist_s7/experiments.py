@@ -231,7 +231,7 @@ T4 = replace(
     document=None,
 )
 
-SERIES = (T1, T2, T3)
+SERIES = (T1, T2, T3, T4)
 
 
 # What each idea is worth: an iteration with one thing changed. They have no targets and no claims of their own.
@@ -272,4 +272,4 @@ ABLATIONS = (
     ),
 )
 
-EXPERIMENTS = {experiment.name: experiment for experiment in (*SERIES, T4, *ABLATIONS)}
+EXPERIMENTS = {experiment.name: experiment for experiment in (*SERIES, *ABLATIONS)}

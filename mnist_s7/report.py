@@ -137,11 +137,11 @@ def changes(*experiments: Experiment) -> Markdown:
 
 
 def search(experiment: Experiment) -> Markdown:
-    """The configurations that were tried for an iteration on held-out training images, in their order, as its
+    """The trainings on held-out training images by which an iteration was chosen, in their order, as its
     `search_<name>.csv` among the published results has them."""
     with (PUBLISHED / f"search_{experiment.name}.csv").open(encoding="utf-8", newline="") as file:
         header, *rows = csv.reader(file)
-    return Markdown(f"{len(rows)} configurations:\n\n{table(header, rows)}")
+    return Markdown(f"{len(rows)} trainings:\n\n{table(header, rows)}")
 
 
 def verdicts(experiment: Experiment, run: Run) -> Markdown:
@@ -208,8 +208,10 @@ def comparison(runs: dict[str, Run]) -> Markdown:
         return "none" if epoch is None else f"{epoch.epoch}"
 
     def met(experiment: Experiment, run: Run) -> str:
-        missed = [claim.text for claim in experiment.targets if claim.check(run).holds is False]
-        return "yes" if not missed else "no: " + "; ".join(missed)
+        verdicts = {claim.text: claim.check(run).holds for claim in experiment.targets}
+        missed, untold = ([text for text, holds in verdicts.items() if holds is which] for which in (False, None))
+        said = f"no: {'; '.join(missed)}" if missed else "yes"
+        return f"{said} (one run cannot tell: {'; '.join(untold)})" if untold else said
 
     return table(
         ["", *(_on(f"{run.experiment}, seed {run.seed}", run) for run in runs.values())],

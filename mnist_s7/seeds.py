@@ -123,7 +123,7 @@ def claims(experiment: Experiment, runs: Runs) -> Markdown:
 
     One about the recipe is settled by any run. One about a run holds where it does so in most: where the 95 % Wilson
     interval of its share of the runs is above one half. A figure holds where it lies in the 95 % prediction interval of
-    one more run.
+    one more run. One about all seeds, or their mean, is settled by those that are there.
     """
     own = runs.get(experiment.name, ())
     if len(own) < 2:

@@ -293,8 +293,8 @@ def repeatable(device: torch.device) -> Iterator[None]:
 def environment(device: torch.device) -> dict:
     """What a run's figures and seconds may depend on.
 
-    `kernels` and `freed_memory` say what of `mnist_s7.fast` the run has. `dirty` tells whether the package's files
-    differ from the commit's; both are None where there is no git.
+    `kernels` says whose layers the run has, `freed_memory` whether `keep_freed_memory` worked. `dirty` tells whether
+    the package's files differ from the commit's; both are None where there is no git.
     """
     on_cpu = device.type == "cpu"
     changes = _git("status", "--porcelain", "--", PACKAGE)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from mnist_s7 import T1, T3, plots
+from mnist_s7 import SERIES, T1, T3, plots
 from mnist_s7.bench import Benchmark, BenchmarkFileError, measure, tables
 from mnist_s7.transforms import PLAIN
 
@@ -156,7 +156,7 @@ def test_the_picture_has_every_bar_and_every_line(measured):
     figure = plots.benchmark_picture(measured)
     bars, *panels = figure.axes
 
-    assert [bar.get_width() for bar in bars.patches] == [50, 15, 5] * 3
+    assert [bar.get_width() for bar in bars.patches] == [50, 15, 5] * len(SERIES)
     said = [text.get_text() for text in bars.texts]
     assert said[:3] == [
         "usual loop: 50.0 s, 3.5 times ours",
@@ -164,7 +164,7 @@ def test_the_picture_has_every_bar_and_every_line(measured):
         "PyTorch's convolutions alone: 5.0 s",
     ]
     for panel, heights in zip(panels, ([31, 8], [20, 15], [1.25, 12.5]), strict=True):
-        assert [line.get_label() for line in panel.lines] == ["T1", "T2", "T3"]
+        assert [line.get_label() for line in panel.lines] == [experiment.name for experiment in SERIES]
         assert all(list(line.get_ydata()) == heights for line in panel.lines)
         assert "seconds" in panel.get_ylabel()
         assert panel.get_xlabel()

@@ -9,7 +9,7 @@ import time
 import pytest
 import torch
 
-from mnist_s7 import Digits, Run, __main__, load_runs
+from mnist_s7 import SERIES, Digits, Run, __main__, load_runs
 
 COMMANDS = ["run", "train", "sweep", "compare", "bench", "readme"]
 
@@ -169,4 +169,4 @@ def test_readme_writes_the_iterations_tables_too(mnist_s7, monkeypatch):
     code, _, _ = mnist_s7("readme")
 
     assert code == 0
-    assert refreshed == ["MNIST_S7_T1", "MNIST_S7_T2", "MNIST_S7_T3"]
+    assert refreshed == [f"MNIST_S7_{experiment.name}" for experiment in SERIES]

@@ -266,14 +266,14 @@ def test_field_growth_outlines_the_boxes(images, network):
         assert box.get_width() * 28 == pytest.approx(min(row.r_out, 28))
         left = row.start + row.j_out * (row.n_out // 2) - (row.r_out - 1) / 2  # first pixel, before clipping
         assert (box.get_x() - frame.get_x()) * 28 == pytest.approx(max(left, 0))
-    captions = [(f"field {r.r_out}×{r.r_out}", r.kind, f"{r.layer}, map {r.n_out}×{r.n_out}") for r in table.rows]
+    captions = [(f"field {r.r_out}×{r.r_out}", r.layer, f"{r.kind}, {r.n_out}×{r.n_out}") for r in table.rows]
     assert texts(ax) == [line for caption in captions for line in caption]
 
 
 def test_field_growth_of_windows_that_are_not_square(images):
     table = receptive_field(nn.Sequential(nn.Conv2d(1, 1, (1, 3)), nn.Conv2d(1, 1, (5, 1))))
     ax = plots.field_growth(table, images[0]).axes[0]
-    assert texts(ax)[3:] == ["field 5×3", "Conv2d", "1, map 24×26"]
+    assert texts(ax)[3:] == ["field 5×3", "1", "Conv2d, 24×26"]
     *_, frame, box = ax.patches
     corner = (box.get_y() - frame.get_y(), box.get_x() - frame.get_x(), box.get_height(), box.get_width())
     assert [28 * length for length in corner] == pytest.approx([12, 13, 5, 3])

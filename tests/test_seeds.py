@@ -214,18 +214,18 @@ def test_a_mean_is_held_against_as_many_seeds_as_it_speaks_of():
     assert verdict(seeds.claims(T4, runs), claim) == ["99.600 % over 20 seeds", "holds"]
     assert verdict(seeds.claims(T4, below), claim) == ["99.595 % over 20 seeds", "does not hold"]
     assert verdict(seeds.claims(T4, {"T4": runs["T4"][:19]}), claim)[1] == "cannot be told"
+    assert T4.targets[1].check(run("T4", 1, [99.7])).holds is None
 
 
 def test_every_seed_means_all_of_them():
     claim = "at least 99.50 % with every seed"
-    finals = [99.6] * 11
+    all_reach = seeds.claims(T4, {"T4": ending("T4", *[99.6] * 11, 99.5)})
+    all_but_one = seeds.claims(T4, {"T4": ending("T4", *[99.6] * 11, 99.49)})
 
-    assert verdict(seeds.claims(T4, {"T4": ending("T4", *finals, 99.5)}), claim) == [
-        "12 of 12, the lowest 99.50 %",
-        "holds",
-    ]
-    found = verdict(seeds.claims(T4, {"T4": ending("T4", *finals, 99.49)}), claim)
-    assert found == ["11 of 12, the lowest 99.49 %", "does not hold"]
+    assert verdict(all_reach, claim) == ["12 of 12, the lowest 99.50 %", "holds"]
+    assert verdict(all_but_one, claim) == ["11 of 12, the lowest 99.49 %", "does not hold"]
+    assert T4.targets[2].check(run("T4", 1, [99.5])).holds is None  # one run can only refute it
+    assert T4.targets[2].check(run("T4", 1, [99.49])).holds is False
 
 
 def test_claims_about_two_settings_compare_them():

@@ -129,7 +129,8 @@ def _percent(probability: float) -> str:
 def field_growth(table: ReceptiveFieldTable, image: Tensor, dataset: str = "MNIST") -> Figure:
     """The pixels of one digit that the centre unit of each layer's map sees, a panel for each row of the table.
 
-    `image` uint8 (28, 28), the size that the table was made for. A box ends where the image does.
+    `image` uint8 (28, 28), the size that the table was made for. A box ends where the image does. Under the digit stand
+    the layer, its kind and the size of its map.
     """
     columns, pitch = 5, 1.55
     title = "The receptive field of each layer's centre unit"
@@ -141,8 +142,8 @@ def field_growth(table: ReceptiveFieldTable, image: Tensor, dataset: str = "MNIS
         _outline(ax, table.box(row, unit), x, y, pixel=1 / len(image), color=BLUE, linewidth=2)
         under = {"x": x + 0.5, "y": y + 1, "ha": "center", "va": "baseline"}
         say(ax, "field {}×{}".format(*_pair(row.r_out)), dy=-13, colour=BLUE, bold=True, **under)
-        say(ax, row.kind, dy=-26, size=9, **under)
-        say(ax, "{}, map {}×{}".format(row.layer, *_pair(row.n_out)), dy=-38, size=9, **under)
+        say(ax, row.layer, dy=-26, size=9, **under)
+        say(ax, "{}, {}×{}".format(row.kind, *_pair(row.n_out)), dy=-38, size=9, **under)
     return figure
 
 
