@@ -5,9 +5,10 @@ document; its claims are put here so that a run can be held against them. T4 is 
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import pairwise
 
 import torch
 from torch import nn, optim
@@ -259,6 +260,31 @@ def _turned_by(kind: type) -> transforms.Compose:
     )
 
 
+def _without_residuals() -> nn.Module:
+    """T4's network, with nothing added to its separable convolutions: the same layers, with the same parameters."""
+    network = MnistNet_4()
+    for block in (network.block1, network.block2, network.block3):
+        for name, layer in block.named_children():
+            if hasattr(layer, "branch"):
+                setattr(block, name, Sequential(*layer.branch, nn.ReLU()))
+    return network
+
+
+def _full_convolutions() -> nn.Module:
+    """As many parameters as T4's network has, in full 3x3 convolutions with as many pools: 7,852."""
+
+    def layers(*channels: int) -> Iterator[nn.Module]:
+        for channels_in, channels_out in pairwise(channels):
+            yield nn.Conv2d(channels_in, channels_out, 3, padding=1, bias=False)
+            yield from (nn.BatchNorm2d(channels_out), nn.ReLU())
+
+    return nn.Sequential(
+        Sequential(*layers(1, 8, 8), nn.MaxPool2d(2), *layers(8, 13, 14), nn.MaxPool2d(2), *layers(14, 16, 16)),
+        nn.AdaptiveAvgPool2d(1),
+        Sequential(nn.Conv2d(16, 10, 1, bias=False), nn.Flatten(), nn.LogSoftmax(1)),
+    )
+
+
 ABLATIONS = (
     _variant(T2, "dropout-0.01", "dropout 0.01 for 0.05", network=partial(MnistNet_2, dropout=0.01)),
     _variant(T3, "dropout-0.05", "dropout 0.05 for 0.01", network=partial(MnistNet_3, dropout=0.05)),
@@ -270,6 +296,13 @@ ABLATIONS = (
     _variant(
         T3, "rotation-15", "the turn by up to 15 degrees alone", train_transform=_turned_by(transforms.RandomAffine)
     ),
+    _variant(T4, "6.5K", "narrower, to T3's size", network=partial(MnistNet_4, widths=(16, 28, 28, 36))),
+    _variant(T4, "4K", "narrower, to half the parameters", network=partial(MnistNet_4, widths=(12, 20, 20, 28))),
+    _variant(T4, "no-residual", "nothing added to the separable convolutions", network=_without_residuals),
+    _variant(T4, "full", "as many parameters in full 3x3 convolutions", network=_full_convolutions),
+    _variant(T4, "turns", "T3's two turns, nothing shifted or scaled", train_transform=T3.train_transform),
+    _variant(T4, "steps", "T3's learning rate", lr=T3.lr, schedule=T3.schedule, nesterov=T3.nesterov),
+    _variant(T4, "no-decay", "no weight decay", weight_decay=0.0),
 )
 
 EXPERIMENTS = {experiment.name: experiment for experiment in (*SERIES, *ABLATIONS)}

@@ -140,28 +140,29 @@ class MnistNet_4(nn.Module):
     """T4's network, 7,824 parameters: after the first, depthwise separable convolutions, every other one residual.
 
     A separable convolution from 32 channels to 32 has 1,312 weights where a full 3x3 one has 9,216: that pays for twice
-    T3's channels, and for more layers.
+    T3's channels, and for more layers. `widths` are the channels of the three residual layers and of the last one.
     """
 
-    def __init__(self):
+    def __init__(self, widths: tuple[int, int, int, int] = (16, 32, 32, 40)):
         super().__init__()
+        first, second, third, last = widths
         self.block1 = Sequential(
-            _conv(1, 16), nn.BatchNorm2d(16), nn.ReLU(),  # (N, 16, 26, 26)
-            _Residual(16),  # (N, 16, 26, 26)
+            _conv(1, first), nn.BatchNorm2d(first), nn.ReLU(),  # (N, 16, 26, 26)
+            _Residual(first),  # (N, 16, 26, 26)
             nn.MaxPool2d(2),  # (N, 16, 13, 13)
         )  # fmt: skip
         self.block2 = Sequential(
-            *_separable(16, 32), nn.ReLU(),  # (N, 32, 13, 13)
-            _Residual(32),  # (N, 32, 13, 13)
+            *_separable(first, second), nn.ReLU(),  # (N, 32, 13, 13)
+            _Residual(second),  # (N, 32, 13, 13)
             nn.MaxPool2d(2),  # (N, 32, 6, 6)
         )  # fmt: skip
         self.block3 = Sequential(
-            *_separable(32, 32), nn.ReLU(),  # (N, 32, 6, 6)
-            _Residual(32),  # (N, 32, 6, 6)
-            *_separable(32, 40), nn.ReLU(),  # (N, 40, 6, 6)
+            *_separable(second, third), nn.ReLU(),  # (N, 32, 6, 6)
+            _Residual(third),  # (N, 32, 6, 6)
+            *_separable(third, last), nn.ReLU(),  # (N, 40, 6, 6)
         )  # fmt: skip
         self.pool = nn.AdaptiveAvgPool2d(1)  # (N, 40, 1, 1)
-        self.head = Sequential(_conv(40, 10, kernel_size=1))  # (N, 10, 1, 1)
+        self.head = Sequential(_conv(last, 10, kernel_size=1))  # (N, 10, 1, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         return _log_probabilities(self.head(self.pool(self.block3(self.block2(self.block1(x))))))

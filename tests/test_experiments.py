@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torchvision import transforms
 
-from mnist_s7 import SERIES, T2, T3
+from mnist_s7 import SERIES, T2, T3, T4
 from mnist_s7.experiments import ABLATIONS, EXPERIMENTS, OneCycle, StepDecay
 
 VARIANTS = {
@@ -17,6 +17,13 @@ VARIANTS = {
     "T3-no-augmentation": (T3, "train_transform"),
     "T3-rotation-7": (T3, "train_transform"),
     "T3-rotation-15": (T3, "train_transform"),
+    "T4-6.5K": (T4, "network"),
+    "T4-4K": (T4, "network"),
+    "T4-no-residual": (T4, "network"),
+    "T4-full": (T4, "network"),
+    "T4-turns": (T4, "train_transform"),
+    "T4-steps": (T4, "lr", "schedule", "nesterov"),
+    "T4-no-decay": (T4, "weight_decay"),
 }
 
 
@@ -73,7 +80,7 @@ def test_weight_decay_is_the_optimizers():
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_variants_change_one_setting(name):
-    original, changed = VARIANTS[name]
+    original, *changed = VARIANTS[name]
     spoken_of = {"name", "change", "targets", "claims", "document"}
     differing = {
         field.name
@@ -81,8 +88,8 @@ def test_variants_change_one_setting(name):
         if getattr(original, field.name) != getattr(EXPERIMENTS[name], field.name)
     }
 
-    assert differing - spoken_of == {changed}
-    assert (layers(EXPERIMENTS[name]) != layers(original)) == (changed == "network")
+    assert differing - spoken_of == set(changed)
+    assert (layers(EXPERIMENTS[name]) != layers(original)) == (changed == ["network"])
 
 
 @pytest.mark.parametrize(("name", "p", "same"), [("T2-dropout-0.01", 0.01, T2), ("T3-dropout-0.05", 0.05, T3)])
@@ -104,6 +111,26 @@ def test_without_batchnorm_all_other_layers_are_there_with_the_same_weights():
     assert layers(EXPERIMENTS["T3-no-batchnorm"]) == [each for each in layers(T3) if "BatchNorm" not in each]
     weights = [layer.weight for layer in whole.modules() if isinstance(layer, nn.Conv2d)]
     assert all(map(torch.equal, bare.parameters(), weights))
+
+
+def test_without_residuals_all_layers_are_there_with_the_same_weights():
+    torch.manual_seed(0)
+    bare = EXPERIMENTS["T4-no-residual"].network()
+    torch.manual_seed(0)
+    whole = T4.network()
+
+    assert sorted(layers(EXPERIMENTS["T4-no-residual"])) == sorted([*layers(T4), *["ReLU()"] * 3])
+    assert all(map(torch.equal, bare.parameters(), whole.parameters()))
+    x = torch.randn(2, 1, 28, 28)
+    assert not torch.allclose(bare.eval()(x), whole.eval()(x))
+
+
+@pytest.mark.parametrize(("name", "most"), [("T4-6.5K", 6_544), ("T4-4K", 4_000), ("T4-full", 7_999)])
+def test_networks_of_a_size_are_of_that_size(name, most):
+    parameters = sum(p.numel() for p in EXPERIMENTS[name].network().parameters())
+
+    assert 0.98 * most <= parameters <= most
+    assert EXPERIMENTS[name].network().eval()(torch.zeros(2, 1, 28, 28)).exp().sum(1).tolist() == pytest.approx([1, 1])
 
 
 def test_variants_of_augmentation_have_one_turn_or_none():
