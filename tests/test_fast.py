@@ -486,6 +486,19 @@ def test_a_large_mean_costs_no_digits(links):
     torch.testing.assert_close(y, nn.BatchNorm2d(8).double()(x.double()).float(), rtol=1e-3, atol=1e-3)
 
 
+def test_one_pixel_far_off_costs_no_digits(links):
+    """Whichever it is: the first of a part's pixels, for one, is no measure of the others."""
+    x = torch.full((16, 3, 40, 40), 0.3)
+    x[:, :, 0, 0] = 1000.123
+    ours, plain = Sequential(nn.BatchNorm2d(3)), nn.BatchNorm2d(3).double()
+
+    ours(x)
+    plain(x.double())
+
+    assert links
+    torch.testing.assert_close(ours[0].running_var.double(), plain.running_var, rtol=1e-5, atol=0)
+
+
 @pytest.mark.parametrize("n", [5, 37])
 def test_the_number_of_threads_changes_no_digit(links, n):
     torch.manual_seed(0)
