@@ -35,7 +35,7 @@ SOURCES = [Path(__file__).with_name(f"{name}.c") for name in ("layers", "normali
 HEADER = Path(__file__).with_name("images.h")
 
 # As in images.h.
-PARTS, LANES, MOST_CHANNELS = 16, 8, 64
+PARTS, LANES, MOST_CHANNELS, WIDEST = 16, 8, 64, 512
 IDENTITY, CONVOLUTION, DEPTHWISE, MAX_POOL = range(4)
 NO_RELU, RELU_BEFORE, RELU_AFTER = range(3)
 
@@ -44,23 +44,21 @@ class Layer(ctypes.Structure):
     """images.h's: (h, w, c) -> (h_out, w_out, c_out)."""
 
     _fields_ = [
-        *(
-            (name, ctypes.c_long)
-            for name in ("kind", "h", "w", "c", "h_out", "w_out", "c_out", "k", "padding", "relu", "adds")
-        ),
+        *((name, ctypes.c_long) for name in ("kind", "h", "w", "c", "h_out", "w_out", "c_out", "k", "padding", "relu")),
         ("weight", ctypes.c_void_p),
     ]
 
 
 class Norm(ctypes.Structure):
-    """images.h's: what of a BatchNorm, and of the ReLU and dropout beside it, is given and found."""
+    """images.h's: what of a BatchNorm, of the ReLU and dropout beside it, and of what is added, is given and found."""
 
     _fields_ = [
         *((name, ctypes.c_long) for name in ("c", "relu")),
         *((name, ctypes.c_void_p) for name in ("kept", "weight", "bias", "running_mean", "running_variance")),
         *((name, ctypes.c_float) for name in ("eps", "momentum", "scale")),
-        *((name, ctypes.c_float * MOST_CHANNELS) for name in ("mean", "variance", "factor", "constant")),
-        *((name, ctypes.c_float * MOST_CHANNELS) for name in ("slope", "offset")),
+        *((name, ctypes.c_void_p) for name in ("added", "added_norm")),
+        ("variance", ctypes.c_float * MOST_CHANNELS),
+        *((name, ctypes.c_float * WIDEST) for name in ("mean", "factor", "constant", "slope", "offset")),
     ]
 
 
@@ -134,9 +132,8 @@ def _in_c(argument: ctypes.Structure | Tensor | int | None) -> ctypes.c_void_p |
 
 def address(tensor: Tensor | None) -> int | None:
     """Where a tensor's numbers are. Raises `ValueError` for one that C's functions are not made for."""
-    match tensor:
-        case None:
-            return None
-        case Tensor(device=torch.device(type="cpu"), dtype=torch.float32 | torch.uint8):
-            return tensor.data_ptr()
+    if tensor is None:
+        return None
+    if tensor.is_cpu and tensor.dtype in (torch.float32, torch.uint8):
+        return tensor.data_ptr()
     raise ValueError(f"images in float32 on the CPU met a layer in {tensor.dtype} on {tensor.device}")

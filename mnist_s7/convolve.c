@@ -7,7 +7,7 @@
 
 #include "images.h"
 
-enum { WIDEST = 2, MOST_NARROW = 8, MOST_WIDE = 6, STRIP = 6 };
+enum { VECTORS = SLACK / LANES, MOST_NARROW = 8, MOST_WIDE = 6, STRIP = 6 };
 
 /* `function` for `n` things at once with vectors of so many, at most MOST_NARROW of one or MOST_WIDE of two. */
 #define CASE(n, function, ...) case n: function(__VA_ARGS__, n, vectors); break;
@@ -37,7 +37,7 @@ INLINED void store_sums(float *y, const Vector *sums, int channels, int relu, co
 /* y, pixels side by side, from x at the first one's upper left, with rows of `row` floats; weights (k, k * c_in, lanes). */
 INLINED void convolve_pixels(const float *restrict x, long row, int c_in, int k, const float *restrict weights,
                              float *restrict y, int c_out, int channels, int relu, const int pixels, const int vectors) {
-    Vector sums[MOST_NARROW][WIDEST], weight[WIDEST];
+    Vector sums[MOST_NARROW][VECTORS], weight[VECTORS];
     UNROLLED for (int p = 0; p < pixels; p++)
         UNROLLED for (int v = 0; v < vectors; v++) sums[p][v] = (Vector){0};
     for (int i = 0; i < k; i++, x += row)
@@ -59,24 +59,23 @@ INLINED void convolve_row(const float *x, long row, int c_in, int k, const float
     }
 }
 
-/* One image x -> y, (h - k + 1, w - k + 1, c_out). */
-static void convolve_image(const float *x, Map in, int k, const float *packed, float *y, int c_out, int relu) {
-    int h = in.h - k + 1, w = in.w - k + 1;
-    long row = (long)in.w * in.c;
-    for (int c = 0; c < c_out; c += WIDEST * LANES) {
-        const float *weights = packed + (long)k * k * in.c * c;
+void convolve(const float *x, Map x_map, int k, const float *packed, float *y, int c_out, int relu) {
+    int h = x_map.h - k + 1, w = x_map.w - k + 1;
+    long row = (long)x_map.w * x_map.c;
+    for (int c = 0; c < c_out; c += VECTORS * LANES) {
+        const float *weights = packed + (long)k * k * x_map.c * c;
         for (int i = 0; i < h; i++) {
             float *to = y + (long)i * w * c_out + c;
-            if (c_out - c <= LANES) convolve_row(x + i * row, row, in.c, k, weights, to, w, c_out, c_out - c, relu, 1);
-            else convolve_row(x + i * row, row, in.c, k, weights, to, w, c_out, c_out - c, relu, 2);
+            if (c_out - c <= LANES) convolve_row(x + i * row, row, x_map.c, k, weights, to, w, c_out, c_out - c, relu, 1);
+            else convolve_row(x + i * row, row, x_map.c, k, weights, to, w, c_out, c_out - c, relu, 2);
         }
     }
 }
 
 /* Add to `sums`, (inputs, lanes), the products of inputs side by side with the gradients at as many pixels. */
-INLINED void add_products(const float *restrict x, long x_row, int c_in, const float *restrict g, long g_row, int c_out,
-                          int h, int w, float *restrict to, const int inputs, const int vectors) {
-    Vector sums[MOST_NARROW][WIDEST], gradient[WIDEST];
+INLINED void add_some(const float *restrict x, long x_row, int c_in, const float *restrict g, long g_row, int c_out,
+                      int h, int w, float *restrict to, const int inputs, const int vectors) {
+    Vector sums[MOST_NARROW][VECTORS], gradient[VECTORS];
     UNROLLED for (int j = 0; j < inputs; j++)
         UNROLLED for (int v = 0; v < vectors; v++) sums[j][v] = *(Vector *)(to + (j * vectors + v) * LANES);
     for (int i = 0; i < h; i++) {
@@ -96,38 +95,30 @@ INLINED void add_row_of_weights(const float *x, long x_row, int c_in, const floa
     int count = count_of(inputs, vectors);
     for (int b = 0; b < count; b++) {
         int start = start_of(b, count, inputs), some = start_of(b + 1, count, inputs) - start;
-        FOR_EACH_COUNT(some, add_products, x + start, x_row, c_in, g, g_row, c_out, h, w, to + start * vectors * LANES)
+        FOR_EACH_COUNT(some, add_some, x + start, x_row, c_in, g, g_row, c_out, h, w, to + start * vectors * LANES)
     }
 }
 
-/* Add to `packed` the gradient of the weights from one image: x, and the gradient g of its (h, w, c_out), rows of g_row. */
-static void add_weights(const float *x, Map in, int k, const float *g, long g_row, int c_out, float *packed) {
-    int h = in.h - k + 1, w = in.w - k + 1;
-    long row = (long)in.w * in.c;
+void add_products(const float *x, Map x_map, int k, const float *g, long g_row, int c_out, float *sums) {
+    int h = x_map.h - k + 1, w = x_map.w - k + 1, c_in = x_map.c;
+    long row = (long)x_map.w * c_in;
     for (int top = 0; top < h; top += STRIP) { /* as much as stays in the nearest cache */
         int rows = least(STRIP, h - top);
-        for (int c = 0; c < c_out; c += WIDEST * LANES)
+        for (int c = 0; c < c_out; c += VECTORS * LANES)
             for (int i = 0; i < k; i++) {
                 const float *from = x + (top + i) * row, *gradient = g + top * g_row + c;
-                int lanes = LANES * least(WIDEST, vectors_of(c_out - c));
-                float *to = packed + (long)k * k * in.c * c + (long)i * k * in.c * lanes;
-                if (lanes == LANES) add_row_of_weights(from, row, in.c, gradient, g_row, c_out, rows, w, to, k * in.c, 1);
-                else add_row_of_weights(from, row, in.c, gradient, g_row, c_out, rows, w, to, k * in.c, 2);
+                int lanes = LANES * least(VECTORS, vectors_of(c_out - c));
+                float *to = sums + (long)k * k * c_in * c + (long)i * k * c_in * lanes;
+                if (lanes == LANES) add_row_of_weights(from, row, c_in, gradient, g_row, c_out, rows, w, to, k * c_in, 1);
+                else add_row_of_weights(from, row, c_in, gradient, g_row, c_out, rows, w, to, k * c_in, 2);
             }
     }
 }
 
 /* Where the weight of input i, at tap t of k * k, for output o has its place among the packed ones. */
 static long place(int o, int i, int t, int c_out, int c_in, int k) {
-    int group = o / (WIDEST * LANES) * (WIDEST * LANES), lanes = LANES * least(WIDEST, vectors_of(c_out - group));
+    int group = o / (VECTORS * LANES) * (VECTORS * LANES), lanes = LANES * least(VECTORS, vectors_of(c_out - group));
     return (long)k * k * c_in * group + ((long)t * c_in + i) * lanes + o - group;
-}
-
-/* An image into the middle of a larger one. */
-static void embed(const float *x, Map map, int border, float *padded) {
-    long row = (long)map.w * map.c, padded_row = (long)(map.w + 2 * border) * map.c;
-    padded += border * padded_row + border * map.c;
-    for (int i = 0; i < map.h; i++) memcpy(padded + i * padded_row, x + i * row, row * sizeof *x);
 }
 
 long packed_size(const Layer *layer) { return layer->k * layer->k * layer->c * vectors_of(layer->c_out) * LANES; }
@@ -150,34 +141,6 @@ void turn(const Layer *layer, float *turned) {
         for (int t = 0; t < taps; t++)
             for (int i = 0; i < c_in; i++)
                 turned[place(i, o, taps - 1 - t, c_in, c_out, layer->k)] = layer->weight[(o * taps + t) * c_in + i];
-}
-
-void convolve(const Layer *layer, const float *packed, const float *x, float *y) {
-    int padding = layer->padding;
-    Map map = {layer->h, layer->w, layer->c}, in = {map.h + 2 * padding, map.w + 2 * padding, map.c};
-    float padded[padding ? in.h * in.w * in.c : 1];
-    if (padding) {
-        memset(padded, 0, sizeof padded);
-        embed(x, map, padding, padded);
-    }
-    convolve_image(padding ? padded : x, in, layer->k, packed, y, layer->c_out, layer->relu);
-}
-
-void convolve_backward(const Layer *layer, const float *turned, const float *g, const float *x, float *x_gradient,
-                       float *sums) {
-    int padding = layer->padding, k = layer->k, border = k - 1 - padding, c_out = layer->c_out;
-    Map map = {layer->h, layer->w, layer->c}, in = {map.h + 2 * padding, map.w + 2 * padding, map.c};
-    Map out = {layer->h_out, layer->w_out, c_out}, wide = {out.h + 2 * border, out.w + 2 * border, c_out};
-    float padded[padding ? in.h * in.w * in.c : 1], widened[wide.h * wide.w * c_out + LANES * WIDEST];
-    if (padding) {
-        memset(padded, 0, sizeof padded);
-        embed(x, map, padding, padded);
-    }
-    memset(widened, 0, sizeof widened);
-    embed(g, out, border, widened);
-    long g_row = (long)wide.w * c_out;
-    add_weights(padding ? padded : x, in, k, widened + border * (g_row + c_out), g_row, c_out, sums);
-    if (x_gradient) convolve_image(widened, wide, k, turned, x_gradient, map.c, 0);
 }
 
 void unpack(const Layer *layer, const float *sums, float *weight_gradient) {

@@ -7,6 +7,7 @@ import ctypes
 import math
 import os
 import platform
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -27,7 +28,7 @@ from mnist_s7.compiled import (
     kernels,
 )
 
-__all__ = ["Sequential", "keep_freed_memory", "kept", "residual", "usable_cores"]
+__all__ = ["Residual", "Sequential", "keep_freed_memory", "kept", "usable_cores"]
 
 # Parameters of glibc's mallopt(3), from malloc.h.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
@@ -53,14 +54,26 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+class Residual(nn.Module):
+    """The ReLU of x + `branch`(x), which has to be as large as x: (N, C, H, W) -> the same."""
+
+    def __init__(self, branch: nn.Module):
+        super().__init__()
+        self.branch = branch
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x + self.branch(x)).relu_()
+
+
 class Sequential(nn.Sequential):
     """`nn.Sequential`, with fewer passes over memory while it trains on a CPU.
 
     There it computes what its layers say, but in functions compiled from C: convolutions, depthwise ones, max pools by
     2, and what stands between two of them, a BatchNorm with the ReLU before or after it and the dropout behind it,
-    which is applied while the next layer reads its images. Only the elements that dropout drops are drawn. Hooks on
-    these layers are not called. In evaluation mode, on other devices, in other types than float32 and without a C
-    compiler, it is `nn.Sequential`.
+    which is applied while the next layer reads its images. A `Residual` whose branch is made of these and ends with a
+    BatchNorm is added up while the next layer reads it. Only the elements that dropout drops are drawn. Hooks on these
+    layers are not called. In evaluation mode, on other devices, in other types than float32 and without a C compiler,
+    it is `nn.Sequential`.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -68,35 +81,24 @@ class Sequential(nn.Sequential):
         while layers:
             links, rest = _chain(layers, x) if self.training else ([], layers)
             if links:
-                x, layers = _run(links, x), rest
+                x, layers = _Chain.apply(x, links, *(p for link in links for p in link.parameters())), rest
             else:
                 x, layers = layers[0](x), layers[1:]
         return x
 
 
-def residual(branch: Sequential, x: Tensor) -> Tensor:
-    """The ReLU of `x` + `branch(x)`, which is as large as `x`: (N, C, H, W) -> the same.
-
-    Where C does the whole branch, and that ends with a BatchNorm, the sum and the ReLU are taken while that is applied,
-    and hooks on the branch are not called.
-    """
-    links, rest = _chain(list(branch), x) if branch.training else ([], [])
-    if links and not rest and links[-1].ends_like(x):
-        return _run([*links[:-1], replace(links[-1], adds=True)], x)
-    return (x + branch(x)).relu_()
-
-
-def _run(links: list["_Link"], x: Tensor) -> Tensor:
-    return _Chain.apply(x, links, *(p for link in links for p in link.parameters()))
-
-
 @dataclass(frozen=True)
 class _Norm:
-    """A BatchNorm, where the ReLU beside it is, and the probability of the dropout behind it."""
+    """A BatchNorm, where the ReLU beside it is, and the probability of the dropout behind it.
+
+    At the end of a residual branch it `adds` what another link of the chain reads, the one of that number, and a ReLU
+    is behind the sum.
+    """
 
     module: nn.BatchNorm2d
     relu: int
     dropout: float
+    adds: int | None = None
 
     def mask(self, n: int) -> Tensor | None:
         """(n,) uint8, with 1 for every element that dropout keeps; None where it keeps all."""
@@ -111,11 +113,7 @@ class _Norm:
 
 @dataclass(frozen=True)
 class _Link:
-    """A layer on images of (h, w, c), which give (h, w, c); what stands before it, and whether a ReLU is behind it.
-
-    Where it `adds`, it is the end of a residual branch: to what is before it, it adds the chain's input, and then takes
-    the ReLU.
-    """
+    """A layer on images of (h, w, c), which give (h, w, c); what stands before it, and whether a ReLU is behind it."""
 
     kind: int
     size: tuple[int, int, int]
@@ -123,17 +121,21 @@ class _Link:
     before: _Norm | None
     conv: nn.Conv2d | None = None
     relu: bool = False
-    adds: bool = False
 
     @property
     def passes(self) -> bool:
         """Whether it only looks at its input."""
         return self.kind == IDENTITY and self.before is None
 
-    def ends_like(self, x: Tensor) -> bool:
-        """Whether it is only what stands before it, and gives images as large as `x`."""
-        h, w, c = self.size_out
-        return self.kind == IDENTITY and x.shape[1:] == (c, h, w)
+    @property
+    def adds(self) -> int | None:
+        """The number of the link that reads what is added to what stands before it."""
+        return self.before.adds if self.before else None
+
+    @property
+    def looks_back(self) -> bool:
+        """Whether its gradient needs its output."""
+        return self.relu or (self.kind == IDENTITY and self.adds is not None)
 
     def parameters(self) -> list[nn.Parameter]:
         norm = [self.before.module.weight, self.before.module.bias] if self.before else []
@@ -141,35 +143,77 @@ class _Link:
 
     def in_c(self, weight: Tensor | None) -> compiled.Layer:
         k, padding = (self.conv.kernel_size[0], self.conv.padding[0]) if self.conv else (0, 0)
-        sizes = *self.size, *self.size_out, k, padding, self.relu, self.adds
+        sizes = *self.size, *self.size_out, k, padding, self.relu
         return compiled.Layer(self.kind, *sizes, compiled.address(weight))
 
 
-def _chain(layers: list[nn.Module], x: Tensor) -> tuple[list[_Link], list[nn.Module]]:
+@dataclass(frozen=True)
+class _Plan:
+    """Links in a row, and behind the last one images of (N, C, H, W) and a norm that no link has applied yet."""
+
+    shape: tuple[int, int, int, int]
+    links: tuple[_Link, ...] = ()
+    norm: _Norm | None = None
+
+    @property
+    def size(self) -> tuple[int, int, int]:
+        n, c, h, w = self.shape
+        return h, w, c
+
+    def then(self, link: _Link) -> "_Plan":
+        """With another link, which applies the norm."""
+        h, w, c = link.size_out
+        return _Plan((self.shape[0], c, h, w), (*self.links, link))
+
+    def applied(self) -> "_Plan":
+        """With a link that does nothing but apply the norm."""
+        return self.then(_Link(IDENTITY, self.size, self.size, self.norm))
+
+
+def _chain(layers: list[nn.Module], x: Tensor) -> tuple[tuple[_Link, ...], list[nn.Module]]:
     """As many of the first `layers`, on (N, C, H, W), as C has functions for; and the others."""
     fit = x.dim() == 4 and x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
     if not fit or kernels() is None:
-        return [], layers
-    n, c, h, w = x.shape
-    links, norm = [], None
+        return (), layers
+    plan, rest = _continued(_Plan(tuple(x.shape)), layers)
+    return (plan.applied() if plan.norm else plan).links, rest
+
+
+def _continued(plan: _Plan, layers: list[nn.Module]) -> tuple[_Plan, list[nn.Module]]:
+    """`plan`, continued with as many of the first `layers` as C has functions for; and the others."""
     while layers:
-        following, rest = _norm(layers, (n, c, h, w))
-        if following:
-            if norm or not links:
-                links.append(_Link(IDENTITY, (h, w, c), (h, w, c), norm))
-            norm, layers = following, rest
-            continue
-        link = _link(layers[0], (h, w, c), norm)
-        if link is None:
-            break
-        layers, norm = layers[1:], None
-        h, w, c = link.size_out
-        if link.kind == CONVOLUTION and layers and _is(layers[0], nn.ReLU) and not _norm(layers, (n, c, h, w))[0]:
-            link, layers = replace(link, relu=True), layers[1:]
-        links.append(link)
-    if norm:
-        links.append(_Link(IDENTITY, (h, w, c), (h, w, c), norm))
-    return links, layers
+        norm, rest = _norm(layers, plan.shape)
+        if norm:
+            applied = plan.applied() if plan.norm or not plan.links else plan
+            plan, layers = replace(applied, norm=norm), rest
+        elif _is(layers[0], Residual):
+            added = _with_residual(plan, layers[0].branch)
+            if added is None:
+                break
+            plan, layers = added, layers[1:]
+        else:
+            link = _link(layers[0], plan.size, plan.norm)
+            if link is None:
+                break
+            plan, layers = plan.then(link), layers[1:]
+            if link.kind == CONVOLUTION and layers and _is(layers[0], nn.ReLU) and not _norm(layers, plan.shape)[0]:
+                plan, layers = replace(plan, links=(*plan.links[:-1], replace(link, relu=True))), layers[1:]
+    return plan, layers
+
+
+def _with_residual(plan: _Plan, branch: nn.Module) -> _Plan | None:
+    """`plan`, continued with the residual of `branch`; None if C has no functions for all of it, or if no norm is at
+    its end."""
+    if not (_is(branch, Sequential) and branch.training):
+        return None
+    if plan.norm and plan.norm.adds is not None:  # a sum: it is added up once, and not wherever it is read
+        plan = plan.applied()
+    whole, rest = _continued(plan, list(branch))
+    first, norm = len(plan.links), whole.norm
+    ends = not rest and whole.shape == plan.shape and norm and norm.adds is None
+    if not ends or len(whole.links) == first or any(link.adds == first for link in whole.links):
+        return None
+    return replace(whole, norm=replace(norm, adds=first))
 
 
 def _is(layer: nn.Module, kind: type[nn.Module]) -> bool:
@@ -200,7 +244,7 @@ def _norm(layers: list[nn.Module], shape: tuple[int, int, int, int]) -> tuple[_N
 def _normalizes(norm: nn.BatchNorm2d, shape: tuple[int, int, int, int]) -> bool:
     """Whether `norm` normalises images of `shape` by their batch, with all that BatchNorm has by default."""
     n, c, h, w = shape
-    whole = norm.affine and None not in (norm.bias, norm.running_mean, norm.running_var, norm.momentum)
+    whole = norm.affine and all(x is not None for x in (norm.bias, norm.running_mean, norm.running_var, norm.momentum))
     written = whole and norm.running_mean.is_contiguous() and norm.running_var.is_contiguous()
     fits = norm.num_features == c <= MOST_CHANNELS and n * h * w > 1
     return _is(norm, nn.BatchNorm2d) and norm.training and written and fits
@@ -239,7 +283,7 @@ class _Chain(torch.autograd.Function):
     """Layers in a row, (N, C, H, W) -> (N, C', H', W'). Between two of them, images are kept as they left the first."""
 
     @staticmethod
-    def forward(ctx, x: Tensor, links: list[_Link], *parameters: Tensor) -> Tensor:
+    def forward(ctx, x: Tensor, links: tuple[_Link, ...], *parameters: Tensor) -> Tensor:
         n, given = len(x), iter(parameters)
         maps, weights, norms, masks, alive = [_in_memory(x)], [], [], [], []  # C holds addresses of what is `alive`
         for link in links:
@@ -254,9 +298,9 @@ class _Chain(torch.autograd.Function):
             weights.append(_in_memory(next(given)) if link.conv else None)
         for link, weight, before, after in zip(links, weights, norms, [*norms[1:], None], strict=True):
             maps.append(maps[-1] if link.passes else _empty(n, link.size_out))
-            skip = maps[0] if link.adds else None
-            compiled.call("forward", link.in_c(weight), before, after, maps[-2], skip, maps[-1], n)
-        last = maps[-1] if links[-1].relu or links[-1].adds else None  # else it may be changed in place
+            _locate_added(link, before, maps, norms)
+            compiled.call("forward", link.in_c(weight), before, after, maps[-2], maps[-1], n)
+        last = maps[-1] if links[-1].looks_back else None  # else it may be changed in place
         ctx.save_for_backward(*maps[:-1], last, *weights)
         ctx.links, ctx.norms, ctx.masks = links, norms, masks
         return maps[-1]
@@ -267,7 +311,7 @@ class _Chain(torch.autograd.Function):
         saved, count = ctx.saved_tensors, len(ctx.links)
         maps, weights = saved[: count + 1], saved[count + 1 :]
         n, gradient = len(maps[0]), _in_memory(gradient)
-        of_parameters, of_skip, after = [], None, None
+        of_parameters, of_added, after = [], {}, None
         for i in reversed(range(count)):
             link, before = ctx.links[i], ctx.norms[i]
             layer = link.in_c(weights[i])
@@ -275,17 +319,28 @@ class _Chain(torch.autograd.Function):
             of_norm = [_floats(link.size[2]) for _ in range(2)] if before else [None, None]
             if link.conv:
                 of_weight, sums = torch.empty_like(weights[i]), _floats(PARTS, compiled.sums_size(layer)).zero_()
-            if link.kind == IDENTITY and not after and not link.adds:
+            if link.kind == IDENTITY and not after and link.adds is None:
                 of_x = gradient
             elif i or ctx.needs_input_grad[0] or not link.conv:
                 of_x = _empty(n, link.size)
-            given = gradient, of_skip if i == 0 else None, maps[i], maps[i + 1], of_x, sums, of_weight, *of_norm
+            _locate_added(link, before, maps, ctx.norms)
+            given = gradient, of_added.get(i), maps[i], maps[i + 1], of_x, sums, of_weight, *of_norm
             compiled.call("backward", layer, before, after, *given, n)
             of_parameters[:0] = [g for g in (*of_norm, of_weight) if g is not None]
             gradient, after = of_x, before
-            if link.adds:
-                of_skip = of_x
+            if link.adds is not None:
+                of_added[link.adds] = of_x
         return gradient, None, *of_parameters
+
+
+def _locate_added(
+    link: _Link, before: compiled.Norm | None, maps: Sequence[Tensor], norms: list[compiled.Norm | None]
+) -> None:
+    """Tell `before` where that is which the link adds: a tensor that was saved may have moved."""
+    if link.adds is not None:
+        norm = norms[link.adds]
+        before.added = compiled.address(maps[link.adds])
+        before.added_norm = ctypes.addressof(norm) if norm else None
 
 
 def _in_memory(x: Tensor) -> Tensor:

@@ -11,6 +11,9 @@
 
 /* Work is cut into PARTS, whatever the number of threads, and so is the order in which sums are added up. */
 enum { LANES = 8, PARTS = 16, MOST_CHANNELS = 64 };
+
+/* What is done to each channel runs over the channels of WIDE pixels at once: 8 alone would leave vectors half empty. */
+enum { WIDE = 8, WIDEST = WIDE * MOST_CHANNELS };
 enum { IDENTITY, CONVOLUTION, DEPTHWISE, MAX_POOL };
 enum { NO_RELU, RELU_BEFORE, RELU_AFTER };
 
@@ -22,27 +25,29 @@ typedef struct { int h, w, c; } Map;
 typedef struct {
     long kind, h, w, c, h_out, w_out, c_out;
     long k, padding, relu; /* a convolution's kernel, the border it adds, and whether a ReLU is behind it */
-    long adds;             /* the identity adds what a residual branch began with, and a ReLU is behind the sum */
     const float *weight;
 } Layer;
 
-/* A BatchNorm with the ReLU before or after it and the dropout behind it, which multiplies what it keeps by `scale`. */
-typedef struct {
+/* A BatchNorm with the ReLU before or after it and the dropout behind it, which multiplies what it keeps by `scale`. At
+   the end of a residual branch it adds other images, with a norm of their own or none, and a ReLU is behind the sum. */
+typedef struct Norm {
     long c, relu;
     const unsigned char *kept; /* 1 for every element that dropout keeps, 0 for the others; NULL where all are kept */
     const float *weight, *bias;
     float *running_mean, *running_variance;
     float eps, momentum, scale;
+    const float *added; /* NULL where nothing is */
+    const struct Norm *added_norm;
     /* From the batch, for v, which is x (behind a ReLU before it) less its mean:
-       v * factor + constant, and of the gradient g, g * factor + v * slope + offset. */
-    float mean[MOST_CHANNELS], variance[MOST_CHANNELS], factor[MOST_CHANNELS], constant[MOST_CHANNELS];
-    float slope[MOST_CHANNELS], offset[MOST_CHANNELS];
+       v * factor + constant, and of the gradient g, g * factor + v * slope + offset. All but the variance WIDE times. */
+    float variance[MOST_CHANNELS], mean[WIDEST], factor[WIDEST], constant[WIDEST], slope[WIDEST], offset[WIDEST];
 } Norm;
 
-/* Sums over a part's pixels, less `shift`, and their squares; or of its gradients, and their products with v. */
+/* Sums over a part's pixels, less `shift`, and their squares; or of its gradients, and their products with v. The latest
+   ones, of `blocks` times WIDE pixels, are still in float. */
 typedef struct {
-    long n;
-    float shift[MOST_CHANNELS];
+    long n, blocks;
+    float shift[WIDEST], late_first[WIDEST], late_second[WIDEST];
     double first[MOST_CHANNELS], second[MOST_CHANNELS];
 } Sums;
 
@@ -65,32 +70,35 @@ INLINED Vector load(const float *x, int channels) {
 
 /* normalize.c, on `size` elements of x */
 void normalize(const Norm *norm, const float *x, const unsigned char *kept, float *y, long size);
+void add_normalized(const Norm *norm, const float *x, const unsigned char *kept, float *y, long size);
 void normalize_backward(const Norm *norm, const float *g, const float *x, const unsigned char *kept, float *x_gradient,
                         long size);
 void add_moments(const Norm *norm, const float *x, long size, Sums *sums);
 void add_gradients(const Norm *norm, const float *g, const float *x, const unsigned char *kept, long size, Sums *sums);
-void finish_moments(Norm *norm, const Sums *parts);
-void finish_gradients(Norm *norm, const Sums *parts, float *weight_gradient, float *bias_gradient);
+void finish_moments(Norm *norm, Sums *parts);
+void finish_gradients(Norm *norm, Sums *parts, float *weight_gradient, float *bias_gradient);
 
-/* convolve.c, depthwise.c and pool.c, on one image. `packed` weights are those of a layer as its functions want them,
-   `turned` those of the convolution that gives the gradient of x; `sums`, packed too, gain the gradient of the weights. */
+/* convolve.c and depthwise.c, on one image: `convolve` without padding, x of x_map, its border included, to y. `packed`
+   weights are those of a layer as it wants them, `turned` those of the convolution that gives the gradient of x. To sums,
+   packed too, `add_products` adds the gradient of the weights; the gradient g of y has rows of g_row. Vectors of x and g
+   may be read beyond their ends, by SLACK floats at most. */
+enum { SLACK = 2 * LANES };
 long packed_size(const Layer *layer);
 long turned_size(const Layer *layer);
 void pack(const Layer *layer, float *packed);
 void turn(const Layer *layer, float *turned);
-void convolve(const Layer *layer, const float *packed, const float *x, float *y);
-void convolve_backward(const Layer *layer, const float *turned, const float *g, const float *x, float *x_gradient,
-                       float *sums);
+void convolve(const float *x, Map x_map, int k, const float *packed, float *y, int c_out, int relu);
+void add_products(const float *x, Map x_map, int k, const float *g, long g_row, int c_out, float *sums);
 void unpack(const Layer *layer, const float *sums, float *weight_gradient);
 
 long depthwise_size(const Layer *layer);
 void pack_depthwise(const Layer *layer, float *packed);
 void turn_depthwise(const Layer *layer, float *turned);
-void convolve_depthwise(const Layer *layer, const float *packed, const float *x, float *y);
-void convolve_depthwise_backward(const Layer *layer, const float *turned, const float *g, const float *x,
-                                 float *x_gradient, float *sums);
+void convolve_depthwise(const float *x, Map x_map, const float *packed, float *y);
+void add_depthwise_products(const float *x, Map x_map, const float *g, long g_row, float *sums);
 void unpack_depthwise(const Layer *layer, const float *sums, float *weight_gradient);
 
+/* pool.c, on one image */
 void max_pool(const Layer *layer, const float *x, float *y);
 void max_pool_backward(const Layer *layer, const float *g, const float *x, float *x_gradient);
 

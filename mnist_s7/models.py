@@ -6,7 +6,7 @@ Layers, their order and their parameter counts are, in the first three, those of
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mnist_s7.fast import Sequential, residual
+from mnist_s7.fast import Residual, Sequential
 
 __all__ = ["MnistNet_1", "MnistNet_2", "MnistNet_3", "MnistNet_4"]
 
@@ -122,18 +122,14 @@ def _separable(channels_in: int, channels_out: int) -> list[nn.Module]:
     ]
 
 
-class _Residual(nn.Module):
+class _Residual(Residual):
     """(N, C, H, W) -> the same: a separable convolution of the input, added to it, and a ReLU.
 
     After K. He et al., "Deep Residual Learning for Image Recognition" (arXiv:1512.03385), figure 2.
     """
 
     def __init__(self, channels: int):
-        super().__init__()
-        self.branch = Sequential(*_separable(channels, channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return residual(self.branch, x)
+        super().__init__(Sequential(*_separable(channels, channels)))
 
 
 class MnistNet_4(nn.Module):

@@ -6,16 +6,23 @@
 
 #include "images.h"
 
-/* Loops run over the channels of WIDE pixels at once: 8 channels alone would leave the processor's vectors half empty. */
-enum { WIDE = 8, WIDEST = WIDE * MOST_CHANNELS, ROWS_IN_FLOAT = 64 };
+enum { MOST_BLOCKS_IN_FLOAT = 64 };
 
-static void widen(float *restrict wide, const float *restrict narrow, int c) {
-    for (int pixel = 0; pixel < WIDE; pixel++) memcpy(wide + pixel * c, narrow, c * sizeof *narrow);
+/* The first pixel's channels for the other WIDE - 1, too. */
+static void widen(float *wide, int c) {
+    for (int pixel = 1; pixel < WIDE; pixel++) memcpy(wide + pixel * c, wide, c * sizeof *wide);
 }
 
-static void add_narrow(double *restrict narrow, const float *restrict wide, int c) {
+static void add_narrow(double *restrict narrow, float *restrict wide, int c) {
     for (int pixel = 0; pixel < WIDE; pixel++)
         for (int j = 0; j < c; j++) narrow[j] += wide[pixel * c + j];
+    memset(wide, 0, WIDE * c * sizeof *wide);
+}
+
+static void add_late(Sums *sums, int c) {
+    add_narrow(sums->first, sums->late_first, c);
+    add_narrow(sums->second, sums->late_second, c);
+    sums->blocks = 0;
 }
 
 static int width_at(long i, long size, int c) { return size - i < WIDE * c ? (int)(size - i) : WIDE * c; }
@@ -29,6 +36,8 @@ static int width_at(long i, long size, int c) { return size - i < WIDE * c ? (in
 #define FOR_EACH_KIND(...) \
     switch (norm->relu) { CASE(NO_RELU, __VA_ARGS__) CASE(RELU_BEFORE, __VA_ARGS__) CASE(RELU_AFTER, __VA_ARGS__) }
 
+static float rectified(float x) { return x < 0 ? 0 : x; } /* a NaN stays one */
+
 static float centred(float x, float mean, int relu) { return (relu == RELU_BEFORE && x < 0 ? 0 : x) - mean; }
 
 /* The gradient in front of dropout and of the ReLU behind the BatchNorm, whose output is v * factor + constant. */
@@ -36,30 +45,35 @@ static float through(float gradient, float kept, float v, float factor, float co
     return relu == RELU_AFTER && v * factor + constant <= 0 ? 0 : gradient * kept;
 }
 
-INLINED void normalize_all(const Norm *norm, const float *restrict x, float *restrict y, long size, const int relu,
-                           const unsigned char *restrict kept) {
-    float m[WIDEST], f[WIDEST], b[WIDEST];
+INLINED void normalize_all(const Norm *norm, const float *restrict x, float *restrict y, long size, const int adds,
+                           const int relu, const unsigned char *restrict kept) {
+    const float *restrict m = norm->mean, *restrict f = norm->factor, *restrict b = norm->constant;
     int c = norm->c;
-    widen(m, norm->mean, c); widen(f, norm->factor, c); widen(b, norm->constant, c);
     for (long i = 0; i < size; i += WIDE * c) {
         int width = width_at(i, size, c);
         for (int j = 0; j < width; j++) {
             float v = centred(x[i + j], m[j], relu) * f[j] + b[j];
-            y[i + j] = (relu == RELU_AFTER && v < 0 ? 0 : v) * (kept ? kept[i + j] : 1);
+            v = (relu == RELU_AFTER && v < 0 ? 0 : v) * (kept ? kept[i + j] : 1);
+            y[i + j] = adds ? rectified(y[i + j] + v) : v;
         }
     }
 }
 
 void normalize(const Norm *norm, const float *x, const unsigned char *kept, float *y, long size) {
-    FOR_EACH_KIND(normalize_all, norm, x, y, size)
+    FOR_EACH_KIND(normalize_all, norm, x, y, size, 0)
+}
+
+/* To y, and then the ReLU. The norm can be NULL. */
+void add_normalized(const Norm *norm, const float *x, const unsigned char *kept, float *y, long size) {
+    if (norm) { FOR_EACH_KIND(normalize_all, norm, x, y, size, 1) }
+    else for (long j = 0; j < size; j++) y[j] = rectified(y[j] + x[j]);
 }
 
 INLINED void normalize_all_backward(const Norm *norm, const float *restrict g, const float *restrict x,
                                     float *restrict x_gradient, long size, const int relu, const unsigned char *restrict kept) {
-    float m[WIDEST], f[WIDEST], b[WIDEST], o[WIDEST], s[WIDEST];
+    const float *restrict m = norm->mean, *restrict f = norm->factor, *restrict b = norm->constant;
+    const float *restrict o = norm->offset, *restrict s = norm->slope;
     int c = norm->c;
-    widen(m, norm->mean, c); widen(f, norm->factor, c); widen(b, norm->constant, c);
-    widen(o, norm->offset, c); widen(s, norm->slope, c);
     for (long i = 0; i < size; i += WIDE * c) {
         int width = width_at(i, size, c);
         for (int j = 0; j < width; j++) {
@@ -77,57 +91,41 @@ void normalize_backward(const Norm *norm, const float *g, const float *x, const 
 }
 
 void add_moments(const Norm *norm, const float *restrict x, long size, Sums *sums) {
-    float k[WIDEST], s[WIDEST], q[WIDEST];
+    float *restrict k = sums->shift, *restrict s = sums->late_first, *restrict q = sums->late_second;
     int c = norm->c, relu = norm->relu;
-    /* Less the mean of a part's first image, the values are about 0, and their squares lose no digits to a large mean. */
+    /* Less the mean of a part's first pixels, the values are about 0, and their squares lose no digits to a large mean. */
     if (!sums->n) {
-        memset(s, 0, WIDE * c * sizeof *s);
-        for (long i = 0; i < size; i += WIDE * c) {
-            int width = width_at(i, size, c);
-            for (int j = 0; j < width; j++) s[j] += centred(x[i + j], 0, relu);
-        }
-        for (int j = 0; j < WIDE * c; j++) sums->shift[j % c] += s[j] * c / size;
+        for (long i = 0; i < size; i += c)
+            for (int j = 0; j < c; j++) k[j] += centred(x[i + j], 0, relu) * c / size;
+        widen(k, c);
     }
     sums->n += size / c;
-    widen(k, sums->shift, c);
-    for (long i = 0; i < size;) {
-        memset(s, 0, WIDE * c * sizeof *s);
-        memset(q, 0, WIDE * c * sizeof *q);
-        for (int row = 0; row < ROWS_IN_FLOAT && i < size; row++) {
-            int width = width_at(i, size, c);
-            for (int j = 0; j < width; j++) {
-                float v = centred(x[i + j], k[j], relu);
-                s[j] += v;
-                q[j] += v * v;
-            }
-            i += width;
+    for (long i = 0; i < size; i += WIDE * c) {
+        int width = width_at(i, size, c);
+        for (int j = 0; j < width; j++) {
+            float v = centred(x[i + j], k[j], relu);
+            s[j] += v;
+            q[j] += v * v;
         }
-        add_narrow(sums->first, s, c);
-        add_narrow(sums->second, q, c);
+        if (++sums->blocks == MOST_BLOCKS_IN_FLOAT) add_late(sums, c);
     }
 }
 
 INLINED void add_all_gradients(const Norm *norm, const float *restrict g, const float *restrict x, long size, Sums *sums,
                                const int relu, const unsigned char *restrict kept) {
-    float m[WIDEST], f[WIDEST], b[WIDEST], s[WIDEST], q[WIDEST];
+    const float *restrict m = norm->mean, *restrict f = norm->factor, *restrict b = norm->constant;
+    float *restrict s = sums->late_first, *restrict q = sums->late_second;
     int c = norm->c;
-    widen(m, norm->mean, c); widen(f, norm->factor, c); widen(b, norm->constant, c);
     sums->n += size / c;
-    for (long i = 0; i < size;) {
-        memset(s, 0, WIDE * c * sizeof *s);
-        memset(q, 0, WIDE * c * sizeof *q);
-        for (int row = 0; row < ROWS_IN_FLOAT && i < size; row++) {
-            int width = width_at(i, size, c);
-            for (int j = 0; j < width; j++) {
-                float v = centred(x[i + j], m[j], relu);
-                float d = through(g[i + j], kept ? kept[i + j] : 1, v, f[j], b[j], relu);
-                s[j] += d;
-                q[j] += d * v;
-            }
-            i += width;
+    for (long i = 0; i < size; i += WIDE * c) {
+        int width = width_at(i, size, c);
+        for (int j = 0; j < width; j++) {
+            float v = centred(x[i + j], m[j], relu);
+            float d = through(g[i + j], kept ? kept[i + j] : 1, v, f[j], b[j], relu);
+            s[j] += d;
+            q[j] += d * v;
         }
-        add_narrow(sums->first, s, c);
-        add_narrow(sums->second, q, c);
+        if (++sums->blocks == MOST_BLOCKS_IN_FLOAT) add_late(sums, c);
     }
 }
 
@@ -136,8 +134,10 @@ void add_gradients(const Norm *norm, const float *g, const float *x, const unsig
 }
 
 /* The batch's mean and biased variance, from those of the parts; the running ones, the variance unbiased, follow. */
-void finish_moments(Norm *norm, const Sums *parts) {
-    for (int j = 0; j < norm->c; j++) {
+void finish_moments(Norm *norm, Sums *parts) {
+    int c = norm->c;
+    for (int part = 0; part < PARTS; part++) add_late(parts + part, c);
+    for (int j = 0; j < c; j++) {
         double n = 0, mean = 0, squares = 0;
         for (int part = 0; part < PARTS; part++) n += parts[part].n;
         for (int part = 0; part < PARTS; part++)
@@ -154,10 +154,13 @@ void finish_moments(Norm *norm, const Sums *parts) {
         norm->running_mean[j] += norm->momentum * (norm->mean[j] - norm->running_mean[j]);
         norm->running_variance[j] += norm->momentum * ((float)(squares / (n - 1)) - norm->running_variance[j]);
     }
+    widen(norm->mean, c); widen(norm->factor, c); widen(norm->constant, c);
 }
 
-void finish_gradients(Norm *norm, const Sums *parts, float *weight_gradient, float *bias_gradient) {
-    for (int j = 0; j < norm->c; j++) {
+void finish_gradients(Norm *norm, Sums *parts, float *weight_gradient, float *bias_gradient) {
+    int c = norm->c;
+    for (int part = 0; part < PARTS; part++) add_late(parts + part, c);
+    for (int j = 0; j < c; j++) {
         double n = 0, sum = 0, product = 0, precision = 1 / ((double)norm->variance[j] + norm->eps);
         for (int part = 0; part < PARTS; part++) {
             n += parts[part].n;
@@ -169,4 +172,5 @@ void finish_gradients(Norm *norm, const Sums *parts, float *weight_gradient, flo
         norm->offset[j] = (float)(-norm->factor[j] * sum / n);
         norm->slope[j] = (float)(-norm->factor[j] * product * precision / n);
     }
+    widen(norm->slope, c); widen(norm->offset, c);
 }

@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 from mnist_s7 import MnistNet_1, MnistNet_2, MnistNet_3, MnistNet_4, compiled, fast
 from mnist_s7.compiled import CONVOLUTION, DEPTHWISE, MAX_POOL, RELU_AFTER, RELU_BEFORE, kernels
-from mnist_s7.fast import Sequential, _successes, kept, residual
+from mnist_s7.fast import Residual, Sequential, _successes, kept
 
 FORMATS = {"contiguous": torch.contiguous_format, "channels last": torch.channels_last}
 
@@ -222,31 +222,86 @@ def test_does_what_it_can_and_only_that(links, name):
     assert [(link.kind, link.size[2], link.size_out[2], link.relu) for link in layers] == DONE[name]
 
 
-BRANCHES = {  # and whether the sum is taken in C
-    "separable": (
-        lambda: [bare(3, 3, 3, groups=3, padding=1), nn.BatchNorm2d(3), nn.ReLU(), bare(3, 3, 1), nn.BatchNorm2d(3)],
-        True,
-    ),
-    "norm alone": (lambda: [nn.BatchNorm2d(3)], True),
-    "norm, relu": (lambda: [bare(3, 3, 1), nn.BatchNorm2d(3), nn.ReLU()], True),
-    "conv at the end": (lambda: [nn.BatchNorm2d(3), bare(3, 3, 1)], False),
-    "not all of it": (lambda: [bare(3, 3, 3, padding=1, padding_mode="reflect"), nn.BatchNorm2d(3)], False),
-    "one channel, added to all": (lambda: [bare(3, 1, 1), nn.BatchNorm2d(1)], False),
+def separable(channels=3):
+    return Sequential(
+        bare(channels, channels, 3, groups=channels, padding=1),
+        nn.BatchNorm2d(channels),
+        nn.ReLU(),
+        bare(channels, channels, 1),
+        nn.BatchNorm2d(channels),
+    )
+
+
+def dropped(p):
+    return Sequential(bare(3, 3, 1), nn.ReLU(), nn.BatchNorm2d(3), nn.Dropout(p))
+
+
+RESIDUALS = {  # and how many sums are taken in C
+    "alone": (lambda p: [Residual(separable())], 1),
+    "behind a norm and a relu": (lambda p: [nn.BatchNorm2d(3), nn.ReLU(), Residual(separable()), bare(3, 4, 3)], 1),
+    "behind a conv and a relu": (lambda p: [bare(3, 9, 3), nn.ReLU(), Residual(separable(9)), nn.MaxPool2d(2)], 1),
+    "behind a pool": (lambda p: [nn.MaxPool2d(2), Residual(separable()), bare(3, 4, 1)], 1),
+    "between dropouts": (lambda p: [*dropped(p), Residual(dropped(p)), *dropped(p)], 1),
+    "before a pool": (lambda p: [*dropped(p), Residual(separable()), nn.MaxPool2d(2)], 1),
+    "before a depthwise conv": (lambda p: [*dropped(p), Residual(separable()), bare(3, 3, 3, groups=3)], 1),
+    "before a padded conv": (lambda p: [Residual(separable()), bare(3, 5, 3, padding=1)], 1),
+    "before a norm": (lambda p: [nn.BatchNorm2d(3), Residual(separable()), nn.BatchNorm2d(3), nn.ReLU()], 1),
+    "before a relu and a norm": (lambda p: [Residual(separable()), nn.ReLU(), nn.BatchNorm2d(3)], 1),
+    "two in a row": (lambda p: [nn.BatchNorm2d(3), Residual(separable()), Residual(dropped(p))], 2),
+    "two, with a conv between": (lambda p: [Residual(separable()), bare(3, 9, 3), Residual(separable(9))], 2),
+    "of a norm": (lambda p: [Residual(Sequential(nn.BatchNorm2d(3)))], 1),
+    "of a norm and a relu": (lambda p: [nn.BatchNorm2d(3), Residual(Sequential(nn.BatchNorm2d(3), nn.ReLU()))], 1),
+    "of a norm behind a pool": (lambda p: [nn.MaxPool2d(2), Residual(Sequential(nn.BatchNorm2d(3)))], 1),
+    "inside another": (lambda p: [Residual(Sequential(bare(3, 3, 1), Residual(separable()), *separable()))], 2),
+    "at the start of another": (lambda p: [Residual(Sequential(Residual(separable()), *separable()))], 1),
+    "at the end of another": (lambda p: [Residual(Sequential(*separable(), Residual(separable())))], 1),
+    "a conv at the end": (lambda p: [Residual(Sequential(nn.BatchNorm2d(3), bare(3, 3, 1)))], 0),
+    "a conv that is not in C": (lambda p: [Residual(Sequential(bare(3, 3, 3, padding="same"), nn.BatchNorm2d(3)))], 0),
+    "one channel, added to all": (lambda p: [Residual(Sequential(bare(3, 1, 1), nn.BatchNorm2d(1)))], 0),
+    "a branch of PyTorch's": (lambda p: [nn.BatchNorm2d(3), Residual(nn.Sequential(*separable()))], 0),
+    "a branch in evaluation": (lambda p: [nn.BatchNorm2d(3), Residual(separable().eval())], 0),
+    "a class of its own": (lambda p: [nn.BatchNorm2d(3), Difference(separable())], 0),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("needs", [True, False], ids=["with gradient", "without"])
-@pytest.mark.parametrize(("branch", "in_c"), BRANCHES.values(), ids=BRANCHES)
-def test_a_residual_is_that_of_the_plain_layers(links, branch, in_c, needs):
-    torch.manual_seed(0)
-    ours = Sequential(*branch())
-    plain = copy.deepcopy(nn.Sequential(*ours)).double()
-    x, weights = torch.randn(5, 3, 7, 9), torch.randn(5, 3, 7, 9)
-    x2 = x.double()
-    x, x2 = x.requires_grad_(needs), x2.requires_grad_(needs)
+class Difference(Residual):
+    def forward(self, x):
+        return x - self.branch(x)
 
-    y, y2 = residual(ours, x), (x2 + plain(x2)).relu()
+
+def with_given_drops(layers, masks):
+    """The same layers, all of them PyTorch's, whose dropouts keep what `masks` say, in their order."""
+    for name, layer in list(layers.named_children()):
+        if isinstance(layer, nn.Dropout) and layer.p:
+            setattr(layers, name, GivenDrop(layer.p, next(masks)))
+        elif isinstance(layer, Sequential):
+            setattr(layers, name, with_given_drops(nn.Sequential(*layer), masks))
+        else:
+            with_given_drops(layer, masks)
+    return layers
+
+
+@pytest.mark.parametrize("needs", [True, False], ids=["with gradient", "without"])
+@pytest.mark.parametrize("p", [0.0, 0.3])
+@pytest.mark.parametrize(("layers", "sums"), RESIDUALS.values(), ids=RESIDUALS)
+def test_a_residual_is_that_of_the_plain_layers(monkeypatch, links, layers, sums, p, needs):
+    torch.manual_seed(1)
+    ours = Sequential(*layers(p))
+    for norm in ours.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            nn.init.normal_(norm.weight)
+            nn.init.normal_(norm.bias)
+    masks = []
+    monkeypatch.setattr(fast, "kept", lambda n, p: masks.append(kept(n, p)) or masks[-1])
+    x = torch.randn(5, 3, 7, 9).requires_grad_(needs)
+    copied = copy.deepcopy(ours)
+
+    y = ours(x)
+    weights = torch.randn(y.shape)
     (y * weights).sum().backward()
+    plain = with_given_drops(nn.Sequential(*copied), iter(masks)).double()
+    x2 = x.detach().double().requires_grad_(needs)
+    y2 = plain(x2)
     (y2 * weights).sum().backward()
 
     assert_same(y, y2)
@@ -254,8 +309,9 @@ def test_a_residual_is_that_of_the_plain_layers(links, branch, in_c, needs):
         assert_same(x.grad, x2.grad)
     for one, other in zip(ours.parameters(), plain.parameters(), strict=True):
         assert_same(one.grad, other.grad)
-    assert any(link.adds for link in links) == in_c
-    assert torch.equal(residual(ours.eval(), x), (x + ours(x)).relu())
+    for one, other in zip(ours.buffers(), plain.buffers(), strict=True):
+        assert_same(one, other)
+    assert sum(link.adds is not None for link in links) == sums
 
 
 BEGINNINGS = {
@@ -503,18 +559,17 @@ def test_one_pixel_far_off_costs_no_digits(links):
 def test_the_number_of_threads_changes_no_digit(links, n):
     torch.manual_seed(0)
     x, ours, threads = torch.randn(n, 3, 20, 20), block(), torch.get_num_threads()
-    branch = Sequential(bare(8, 8, 3, groups=8, padding=1), nn.BatchNorm2d(8))
-    model = nn.ModuleList([ours, branch])
+    model = Sequential(*ours, Residual(separable(8)))
 
     def figures(threads):
         torch.set_num_threads(threads)
-        return gradients(lambda x: residual(branch, ours(x)), model, x)
+        return gradients(model, model, x)
 
     try:
         assert all(map(torch.equal, figures(1), figures(2)))
     finally:
         torch.set_num_threads(threads)
-    assert any(link.adds for link in links)
+    assert any(link.adds is not None for link in links)
 
 
 @pytest.mark.parametrize(
@@ -599,23 +654,24 @@ def test_constants_are_those_of_the_header():
     for names in enums:
         for position, name in enumerate(names):
             name, _, value = name.partition(" = ")
-            constants[name] = int(value or position)
+            constants[name] = eval(value, {}, constants) if value else position
+    shared = {name: value for name, value in constants.items() if hasattr(compiled, name)}
 
-    assert len(constants) == 10
-    assert constants == {name: getattr(compiled, name) for name in constants}
+    assert len(shared) == 11
+    assert shared == {name: getattr(compiled, name) for name in shared}
 
 
 @pytest.mark.parametrize("structure", [compiled.Layer, compiled.Norm])
 def test_structures_are_those_of_the_header(structure):
-    body = re.search(r"typedef struct \{([^}]*)\} " + structure.__name__, compiled.HEADER.read_text())[1]
+    body = re.search(r"typedef struct \w*\s*\{([^}]*)\} " + structure.__name__, compiled.HEADER.read_text())[1]
     types = {"long": ctypes.c_long, "float": ctypes.c_float, "*": ctypes.c_void_p}
     declared = []
     for declaration in re.sub(r"/\*.*?\*/", "", body, flags=re.DOTALL).split(";")[:-1]:
-        kind, names = re.match(r"\s*((?:const |unsigned )*\w+) (.*)", declaration).groups()
+        kind, names = re.match(r"\s*((?:const |unsigned |struct )*\w+) (.*)", declaration).groups()
         for name in names.split(", "):
             plain = types["*" if "*" in name else kind]
-            array = plain * compiled.MOST_CHANNELS if "[MOST_CHANNELS]" in name else plain
-            declared.append((name.strip("*").removesuffix("[MOST_CHANNELS]"), array))
+            name, _, length = name.strip("*").removesuffix("]").partition("[")
+            declared.append((name, plain * getattr(compiled, length) if length else plain))
 
     assert declared == structure._fields_
 
