@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from mnist_s7 import SERIES, T1, T3, plots
+from mnist_s7 import SERIES, T1, T3, T4, fast, plots
 from mnist_s7.bench import Benchmark, BenchmarkFileError, measure, tables
+from mnist_s7.fast import Sequential
 from mnist_s7.transforms import PLAIN
 
 
@@ -67,17 +68,22 @@ def test_a_part_of_the_digits_keeps_the_share_of_the_test(few_digits):
     assert (len(part.test_images), len(part.test_labels)) == (50, 50)
 
 
-def test_the_usual_loop_is_plain_pytorch_on_torchvisions_images(few_digits, monkeypatch):
+@pytest.mark.parametrize("experiment", [T3, T4], ids=["T3", "T4"])
+def test_the_usual_loop_is_plain_pytorch_on_torchvisions_images(few_digits, monkeypatch, experiment):
     """It trains the experiment's own layers, none of them this package's, on images as the pipeline makes them."""
     trained = []
     optimizer = type(T3).optimizer
     monkeypatch.setattr(type(T3), "optimizer", lambda self, model: trained.append(model) or optimizer(self, model))
+    compiled = []
+    monkeypatch.setattr(fast, "_chain", lambda layers, x: compiled.append(layers) or ((), layers))
 
-    seconds = measure.usual(T3, few_digits, workers=0)
+    seconds = measure.usual(experiment, few_digits, workers=0)
 
     (model,) = trained
     assert seconds > 0
-    assert {type(block) for block in model.children()} == {nn.Sequential, nn.AdaptiveAvgPool2d}
+    assert not compiled
+    assert not [block for block in model.modules() if isinstance(block, Sequential)]
+    assert list(model.state_dict()) == list(experiment.network().state_dict())
     assert model.block1[1].num_batches_tracked == 4  # 512 images in batches of 128
     image, label = measure._Images(few_digits.train_images, few_digits.train_labels, PLAIN)[7]
     assert label == few_digits.train_labels[7]
@@ -88,27 +94,30 @@ def test_seconds_are_scaled_to_all_digits(few_digits):
     assert measure._scaled(2.0, few_digits) == pytest.approx(2.0 * 60_000 / 512)
 
 
+@pytest.mark.parametrize(("experiment", "layers"), [(T1, 9), (T4, 14)], ids=["T1", "T4"])
 @pytest.mark.parametrize("setting", measure.FLOOR_SETTINGS)
-def test_the_floor_is_every_convolution_once_each_way(monkeypatch, setting):
+def test_the_floor_is_every_convolution_once_each_way(monkeypatch, setting, experiment, layers):
     forward, backward = [], []
     conv2d, grad = measure.F.conv2d, torch.autograd.grad
 
-    def noted(x, weight, *settings):  # a module's own call has settings, the floor's has none
-        if not settings:
-            forward.append((x, weight))
+    def noted(x, weight, *settings):
+        if torch.is_grad_enabled():  # not while the images' sizes are found
+            forward.append((x, weight, settings))
         return conv2d(x, weight, *settings)
 
     monkeypatch.setattr(measure.F, "conv2d", noted)
     monkeypatch.setattr(torch.autograd, "grad", lambda y, of, g: backward.append(len(of)) or grad(y, of, g))
 
-    assert measure.floor(T1, setting, steps=1) > 0
+    assert measure.floor(experiment, setting, steps=1) > 0
 
     dtype, memory_format = measure.FLOOR_SETTINGS[setting]
-    expected = [m.weight.shape for m in T1.network().modules() if isinstance(m, nn.Conv2d)]
-    assert [weight.shape for _, weight in forward] == expected
-    assert all(x.dtype == weight.dtype == dtype for x, weight in forward)
-    assert all(x.is_contiguous(memory_format=memory_format) for x, _ in forward)
-    assert backward == [1] + [2] * 8  # the first has no gradient of its input: that is the image
+    convs = [m for m in experiment.network().modules() if isinstance(m, nn.Conv2d)]
+    assert len(convs) == layers
+    assert [weight.shape for _, weight, _ in forward] == [conv.weight.shape for conv in convs]
+    assert [settings[-1] for *_, settings in forward] == [conv.groups for conv in convs]
+    assert all(x.dtype == weight.dtype == dtype for x, weight, _ in forward)
+    assert all(x.is_contiguous(memory_format=memory_format) for x, *_ in forward)
+    assert backward == [1] + [2] * (layers - 1)  # no gradient of the image
 
 
 def test_shares_are_of_the_whole_epoch(few_digits):

@@ -106,9 +106,10 @@ FLOOR_SETTINGS = {
 def usual(experiment: Experiment, digits: Digits, workers: int) -> float:
     """Seconds an epoch of the loop of the tutorials: DataLoader, PIL transforms, nn.Dropout, `.item()` twice a step."""
     model = experiment.network()
-    for name, block in model.named_children():
-        if isinstance(block, nn.Sequential):
-            setattr(model, name, nn.Sequential(*block))  # not this package's
+    for parent in list(model.modules()):
+        for name, block in parent.named_children():
+            if isinstance(block, nn.Sequential):
+                setattr(parent, name, nn.Sequential(*block))  # not this package's
     optimizer = experiment.optimizer(model)
     train = _Images(digits.train_images, digits.train_labels, experiment.train_transform)
     test = _Images(digits.test_images, digits.test_labels, PLAIN)
@@ -163,7 +164,7 @@ def floor(experiment: Experiment, setting: str, steps: int = 20) -> float:
     def ready(conv: nn.Conv2d, inputs: tuple[Tensor], output: Tensor) -> None:
         x = torch.randn(inputs[0].shape).to(dtype=dtype, memory_format=memory_format)
         x.requires_grad_(conv.in_channels > 1)  # nobody needs the gradient of the image
-        work.append((conv.weight, x, torch.randn(output.shape).to(dtype=dtype, memory_format=memory_format)))
+        work.append((conv, x, torch.randn(output.shape).to(dtype=dtype, memory_format=memory_format)))
 
     hooks = [m.register_forward_hook(ready) for m in model.modules() if isinstance(m, nn.Conv2d)]
     with torch.no_grad():
@@ -173,9 +174,9 @@ def floor(experiment: Experiment, setting: str, steps: int = 20) -> float:
 
     started = time.perf_counter()
     for _ in range(steps):
-        for weight, x, gradient in work:
-            wanted = [weight, x] if x.requires_grad else [weight]
-            torch.autograd.grad(F.conv2d(x, weight), wanted, gradient)
+        for conv, x, gradient in work:
+            wanted = [conv.weight, x] if x.requires_grad else [conv.weight]
+            torch.autograd.grad(conv(x), wanted, gradient)
     return (time.perf_counter() - started) / steps * -(-EPOCH // experiment.batch_size)
 
 
