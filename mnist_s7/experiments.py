@@ -297,6 +297,7 @@ ABLATIONS = (
         T3, "rotation-15", "the turn by up to 15 degrees alone", train_transform=_turned_by(transforms.RandomAffine)
     ),
     _variant(T4, "6.5K", "narrower, to T3's size", network=partial(MnistNet_4, widths=(16, 28, 28, 36))),
+    _variant(T4, "5K", "narrower, to 5,000 parameters", network=partial(MnistNet_4, widths=(12, 24, 24, 32))),
     _variant(T4, "4K", "narrower, to half the parameters", network=partial(MnistNet_4, widths=(12, 20, 20, 28))),
     _variant(T4, "no-residual", "nothing added to the separable convolutions", network=_without_residuals),
     _variant(T4, "full", "as many parameters in full 3x3 convolutions", network=_full_convolutions),

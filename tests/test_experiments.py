@@ -18,6 +18,7 @@ VARIANTS = {
     "T3-rotation-7": (T3, "train_transform"),
     "T3-rotation-15": (T3, "train_transform"),
     "T4-6.5K": (T4, "network"),
+    "T4-5K": (T4, "network"),
     "T4-4K": (T4, "network"),
     "T4-no-residual": (T4, "network"),
     "T4-full": (T4, "network"),
@@ -125,7 +126,7 @@ def test_without_residuals_all_layers_are_there_with_the_same_weights():
     assert not torch.allclose(bare.eval()(x), whole.eval()(x))
 
 
-@pytest.mark.parametrize(("name", "most"), [("T4-6.5K", 6_544), ("T4-4K", 4_000), ("T4-full", 7_999)])
+@pytest.mark.parametrize(("name", "most"), [("T4-6.5K", 6_544), ("T4-5K", 5_000), ("T4-4K", 4_000), ("T4-full", 7_999)])
 def test_networks_of_a_size_are_of_that_size(name, most):
     parameters = sum(p.numel() for p in EXPERIMENTS[name].network().parameters())
 
