@@ -33,7 +33,7 @@ __all__ = ["Residual", "Sequential", "keep_freed_memory", "kept", "usable_cores"
 # Parameters of glibc's mallopt(3), from malloc.h.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 
-# What each array of C's working memory, at most five of them on the stack, has room for: an image with its border.
+# What each array of C's working memory, at most three of them on the stack, has room for: an image with its border.
 MOST_FLOATS = 1 << 16
 
 
@@ -208,8 +208,12 @@ def _with_residual(plan: _Plan, branch: nn.Module) -> _Plan | None:
         return None
     if plan.norm and plan.norm.adds is not None:  # a sum: it is added up once, and not wherever it is read
         plan = plan.applied()
+    first = len(plan.links)
+    starts_with_norm = _norm(list(branch), plan.shape)[0] is not None
+    if starts_with_norm and not plan.norm:  # what is added is not behind the branch's own norm
+        plan = plan.applied()
     whole, rest = _continued(plan, list(branch))
-    first, norm = len(plan.links), whole.norm
+    norm = whole.norm
     ends = not rest and whole.shape == plan.shape and norm and norm.adds is None
     if not ends or len(whole.links) == first or any(link.adds == first for link in whole.links):
         return None

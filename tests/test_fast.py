@@ -232,6 +232,10 @@ def separable(channels=3):
     )
 
 
+def norms():
+    return [nn.BatchNorm2d(3), nn.ReLU(), nn.BatchNorm2d(3)]
+
+
 def dropped(p):
     return Sequential(bare(3, 3, 1), nn.ReLU(), nn.BatchNorm2d(3), nn.Dropout(p))
 
@@ -252,6 +256,10 @@ RESIDUALS = {  # and how many sums are taken in C
     "of a norm": (lambda p: [Residual(Sequential(nn.BatchNorm2d(3)))], 1),
     "of a norm and a relu": (lambda p: [nn.BatchNorm2d(3), Residual(Sequential(nn.BatchNorm2d(3), nn.ReLU()))], 1),
     "of a norm behind a pool": (lambda p: [nn.MaxPool2d(2), Residual(Sequential(nn.BatchNorm2d(3)))], 1),
+    "of two norms behind a conv": (lambda p: [bare(3, 3, 1), Residual(Sequential(nn.BatchNorm2d(3), *separable()))], 1),
+    "of two norms behind a sum": (lambda p: [Residual(separable()), Residual(Sequential(*norms()))], 2),
+    "of two norms behind two": (lambda p: [*norms(), Residual(Sequential(*norms())), bare(3, 4, 3)], 1),
+    "of nothing": (lambda p: [nn.BatchNorm2d(3), Residual(Sequential()), bare(3, 4, 3)], 0),
     "inside another": (lambda p: [Residual(Sequential(bare(3, 3, 1), Residual(separable()), *separable()))], 2),
     "at the start of another": (lambda p: [Residual(Sequential(Residual(separable()), *separable()))], 1),
     "at the end of another": (lambda p: [Residual(Sequential(*separable(), Residual(separable())))], 1),
