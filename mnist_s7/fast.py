@@ -33,7 +33,8 @@ __all__ = ["Residual", "Sequential", "keep_freed_memory", "kept", "usable_cores"
 # Parameters of glibc's mallopt(3), from malloc.h.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 
-# What each array of C's working memory, at most three of them on the stack, has room for: an image with its border.
+# What each array of C's working memory has room for: packed weights, or an image with its border. At most three of them
+# are on a stack, and with the sums of a BatchNorm less than 1 MB.
 MOST_FLOATS = 1 << 16
 
 
@@ -91,8 +92,8 @@ class Sequential(nn.Sequential):
 class _Norm:
     """A BatchNorm, where the ReLU beside it is, and the probability of the dropout behind it.
 
-    At the end of a residual branch it `adds` what another link of the chain reads, the one of that number, and a ReLU
-    is behind the sum.
+    At the end of a residual branch it `adds` what the link of that number reads, which is that link's input behind that
+    link's own norm; and a ReLU is behind the sum.
     """
 
     module: nn.BatchNorm2d
@@ -123,7 +124,7 @@ class _Link:
     relu: bool = False
 
     @property
-    def passes(self) -> bool:
+    def writes_nothing(self) -> bool:
         """Whether it only looks at its input."""
         return self.kind == IDENTITY and self.before is None
 
@@ -133,7 +134,7 @@ class _Link:
         return self.before.adds if self.before else None
 
     @property
-    def looks_back(self) -> bool:
+    def needs_output(self) -> bool:
         """Whether its gradient needs its output."""
         return self.relu or (self.kind == IDENTITY and self.adds is not None)
 
@@ -173,7 +174,7 @@ class _Plan:
 def _chain(layers: list[nn.Module], x: Tensor) -> tuple[tuple[_Link, ...], list[nn.Module]]:
     """As many of the first `layers`, on (N, C, H, W), as C has functions for; and the others."""
     fit = x.dim() == 4 and x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
-    if not fit or kernels() is None:
+    if not fit or _changes_its_input(layers) or kernels() is None:
         return (), layers
     plan, rest = _continued(_Plan(tuple(x.shape)), layers)
     return (plan.applied() if plan.norm else plan).links, rest
@@ -204,11 +205,11 @@ def _continued(plan: _Plan, layers: list[nn.Module]) -> tuple[_Plan, list[nn.Mod
 def _with_residual(plan: _Plan, branch: nn.Module) -> _Plan | None:
     """`plan`, continued with the residual of `branch`; None if C has no functions for all of it, or if no norm is at
     its end."""
-    if not (_is(branch, Sequential) and branch.training):
+    if not (_is(branch, Sequential) and branch.training) or _changes_its_input(list(branch)):
         return None
     if plan.norm and plan.norm.adds is not None:  # a sum: it is added up once, and not wherever it is read
         plan = plan.applied()
-    first = len(plan.links)
+    first = len(plan.links)  # the link that reads what is added
     starts_with_norm = _norm(list(branch), plan.shape)[0] is not None
     if starts_with_norm and not plan.norm:  # what is added is not behind the branch's own norm
         plan = plan.applied()
@@ -218,6 +219,11 @@ def _with_residual(plan: _Plan, branch: nn.Module) -> _Plan | None:
     if not ends or len(whole.links) == first or any(link.adds == first for link in whole.links):
         return None
     return replace(whole, norm=replace(norm, adds=first))
+
+
+def _changes_its_input(layers: list[nn.Module]) -> bool:
+    """Whether the first layer writes where it reads, which C's never do: others may read there, too."""
+    return bool(layers) and getattr(layers[0], "inplace", False)
 
 
 def _is(layer: nn.Module, kind: type[nn.Module]) -> bool:
@@ -250,7 +256,7 @@ def _normalizes(norm: nn.BatchNorm2d, shape: tuple[int, int, int, int]) -> bool:
     n, c, h, w = shape
     whole = norm.affine and all(x is not None for x in (norm.bias, norm.running_mean, norm.running_var, norm.momentum))
     written = whole and norm.running_mean.is_contiguous() and norm.running_var.is_contiguous()
-    fits = norm.num_features == c <= MOST_CHANNELS and n * h * w > 1
+    fits = 0 < norm.num_features == c <= MOST_CHANNELS and n * h * w > 1
     return _is(norm, nn.BatchNorm2d) and norm.training and written and fits
 
 
@@ -280,7 +286,8 @@ def _convolves(conv: nn.Conv2d, size: tuple[int, int, int]) -> bool:
     square = conv.kernel_size == (k, k) and conv.padding in [(p, p) for p in range(k)] and conv.padding_mode == "zeros"
     floats = (channels + LANES) * max((h + 2 * k) * (w + 2 * k), k * k * channels)
     small = channels <= MOST_CHANNELS and floats <= MOST_FLOATS
-    return c == conv.in_channels and plain and square and small and min(h, w) + 2 * conv.padding[0] >= k
+    some = c == conv.in_channels and min(size) > 0
+    return some and plain and square and small and min(h, w) + 2 * conv.padding[0] >= k
 
 
 class _Chain(torch.autograd.Function):
@@ -301,10 +308,10 @@ class _Chain(torch.autograd.Function):
             masks.append(mask)
             weights.append(_in_memory(next(given)) if link.conv else None)
         for link, weight, before, after in zip(links, weights, norms, [*norms[1:], None], strict=True):
-            maps.append(maps[-1] if link.passes else _empty(n, link.size_out))
+            maps.append(maps[-1] if link.writes_nothing else _empty(n, link.size_out))
             _locate_added(link, before, maps, norms)
             compiled.call("forward", link.in_c(weight), before, after, maps[-2], maps[-1], n)
-        last = maps[-1] if links[-1].looks_back else None  # else it may be changed in place
+        last = maps[-1] if links[-1].needs_output else None  # else it may be changed in place
         ctx.save_for_backward(*maps[:-1], last, *weights)
         ctx.links, ctx.norms, ctx.masks = links, norms, masks
         return maps[-1]
@@ -312,7 +319,8 @@ class _Chain(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        saved, count = ctx.saved_tensors, len(ctx.links)
+        # Who unpacks saved tensors in a way of their own may have changed their layout.
+        saved, count = [None if x is None else _in_memory(x) for x in ctx.saved_tensors], len(ctx.links)
         maps, weights = saved[: count + 1], saved[count + 1 :]
         n, gradient = len(maps[0]), _in_memory(gradient)
         of_parameters, of_added, after = [], {}, None
@@ -323,7 +331,7 @@ class _Chain(torch.autograd.Function):
             of_norm = [_floats(link.size[2]) for _ in range(2)] if before else [None, None]
             if link.conv:
                 of_weight, sums = torch.empty_like(weights[i]), _floats(PARTS, compiled.sums_size(layer)).zero_()
-            if link.kind == IDENTITY and not after and link.adds is None:
+            if link.kind == IDENTITY and not after and link.adds is None and i not in of_added:
                 of_x = gradient
             elif i or ctx.needs_input_grad[0] or not link.conv:
                 of_x = _empty(n, link.size)

@@ -1,8 +1,8 @@
 /* What the C functions share.
 
    Images are float32, channels last: (h, w, c). Between two layers an image stays as it left the first one: the
-   BatchNorm, ReLU and dropout in between are applied whenever the image is read, while it lies in the nearest caches.
-   So every layer goes through memory once each way. */
+   BatchNorm, ReLU and dropout in between are applied, and what a residual adds is added, whenever the image is read,
+   while it lies in the nearest caches. So every layer goes through memory once each way. */
 
 #ifndef IMAGES_H
 #define IMAGES_H
@@ -43,8 +43,8 @@ typedef struct Norm {
     float variance[MOST_CHANNELS], mean[WIDEST], factor[WIDEST], constant[WIDEST], slope[WIDEST], offset[WIDEST];
 } Norm;
 
-/* Sums over a part's pixels, less `shift`, and their squares; or of its gradients, and their products with v. The latest
-   ones, of `blocks` times WIDE pixels, are still in float. */
+/* Sums over a part's `n` pixels, less `shift`, and their squares; or of its gradients, and their products with v. The
+   latest ones, of `blocks` times WIDE pixels at most, are still in float. */
 typedef struct {
     long n, blocks;
     float shift[WIDEST], late_first[WIDEST], late_second[WIDEST];
@@ -80,8 +80,8 @@ void finish_gradients(Norm *norm, Sums *parts, float *weight_gradient, float *bi
 
 /* convolve.c and depthwise.c, on one image: `convolve` without padding, x of x_map, its border included, to y. `packed`
    weights are those of a layer as it wants them, `turned` those of the convolution that gives the gradient of x. To sums,
-   packed too, `add_products` adds the gradient of the weights; the gradient g of y has rows of g_row. Vectors of x and g
-   may be read beyond their ends, by SLACK floats at most. */
+   packed too, `add_products` adds the gradient of the weights; the gradient g of y has rows of g_row. Vectors of g, and of
+   a depthwise convolution's x, are read beyond their ends, by less than SLACK floats. */
 enum { SLACK = 2 * LANES };
 long packed_size(const Layer *layer);
 long turned_size(const Layer *layer);

@@ -13,6 +13,8 @@ long sums_size(const Layer *layer) {
 
 static long least(long a, long b) { return a < b ? a : b; }
 static long size_of(Map map) { return (long)map.h * map.w * map.c; }
+static Map map_of(const Layer *layer) { return (Map){layer->h, layer->w, layer->c}; }
+static Map map_out_of(const Layer *layer) { return (Map){layer->h_out, layer->w_out, layer->c_out}; }
 static Map framed(Map map, int border) { return (Map){map.h + 2 * border, map.w + 2 * border, map.c}; }
 
 /* Where row i of an image is, in the middle of a frame. */
@@ -53,16 +55,17 @@ static void read_gradient(const Norm *after, int relu, const float *g, const flo
     }
 }
 
-/* How the batch is cut: pieces of `step` pixels, which become (h_out, w_out) of a layer on (h, w). */
+/* How the batch is cut: into pieces of `step` pixels, for each of which `layer` is the layer. An image has `pixels`, and
+   `pixels_out` behind the layer. */
 typedef struct { Layer layer; long pixels, pixels_out, step; int by_pixel; } Cut;
 
 static Cut cut_of(const Layer *layer) {
-    Cut cut = {*layer, layer->h * layer->w, layer->h_out * layer->w_out, layer->h * layer->w,
-               layer->kind == IDENTITY || (layer->kind == CONVOLUTION && layer->k == 1 && !layer->padding)};
+    Cut cut = {.layer = *layer, .pixels = layer->h * layer->w, .pixels_out = layer->h_out * layer->w_out};
+    cut.by_pixel = layer->kind == IDENTITY || (layer->kind == CONVOLUTION && layer->k == 1 && !layer->padding);
+    cut.step = cut.pixels;
     if (cut.by_pixel) {
-        long most = layer->c > layer->c_out ? layer->c : layer->c_out;
         cut.layer.h = cut.layer.h_out = 1;
-        cut.layer.w = cut.layer.w_out = cut.step = MOST_AT_ONCE / most;
+        cut.layer.w = cut.layer.w_out = cut.step = MOST_AT_ONCE / (layer->c > layer->c_out ? layer->c : layer->c_out);
     }
     return cut;
 }
@@ -80,13 +83,14 @@ void forward(const Layer *whole, const Norm *before, Norm *after, const float *x
     #pragma omp parallel for num_threads(threads)
     for (int part = 0; part < PARTS; part++) {
         Layer layer = cut.layer;
-        Map map = {layer.h, layer.w, layer.c};
+        /* Depthwise convolutions read beyond an image's end. */
         int border = layer.padding, copies = layer.kind != IDENTITY && (before || border || layer.kind == DEPTHWISE);
-        float frame[copies ? size_of(framed(map, border)) + SLACK : 1];
+        float frame[copies ? size_of(framed(map_of(&layer), border)) + SLACK : 1];
         memset(frame, 0, sizeof frame);
         long end = n * (part + 1) / PARTS * cut.pixels;
         for (long at = n * part / PARTS * cut.pixels; at < end; at += cut.step) {
-            if (cut.by_pixel) layer.w = layer.w_out = map.w = least(cut.step, end - at);
+            if (cut.by_pixel) layer.w = layer.w_out = least(cut.step, end - at);
+            const Map map = map_of(&layer);
             const float *from = x + at * layer.c;
             float *to = y + at * cut.pixels_out / cut.pixels * layer.c_out;
             if (copies) {
@@ -125,18 +129,18 @@ void backward(const Layer *whole, Norm *before, const Norm *after, const float *
     #pragma omp parallel for num_threads(threads)
     for (int part = 0; part < PARTS; part++) {
         Layer layer = cut.layer;
-        Map map = {layer.h, layer.w, layer.c}, map_out = {layer.h_out, layer.w_out, layer.c_out};
         int border = layer.padding, border_out = weighs ? layer.k - 1 - border : 0;
         int copies = kind != IDENTITY && (before || border || kind == DEPTHWISE);
         int copies_out = weighs || (kind == MAX_POOL && after);
-        float frame[copies ? size_of(framed(map, border)) + SLACK : 1];
-        float frame_out[copies_out ? size_of(framed(map_out, border_out)) + SLACK : 1];
+        float frame[copies ? size_of(framed(map_of(&layer), border)) + SLACK : 1];
+        float frame_out[copies_out ? size_of(framed(map_out_of(&layer), border_out)) + SLACK : 1];
         memset(frame, 0, sizeof frame);
         memset(frame_out, 0, sizeof frame_out);
         float *sum = sums + part * sums_size(whole);
         long end = n * (part + 1) / PARTS * cut.pixels;
         for (long at = n * part / PARTS * cut.pixels; at < end; at += cut.step) {
-            if (cut.by_pixel) layer.w = layer.w_out = map.w = map_out.w = least(cut.step, end - at);
+            if (cut.by_pixel) layer.w = layer.w_out = least(cut.step, end - at);
+            const Map map = map_of(&layer), map_out = map_out_of(&layer);
             long first = at * layer.c, first_out = at * cut.pixels_out / cut.pixels * layer.c_out;
             const float *from = x + first, *of_y = g + first_out;
             float *to = x_gradient ? x_gradient + first : NULL;
@@ -168,16 +172,17 @@ void backward(const Layer *whole, Norm *before, const Norm *after, const float *
                     break;
                 case MAX_POOL: max_pool_backward(&layer, of_y, from, to); break;
             }
-            const float *of_x = kind == IDENTITY ? of_y : to;
             long row = map.w * map.c;
             for (long i = 0; to && i < map.h; i++) {
-                long j = i * row, element = first + j;
-                if (added_gradient) for (long l = 0; l < row; l++) to[j + l] += added_gradient[element + l];
+                long element = first + i * row;
+                float *row_to = to + i * row;
+                const float *of_x = kind == IDENTITY ? of_y + i * row : row_to;
+                if (added_gradient) for (long j = 0; j < row; j++) row_to[j] += added_gradient[element + j];
                 if (adds) {
-                    through_relu(kind == IDENTITY ? y + element : row_in(frame, map, border, i), of_x + j, to + j, row);
-                    of_x = to;
+                    through_relu(kind == IDENTITY ? y + element : row_in(frame, map, border, i), of_x, row_to, row);
+                    of_x = row_to;
                 }
-                if (before) add_gradients(before, of_x + j, x + element, kept_of(before, element), row, gradients + part);
+                if (before) add_gradients(before, of_x, x + element, kept_of(before, element), row, gradients + part);
             }
         }
     }

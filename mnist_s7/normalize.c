@@ -38,7 +38,7 @@ static int width_at(long i, long size, int c) { return size - i < WIDE * c ? (in
 
 static float rectified(float x) { return x < 0 ? 0 : x; } /* a NaN stays one */
 
-static float centred(float x, float mean, int relu) { return (relu == RELU_BEFORE && x < 0 ? 0 : x) - mean; }
+static float centred(float x, float mean, int relu) { return (relu == RELU_BEFORE ? rectified(x) : x) - mean; }
 
 /* The gradient in front of dropout and of the ReLU behind the BatchNorm, whose output is v * factor + constant. */
 static float through(float gradient, float kept, float v, float factor, float constant, int relu) {
@@ -53,7 +53,7 @@ INLINED void normalize_all(const Norm *norm, const float *restrict x, float *res
         int width = width_at(i, size, c);
         for (int j = 0; j < width; j++) {
             float v = centred(x[i + j], m[j], relu) * f[j] + b[j];
-            v = (relu == RELU_AFTER && v < 0 ? 0 : v) * (kept ? kept[i + j] : 1);
+            v = (relu == RELU_AFTER ? rectified(v) : v) * (kept ? kept[i + j] : 1);
             y[i + j] = adds ? rectified(y[i + j] + v) : v;
         }
     }
@@ -91,19 +91,19 @@ void normalize_backward(const Norm *norm, const float *g, const float *x, const 
 }
 
 void add_moments(const Norm *norm, const float *restrict x, long size, Sums *sums) {
-    float *restrict k = sums->shift, *restrict s = sums->late_first, *restrict q = sums->late_second;
+    float *restrict shift = sums->shift, *restrict s = sums->late_first, *restrict q = sums->late_second;
     int c = norm->c, relu = norm->relu;
     /* Less the mean of a part's first pixels, the values are about 0, and their squares lose no digits to a large mean. */
     if (!sums->n) {
         for (long i = 0; i < size; i += c)
-            for (int j = 0; j < c; j++) k[j] += centred(x[i + j], 0, relu) * c / size;
-        widen(k, c);
+            for (int j = 0; j < c; j++) shift[j] += centred(x[i + j], 0, relu) * c / size;
+        widen(shift, c);
     }
     sums->n += size / c;
     for (long i = 0; i < size; i += WIDE * c) {
         int width = width_at(i, size, c);
         for (int j = 0; j < width; j++) {
-            float v = centred(x[i + j], k[j], relu);
+            float v = centred(x[i + j], shift[j], relu);
             s[j] += v;
             q[j] += v * v;
         }

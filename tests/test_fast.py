@@ -259,6 +259,7 @@ RESIDUALS = {  # and how many sums are taken in C
     "of two norms behind a conv": (lambda p: [bare(3, 3, 1), Residual(Sequential(nn.BatchNorm2d(3), *separable()))], 1),
     "of two norms behind a sum": (lambda p: [Residual(separable()), Residual(Sequential(*norms()))], 2),
     "of two norms behind two": (lambda p: [*norms(), Residual(Sequential(*norms())), bare(3, 4, 3)], 1),
+    "of a relu in place": (lambda p: [bare(3, 3, 1), Residual(Sequential(nn.ReLU(inplace=True), *separable()))], 0),
     "of nothing": (lambda p: [nn.BatchNorm2d(3), Residual(Sequential()), bare(3, 4, 3)], 0),
     "inside another": (lambda p: [Residual(Sequential(bare(3, 3, 1), Residual(separable()), *separable()))], 2),
     "at the start of another": (lambda p: [Residual(Sequential(Residual(separable()), *separable()))], 1),
@@ -395,7 +396,7 @@ def test_gradients_are_the_same_under_checkpoints_and_hooks_of_saved_tensors(lin
     plain = gradients(ours, ours, x)
 
     def hooked(x):
-        with torch.autograd.graph.saved_tensors_hooks(torch.clone, lambda saved: saved):
+        with torch.autograd.graph.saved_tensors_hooks(torch.clone, torch.Tensor.contiguous):  # in another layout
             return ours(x)
 
     for forward in (hooked, lambda x: checkpoint(ours, x, use_reentrant=False)):
@@ -495,10 +496,29 @@ def test_as_few_images_as_there_are_will_do(links, n):
     assert links
 
 
-@pytest.mark.parametrize("shape", [(2, 3, 2, 9), (2, 1, 9, 9)])
+@pytest.mark.parametrize("shape", [(2, 3, 2, 9), (2, 1, 9, 9), (2, 3, 0, 5)])
 def test_impossible_images_get_pytorchs_own_error(shape):
-    with pytest.raises(RuntimeError, match="size|channels"):
-        Sequential(conv())(torch.randn(shape))
+    with pytest.raises(RuntimeError, match="size|channel"):
+        Sequential(bare(3, 8, 3, padding=2 * (shape[2] == 0)))(torch.randn(shape))
+
+
+def test_no_channels_get_pytorchs_own_answer(links):
+    norm = nn.BatchNorm2d(0)
+
+    with pytest.raises((IndexError, RuntimeError)):
+        norm(torch.randn(2, 0, 3, 3))
+    with pytest.raises((IndexError, RuntimeError)):
+        Sequential(norm)(torch.randn(2, 0, 3, 3))
+    assert not links
+
+
+def test_what_is_done_in_place_is_seen_by_who_else_reads_there(links):
+    x = torch.randn(2, 3, 4, 4)
+
+    Sequential(nn.ReLU(inplace=True), nn.BatchNorm2d(3))(x)
+
+    assert links
+    assert x.min() == 0
 
 
 def test_large_images_are_left_to_pytorch(links):
