@@ -35,7 +35,7 @@ SOURCES = [Path(__file__).with_name(f"{name}.c") for name in ("layers", "normali
 HEADER = Path(__file__).with_name("images.h")
 
 # As in images.h.
-PARTS, LANES, MOST_CHANNELS, WIDEST = 16, 8, 64, 512
+PARTS, LANES, MOST_CHANNELS, LONGEST_PERIOD = 16, 8, 64, 512
 IDENTITY, CONVOLUTION, DEPTHWISE, MAX_POOL = range(4)
 NO_RELU, RELU_BEFORE, RELU_AFTER = range(3)
 
@@ -58,7 +58,7 @@ class Norm(ctypes.Structure):
         *((name, ctypes.c_float) for name in ("eps", "momentum", "scale")),
         *((name, ctypes.c_void_p) for name in ("added", "added_norm")),
         ("variance", ctypes.c_float * MOST_CHANNELS),
-        *((name, ctypes.c_float * WIDEST) for name in ("mean", "factor", "constant", "slope", "offset")),
+        *((name, ctypes.c_float * LONGEST_PERIOD) for name in ("mean", "factor", "constant", "slope", "offset")),
     ]
 
 

@@ -12,8 +12,8 @@
 /* Work is cut into PARTS, whatever the number of threads, and so is the order in which sums are added up. */
 enum { LANES = 8, PARTS = 16, MOST_CHANNELS = 64 };
 
-/* What is done to each channel runs over the channels of WIDE pixels at once: 8 alone would leave vectors half empty. */
-enum { WIDE = 8, WIDEST = WIDE * MOST_CHANNELS };
+/* What is done to each channel is done in periods: the channels of as many pixels as fill whole vectors. */
+enum { LONGEST_PERIOD = LANES * MOST_CHANNELS };
 enum { IDENTITY, CONVOLUTION, DEPTHWISE, MAX_POOL };
 enum { NO_RELU, RELU_BEFORE, RELU_AFTER };
 
@@ -39,21 +39,25 @@ typedef struct Norm {
     const float *added; /* NULL where nothing is */
     const struct Norm *added_norm;
     /* From the batch, for v, which is x (behind a ReLU before it) less its mean:
-       v * factor + constant, and of the gradient g, g * factor + v * slope + offset. All but the variance WIDE times. */
-    float variance[MOST_CHANNELS], mean[WIDEST], factor[WIDEST], constant[WIDEST], slope[WIDEST], offset[WIDEST];
+       v * factor + constant, and of the gradient g, g * factor + v * slope + offset; for each float of a period. */
+    float variance[MOST_CHANNELS], mean[LONGEST_PERIOD], factor[LONGEST_PERIOD], constant[LONGEST_PERIOD];
+    float slope[LONGEST_PERIOD], offset[LONGEST_PERIOD];
 } Norm;
 
-/* Sums over a part's `n` pixels, less `shift`, and their squares; or of its gradients, and their products with v. The
-   latest ones, of `blocks` times WIDE pixels at most, are still in float. */
+/* Sums over a part's `n` pixels, less `shift`, and their squares; or of its gradients, and their products with v. Those of
+   the latest `periods` are still in float. */
 typedef struct {
-    long n, blocks;
-    float shift[WIDEST], late_first[WIDEST], late_second[WIDEST];
+    long n, periods;
+    float shift[LONGEST_PERIOD], late_first[LONGEST_PERIOD], late_second[LONGEST_PERIOD];
     double first[MOST_CHANNELS], second[MOST_CHANNELS];
 } Sums;
 
 /* What is always inlined is compiled for every number of sums and vectors, so that they stay in registers. */
 #define INLINED static inline __attribute__((always_inline))
 #define UNROLLED _Pragma("GCC unroll 9")
+
+/* To a cache line: a vector that lies in two of them is read twice. */
+#define ALIGNED __attribute__((aligned(64)))
 
 /* The first `channels` of a vector, or all of it, if they are more. */
 INLINED void store(float *y, Vector v, int channels) {

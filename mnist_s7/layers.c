@@ -74,7 +74,7 @@ static Cut cut_of(const Layer *layer) {
    found. Either can be NULL. With nothing before it, the identity only finds those, and y is not written. */
 void forward(const Layer *whole, const Norm *before, Norm *after, const float *x, float *y, long n, long threads) {
     const Cut cut = cut_of(whole);
-    float packed[sums_size(whole) + 1]; /* an array of none is not allowed */
+    float packed[sums_size(whole) + 1] ALIGNED; /* an array of none is not allowed */
     Sums moments[PARTS];
     if (after) memset(moments, 0, sizeof moments);
     if (whole->kind == CONVOLUTION) pack(whole, packed);
@@ -85,7 +85,7 @@ void forward(const Layer *whole, const Norm *before, Norm *after, const float *x
         Layer layer = cut.layer;
         /* Depthwise convolutions read beyond an image's end. */
         int border = layer.padding, copies = layer.kind != IDENTITY && (before || border || layer.kind == DEPTHWISE);
-        float frame[copies ? size_of(framed(map_of(&layer), border)) + SLACK : 1];
+        float frame[copies ? size_of(framed(map_of(&layer), border)) + SLACK : 1] ALIGNED;
         memset(frame, 0, sizeof frame);
         long end = n * (part + 1) / PARTS * cut.pixels;
         for (long at = n * part / PARTS * cut.pixels; at < end; at += cut.step) {
@@ -120,7 +120,7 @@ void backward(const Layer *whole, Norm *before, const Norm *after, const float *
               float *norm_weight_gradient, float *norm_bias_gradient, long n, long threads) {
     const Cut cut = cut_of(whole);
     const int kind = whole->kind, weighs = kind == CONVOLUTION || kind == DEPTHWISE, adds = before && before->added;
-    float turned[kind == CONVOLUTION ? turned_size(whole) : sums_size(whole) + 1];
+    float turned[kind == CONVOLUTION ? turned_size(whole) : sums_size(whole) + 1] ALIGNED;
     Sums gradients[PARTS];
     if (before) memset(gradients, 0, sizeof gradients);
     if (kind == CONVOLUTION) turn(whole, turned);
@@ -132,8 +132,8 @@ void backward(const Layer *whole, Norm *before, const Norm *after, const float *
         int border = layer.padding, border_out = weighs ? layer.k - 1 - border : 0;
         int copies = kind != IDENTITY && (before || border || kind == DEPTHWISE);
         int copies_out = weighs || (kind == MAX_POOL && after);
-        float frame[copies ? size_of(framed(map_of(&layer), border)) + SLACK : 1];
-        float frame_out[copies_out ? size_of(framed(map_out_of(&layer), border_out)) + SLACK : 1];
+        float frame[copies ? size_of(framed(map_of(&layer), border)) + SLACK : 1] ALIGNED;
+        float frame_out[copies_out ? size_of(framed(map_out_of(&layer), border_out)) + SLACK : 1] ALIGNED;
         memset(frame, 0, sizeof frame);
         memset(frame_out, 0, sizeof frame_out);
         float *sum = sums + part * sums_size(whole);

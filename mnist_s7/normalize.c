@@ -6,57 +6,95 @@
 
 #include "images.h"
 
-enum { MOST_BLOCKS_IN_FLOAT = 64 };
+/* How many vectors of a period are done at once, with all that belongs to their channels in registers; and how many
+   periods are added up in float. */
+enum { GROUP = 4, PERIODS_IN_FLOAT = 64, CHUNK = 2 * LONGEST_PERIOD };
 
-/* The first pixel's channels for the other WIDE - 1, too. */
-static void widen(float *wide, int c) {
-    for (int pixel = 1; pixel < WIDE; pixel++) memcpy(wide + pixel * c, wide, c * sizeof *wide);
+static long least(long a, long b) { return a < b ? a : b; }
+
+static long period_of(long c) {
+    long period = c;
+    while (period % LANES) period += c;
+    while (2 * period <= GROUP * LANES) period *= 2; /* that no addition waits for the one before it */
+    return period;
 }
 
-static void add_narrow(double *restrict narrow, float *restrict wide, int c) {
-    for (int pixel = 0; pixel < WIDE; pixel++)
-        for (int j = 0; j < c; j++) narrow[j] += wide[pixel * c + j];
-    memset(wide, 0, WIDE * c * sizeof *wide);
+/* How many vectors from `at` on are done at once: all in as few groups as there have to be, of nearly one size. */
+static long group_at(long at, long period) {
+    long left = (period - at) / LANES, groups = (left + GROUP - 1) / GROUP;
+    return (left + groups - 1) / groups;
 }
 
-static void add_late(Sums *sums, int c) {
-    add_narrow(sums->first, sums->late_first, c);
-    add_narrow(sums->second, sums->late_second, c);
-    sums->blocks = 0;
-}
-
-static int width_at(long i, long size, int c) { return size - i < WIDE * c ? (int)(size - i) : WIDE * c; }
-
-/* `function` compiled for each kind of ReLU, with dropout and without, for the compiler to make vectors of its loops. */
-#define CASE(kind, function, ...) \
+/* `function` compiled for each kind of ReLU, with dropout and without. */
+#define CASE_OF_KIND(kind, function, ...) \
     case kind: \
         if (kept) function(__VA_ARGS__, kind, kept); \
         else function(__VA_ARGS__, kind, NULL); \
         break;
 #define FOR_EACH_KIND(...) \
-    switch (norm->relu) { CASE(NO_RELU, __VA_ARGS__) CASE(RELU_BEFORE, __VA_ARGS__) CASE(RELU_AFTER, __VA_ARGS__) }
+    switch (norm->relu) { \
+        CASE_OF_KIND(NO_RELU, __VA_ARGS__) CASE_OF_KIND(RELU_BEFORE, __VA_ARGS__) CASE_OF_KIND(RELU_AFTER, __VA_ARGS__) \
+    }
 
-static float rectified(float x) { return x < 0 ? 0 : x; } /* a NaN stays one */
+/* `function` on the vectors of all periods in `size` floats that lie in them where `at`, the next ones, and so on do. */
+#define CASE_OF_COUNT(count, function, ...) case count: function(__VA_ARGS__, at, period, count); break;
+#define FOR_EACH_GROUP(...) \
+    for (long period = period_of(norm->c), at = 0, group; at < period; at += group * LANES) \
+        switch (group = group_at(at, period)) { \
+            CASE_OF_COUNT(1, __VA_ARGS__) CASE_OF_COUNT(2, __VA_ARGS__) \
+            CASE_OF_COUNT(3, __VA_ARGS__) CASE_OF_COUNT(4, __VA_ARGS__) \
+        }
 
-static float centred(float x, float mean, int relu) { return (relu == RELU_BEFORE ? rectified(x) : x) - mean; }
+/* The same on at most CHUNK floats at a time, from `start` on `some` of them. What is kept is made floats before: not all
+   compilers do that well within the loop over vectors. */
+#define FOR_EACH_CHUNK(...) \
+    for (long most = CHUNK / period_of(norm->c) * period_of(norm->c), start = 0, some; start < size; start += some) { \
+        float multiplier[CHUNK] ALIGNED; \
+        some = least(most, size - start); \
+        for (long j = 0; kept && j < some; j++) multiplier[j] = kept[start + j]; \
+        FOR_EACH_GROUP(__VA_ARGS__, kept ? multiplier : NULL) \
+    }
 
-/* The gradient in front of dropout and of the ReLU behind the BatchNorm, whose output is v * factor + constant. */
-static float through(float gradient, float kept, float v, float factor, float constant, int relu) {
-    return relu == RELU_AFTER && v * factor + constant <= 0 ? 0 : gradient * kept;
+/* How many floats from j on a vector has, where there are `size`. */
+INLINED int width_at(long j, long size) { return j + LANES <= size ? LANES : j < size ? (int)(size - j) : 0; }
+
+INLINED void load_group(Vector *to, const float *from, const int vectors) {
+    UNROLLED for (int v = 0; v < vectors; v++) to[v] = *(const Vector *)(from + v * LANES);
 }
 
-INLINED void normalize_all(const Norm *norm, const float *restrict x, float *restrict y, long size, const int adds,
-                           const int relu, const unsigned char *restrict kept) {
-    const float *restrict m = norm->mean, *restrict f = norm->factor, *restrict b = norm->constant;
-    int c = norm->c;
-    for (long i = 0; i < size; i += WIDE * c) {
-        int width = width_at(i, size, c);
-        for (int j = 0; j < width; j++) {
-            float v = centred(x[i + j], m[j], relu) * f[j] + b[j];
-            v = (relu == RELU_AFTER ? rectified(v) : v) * (kept ? kept[i + j] : 1);
-            y[i + j] = adds ? rectified(y[i + j] + v) : v;
+INLINED void store_group(float *to, const Vector *from, const int vectors) {
+    UNROLLED for (int v = 0; v < vectors; v++) *(Vector *)(to + v * LANES) = from[v];
+}
+
+INLINED Vector zero_where(Mask where, Vector x) { return (Vector)((Mask)x & ~where); }
+INLINED Vector rectified(Vector x) { return zero_where(x < 0, x); } /* a NaN stays one */
+INLINED Vector centred(Vector x, Vector mean, const int relu) { return (relu == RELU_BEFORE ? rectified(x) : x) - mean; }
+
+/* The gradient in front of the ReLU behind the BatchNorm, whose output is v * factor + constant. */
+INLINED Vector through(Vector gradient, Vector v, Vector factor, Vector constant, const int relu) {
+    return relu == RELU_AFTER ? zero_where(v * factor + constant <= 0, gradient) : gradient;
+}
+
+INLINED void normalize_group(const Norm *norm, const float *x, float *y, long size, const int adds, const int relu,
+                             const float *kept, long at, long period, const int vectors) {
+    Vector mean[GROUP], factor[GROUP], constant[GROUP];
+    load_group(mean, norm->mean + at, vectors);
+    load_group(factor, norm->factor + at, vectors);
+    load_group(constant, norm->constant + at, vectors);
+    for (long i = at; i < size; i += period)
+        UNROLLED for (int v = 0; v < vectors; v++) {
+            long j = i + v * LANES;
+            int width = width_at(j, size);
+            Vector value = centred(load(x + j, width), mean[v], relu) * factor[v] + constant[v];
+            if (relu == RELU_AFTER) value = rectified(value);
+            if (kept) value *= load(kept + j, width);
+            store(y + j, adds ? rectified(load(y + j, width) + value) : value, width);
         }
-    }
+}
+
+INLINED void normalize_all(const Norm *norm, const float *x, float *y, long size, const int adds, const int relu,
+                           const unsigned char *kept) {
+    FOR_EACH_CHUNK(normalize_group, norm, x + start, y + start, some, adds, relu)
 }
 
 void normalize(const Norm *norm, const float *x, const unsigned char *kept, float *y, long size) {
@@ -66,22 +104,33 @@ void normalize(const Norm *norm, const float *x, const unsigned char *kept, floa
 /* To y, and then the ReLU. The norm can be NULL. */
 void add_normalized(const Norm *norm, const float *x, const unsigned char *kept, float *y, long size) {
     if (norm) { FOR_EACH_KIND(normalize_all, norm, x, y, size, 1) }
-    else for (long j = 0; j < size; j++) y[j] = rectified(y[j] + x[j]);
+    else for (long j = 0; j < size; j++) y[j] = y[j] + x[j] < 0 ? 0 : y[j] + x[j];
 }
 
-INLINED void normalize_all_backward(const Norm *norm, const float *restrict g, const float *restrict x,
-                                    float *restrict x_gradient, long size, const int relu, const unsigned char *restrict kept) {
-    const float *restrict m = norm->mean, *restrict f = norm->factor, *restrict b = norm->constant;
-    const float *restrict o = norm->offset, *restrict s = norm->slope;
-    int c = norm->c;
-    for (long i = 0; i < size; i += WIDE * c) {
-        int width = width_at(i, size, c);
-        for (int j = 0; j < width; j++) {
-            float v = centred(x[i + j], m[j], relu);
-            float d = through(g[i + j], kept ? kept[i + j] : 1, v, f[j], b[j], relu) * f[j] + v * s[j] + o[j];
-            x_gradient[i + j] = relu == RELU_BEFORE && x[i + j] <= 0 ? 0 : d;
+INLINED void normalize_group_backward(const Norm *norm, const float *g, const float *x, float *x_gradient, long size,
+                                      const int relu, const float *kept, long at, long period, const int vectors) {
+    Vector mean[GROUP], factor[GROUP], constant[GROUP], slope[GROUP], offset[GROUP];
+    load_group(mean, norm->mean + at, vectors);
+    load_group(factor, norm->factor + at, vectors);
+    load_group(constant, norm->constant + at, vectors);
+    load_group(slope, norm->slope + at, vectors);
+    load_group(offset, norm->offset + at, vectors);
+    for (long i = at; i < size; i += period)
+        UNROLLED for (int v = 0; v < vectors; v++) {
+            long j = i + v * LANES;
+            int width = width_at(j, size);
+            Vector input = load(x + j, width), value = centred(input, mean[v], relu);
+            Vector d = load(g + j, width);
+            if (kept) d *= load(kept + j, width);
+            d = through(d, value, factor[v], constant[v], relu);
+            d = d * factor[v] + value * slope[v] + offset[v];
+            store(x_gradient + j, relu == RELU_BEFORE ? zero_where(input <= 0, d) : d, width);
         }
-    }
+}
+
+INLINED void normalize_all_backward(const Norm *norm, const float *g, const float *x, float *x_gradient, long size,
+                                    const int relu, const unsigned char *kept) {
+    FOR_EACH_CHUNK(normalize_group_backward, norm, g + start, x + start, x_gradient + start, some, relu)
 }
 
 /* The gradient g of y -> that of x. */
@@ -90,47 +139,92 @@ void normalize_backward(const Norm *norm, const float *g, const float *x, const 
     FOR_EACH_KIND(normalize_all_backward, norm, g, x, x_gradient, size)
 }
 
-void add_moments(const Norm *norm, const float *restrict x, long size, Sums *sums) {
-    float *restrict shift = sums->shift, *restrict s = sums->late_first, *restrict q = sums->late_second;
-    int c = norm->c, relu = norm->relu;
+/* A pixel's channels for the other pixels of a period, too. */
+static void widen(float *wide, long c) {
+    for (long i = c; i < period_of(c); i++) wide[i] = wide[i - c];
+}
+
+static void add_late(Sums *sums, long c) {
+    for (long i = 0; i < period_of(c); i++) {
+        sums->first[i % c] += sums->late_first[i];
+        sums->second[i % c] += sums->late_second[i];
+        sums->late_first[i] = sums->late_second[i] = 0;
+    }
+    sums->periods = 0;
+}
+
+/* `size` more floats have been added up. */
+static void count(Sums *sums, long c, long size) {
+    sums->n += size / c;
+    sums->periods += size / period_of(c) + 1;
+    if (sums->periods >= PERIODS_IN_FLOAT) add_late(sums, c);
+}
+
+INLINED void add_moments_group(const float *x, long size, Sums *sums, const int relu, long at, long period,
+                               const int vectors) {
+    Vector shift[GROUP], first[GROUP], second[GROUP];
+    load_group(shift, sums->shift + at, vectors);
+    load_group(first, sums->late_first + at, vectors);
+    load_group(second, sums->late_second + at, vectors);
+    for (long i = at; i < size; i += period)
+        UNROLLED for (int v = 0; v < vectors; v++) {
+            int width = width_at(i + v * LANES, size);
+            Vector value = centred(load(x + i + v * LANES, width), shift[v], relu);
+            value = load((float *)&value, width); /* nothing of what is not there */
+            first[v] += value;
+            second[v] += value * value;
+        }
+    store_group(sums->late_first + at, first, vectors);
+    store_group(sums->late_second + at, second, vectors);
+}
+
+void add_moments(const Norm *norm, const float *x, long size, Sums *sums) {
+    long c = norm->c, most = PERIODS_IN_FLOAT * period_of(c);
     /* Less the mean of a part's first pixels, the values are about 0, and their squares lose no digits to a large mean. */
     if (!sums->n) {
         for (long i = 0; i < size; i += c)
-            for (int j = 0; j < c; j++) shift[j] += centred(x[i + j], 0, relu) * c / size;
-        widen(shift, c);
+            for (long j = 0; j < c; j++) sums->shift[j] += (norm->relu == RELU_BEFORE && x[i + j] < 0 ? 0 : x[i + j]) * c / size;
+        widen(sums->shift, c);
     }
-    sums->n += size / c;
-    for (long i = 0; i < size; i += WIDE * c) {
-        int width = width_at(i, size, c);
-        for (int j = 0; j < width; j++) {
-            float v = centred(x[i + j], shift[j], relu);
-            s[j] += v;
-            q[j] += v * v;
-        }
-        if (++sums->blocks == MOST_BLOCKS_IN_FLOAT) add_late(sums, c);
+    for (long start = 0; start < size; start += most) {
+        long some = least(most, size - start);
+        if (norm->relu == RELU_BEFORE) { FOR_EACH_GROUP(add_moments_group, x + start, some, sums, RELU_BEFORE) }
+        else { FOR_EACH_GROUP(add_moments_group, x + start, some, sums, NO_RELU) }
+        count(sums, c, some);
     }
 }
 
-INLINED void add_all_gradients(const Norm *norm, const float *restrict g, const float *restrict x, long size, Sums *sums,
-                               const int relu, const unsigned char *restrict kept) {
-    const float *restrict m = norm->mean, *restrict f = norm->factor, *restrict b = norm->constant;
-    float *restrict s = sums->late_first, *restrict q = sums->late_second;
-    int c = norm->c;
-    sums->n += size / c;
-    for (long i = 0; i < size; i += WIDE * c) {
-        int width = width_at(i, size, c);
-        for (int j = 0; j < width; j++) {
-            float v = centred(x[i + j], m[j], relu);
-            float d = through(g[i + j], kept ? kept[i + j] : 1, v, f[j], b[j], relu);
-            s[j] += d;
-            q[j] += d * v;
+INLINED void add_gradients_group(const Norm *norm, const float *g, const float *x, long size, Sums *sums, const int relu,
+                                 const float *kept, long at, long period, const int vectors) {
+    Vector mean[GROUP], factor[GROUP], constant[GROUP], first[GROUP], second[GROUP];
+    load_group(mean, norm->mean + at, vectors);
+    load_group(factor, norm->factor + at, vectors);
+    load_group(constant, norm->constant + at, vectors);
+    load_group(first, sums->late_first + at, vectors);
+    load_group(second, sums->late_second + at, vectors);
+    for (long i = at; i < size; i += period)
+        UNROLLED for (int v = 0; v < vectors; v++) {
+            long j = i + v * LANES;
+            int width = width_at(j, size);
+            Vector value = centred(load(x + j, width), mean[v], relu);
+            Vector d = load(g + j, width);
+            if (kept) d *= load(kept + j, width);
+            d = through(d, value, factor[v], constant[v], relu);
+            first[v] += d;
+            second[v] += d * value;
         }
-        if (++sums->blocks == MOST_BLOCKS_IN_FLOAT) add_late(sums, c);
-    }
+    store_group(sums->late_first + at, first, vectors);
+    store_group(sums->late_second + at, second, vectors);
+}
+
+INLINED void add_all_gradients(const Norm *norm, const float *g, const float *x, long size, Sums *sums, const int relu,
+                               const unsigned char *kept) {
+    FOR_EACH_CHUNK(add_gradients_group, norm, g + start, x + start, some, sums, relu)
 }
 
 void add_gradients(const Norm *norm, const float *g, const float *x, const unsigned char *kept, long size, Sums *sums) {
     FOR_EACH_KIND(add_all_gradients, norm, g, x, size, sums)
+    count(sums, norm->c, size);
 }
 
 /* The batch's mean and biased variance, from those of the parts; the running ones, the variance unbiased, follow. */
