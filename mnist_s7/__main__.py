@@ -206,11 +206,19 @@ def _readme(arguments: argparse.Namespace) -> int:
     from mnist_s7 import plots
     from mnist_s7.bench import Benchmark
     from mnist_s7.notebooks import ORDER, refresh_tables, stale_cells
-    from mnist_s7.readme import digest, fill, published_plain, published_runs, published_seeds, readme_blocks
+    from mnist_s7.readme import (
+        digest,
+        fill,
+        published_held_out,
+        published_plain,
+        published_runs,
+        published_seeds,
+        readme_blocks,
+    )
 
     runs, seeds, benchmark = published_runs(), published_seeds(), Benchmark.load(BENCHMARK)
     text = README.read_text(encoding="utf-8")
-    filled = fill(text, readme_blocks(runs, seeds, published_plain(), benchmark))
+    filled = fill(text, readme_blocks(runs, seeds, published_plain(), published_held_out(), benchmark))
     series = {name: seeds[name] for name in runs}
     shown = {PICTURE: digest(series), BENCHMARK_PICTURE: digest(benchmark)}
     if not arguments.check:

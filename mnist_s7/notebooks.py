@@ -17,7 +17,7 @@ from mnist_s7.data import WORKING_COPY, Digits
 from mnist_s7.experiments import SERIES
 from mnist_s7.progress import logged
 from mnist_s7.published import PUBLISHED_NETWORKS
-from mnist_s7.results import RUNS, TEST_IMAGES, Run, write_whole
+from mnist_s7.results import HELD_OUT, RUNS, TEST_IMAGES, Run, by_experiment, load_runs, write_whole
 
 __all__ = ["NOTEBOOKS", "ORDER", "execute", "execute_side_by_side", "refresh_tables", "stale_cells"]
 
@@ -130,6 +130,7 @@ def _tables(
         **{"report": report, "seeds": seeds, "PUBLISHED_NETWORKS": PUBLISHED_NETWORKS, "SERIES": SERIES},
         **{experiment.name: experiment for experiment in SERIES},
         **{"run": runs.get(name.removeprefix("MNIST_S7_")), "runs": runs, "stored": stored},
+        "held_out": by_experiment(load_runs(HELD_OUT)),
         "series": {experiment.name: stored[experiment.name] for experiment in SERIES},
     }
     for cell in notebook.cells:

@@ -11,9 +11,17 @@ from mnist_s7.claims import Runs, signed
 from mnist_s7.experiments import EXPERIMENTS, SERIES, Experiment
 from mnist_s7.receptive_field import receptive_field
 from mnist_s7.report import Markdown, analysis, architecture, changes, seconds, series_runs, table, targets, verdicts
-from mnist_s7.results import PUBLISHED, Run, StandInRefused, by_experiment, load_runs, paired, summarize
+from mnist_s7.results import HELD_OUT, PUBLISHED, Run, StandInRefused, by_experiment, load_runs, paired, summarize
 
-__all__ = ["digest", "fill", "published_plain", "published_runs", "published_seeds", "readme_blocks"]
+__all__ = [
+    "digest",
+    "fill",
+    "published_held_out",
+    "published_plain",
+    "published_runs",
+    "published_seeds",
+    "readme_blocks",
+]
 
 
 def published_runs() -> dict[str, Run]:
@@ -34,9 +42,16 @@ def published_plain() -> dict[str, list[Run]]:
     return by_experiment(load_runs(PUBLISHED / "plain"))
 
 
-def readme_blocks(runs: dict[str, Run], all_seeds: Runs, plain: Runs, benchmark: Benchmark) -> dict[str, str]:
+def published_held_out() -> dict[str, list[Run]]:
+    """The published runs that were tested on training images."""
+    return by_experiment(load_runs(HELD_OUT))
+
+
+def readme_blocks(
+    runs: dict[str, Run], all_seeds: Runs, plain: Runs, held_out: Runs, benchmark: Benchmark
+) -> dict[str, str]:
     """The README's generated parts, by the name in their markers, from `published_runs()`, `published_seeds()`,
-    `published_plain()` and the benchmark."""
+    `published_plain()`, `published_held_out()` and the benchmark."""
     blocks = {
         "results": _results(runs.values(), all_seeds),
         "best": _flattery(runs.values()),
@@ -44,6 +59,7 @@ def readme_blocks(runs: dict[str, Run], all_seeds: Runs, plain: Runs, benchmark:
         "seeds": _over_seeds(all_seeds),
         "speed": _speed(benchmark),
         "plain": _against_plain(all_seeds, plain),
+        "worth": str(seeds.worth(held_out)),
     }
     previous = None
     for experiment in SERIES:

@@ -214,7 +214,12 @@ def test_the_readme_is_what_the_results_give():
     runs, seeds, benchmark = readme.published_runs(), readme.published_seeds(), Benchmark.load(BENCHMARK)
     text = README.read_text(encoding="utf-8")
 
-    assert readme.fill(text, readme.readme_blocks(runs, seeds, readme.published_plain(), benchmark)) == text
+    assert (
+        readme.fill(
+            text, readme.readme_blocks(runs, seeds, readme.published_plain(), readme.published_held_out(), benchmark)
+        )
+        == text
+    )
     assert _shows(PICTURE, readme.digest({name: seeds[name] for name in runs}))
     assert _shows(BENCHMARK_PICTURE, readme.digest(benchmark))
 
@@ -246,7 +251,7 @@ def test_a_changed_figure_is_noticed(runs, measured):
         return {**runs, "T4": dataclasses.replace(runs["T3"], experiment="T4")}
 
     def blocks(runs):
-        return readme.readme_blocks(runs, in_groups(runs), {}, measured)
+        return readme.readme_blocks(runs, in_groups(runs), {}, {}, measured)
 
     def in_groups(runs):
         return {name: [run] for name, run in runs.items()}

@@ -3,6 +3,7 @@ one is as it should be (`repeated`)."""
 
 from mnist_s7.results.repeated import RunDiffers, check_against_stored
 from mnist_s7.results.run import (
+    HELD_OUT,
     PUBLISHED,
     RUNS,
     Epoch,
@@ -33,6 +34,7 @@ from mnist_s7.results.statistics import (
 __all__ = [
     "CORRECTED_LABELS",
     "ENOUGH",
+    "HELD_OUT",
     "LABEL_ERRORS",
     "PUBLISHED",
     "RUNS",

@@ -27,6 +27,7 @@ __all__ = [
 
 FORMAT = 2  # raised whenever the meaning or the shape of a run's file changes
 PUBLISHED = WORKING_COPY / "notebooks" / "results"
+HELD_OUT = PUBLISHED / "held-out"  # runs tested on training images
 RUNS = WORKING_COPY / "runs" / "results"  # for everything that is not to be published
 
 
