@@ -66,6 +66,10 @@ static Cut cut_of(const Layer *layer) {
     if (cut.by_pixel) {
         cut.layer.h = cut.layer.h_out = 1;
         cut.layer.w = cut.layer.w_out = cut.step = MOST_AT_ONCE / (layer->c > layer->c_out ? layer->c : layer->c_out);
+    } else if (layer->kind == MAX_POOL && layer->h % 2 == 0) {
+        cut.layer.h = 2;
+        cut.layer.h_out = 1;
+        cut.step = 2 * layer->w;
     }
     return cut;
 }
