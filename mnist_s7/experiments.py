@@ -16,7 +16,7 @@ from torchvision import transforms
 
 from mnist_s7 import claims
 from mnist_s7.claims import HEADLINE, TENTH, Claim, Document, Verdict
-from mnist_s7.fast import Sequential
+from mnist_s7.fast import Residual, Sequential
 from mnist_s7.models import MnistNet_1, MnistNet_2, MnistNet_3, MnistNet_4
 from mnist_s7.results import Run
 from mnist_s7.transforms import AUGMENTED, ONE_AFFINE, PLAIN
@@ -265,7 +265,7 @@ def _without_residuals() -> nn.Module:
     network = MnistNet_4()
     for block in (network.block1, network.block2, network.block3):
         for name, layer in block.named_children():
-            if hasattr(layer, "branch"):
+            if isinstance(layer, Residual):
                 setattr(block, name, Sequential(*layer.branch, nn.ReLU()))
     return network
 

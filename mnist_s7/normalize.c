@@ -66,6 +66,15 @@ INLINED void store_group(float *to, const Vector *from, const int vectors) {
     UNROLLED for (int v = 0; v < vectors; v++) *(Vector *)(to + v * LANES) = from[v];
 }
 
+/* What of a BatchNorm belongs to a group's channels. */
+typedef struct { Vector mean[GROUP], factor[GROUP], constant[GROUP]; } Channels;
+
+INLINED void load_channels(Channels *to, const Norm *norm, long at, const int vectors) {
+    load_group(to->mean, norm->mean + at, vectors);
+    load_group(to->factor, norm->factor + at, vectors);
+    load_group(to->constant, norm->constant + at, vectors);
+}
+
 INLINED Vector zero_where(Mask where, Vector x) { return (Vector)((Mask)x & ~where); }
 INLINED Vector rectified(Vector x) { return zero_where(x < 0, x); } /* a NaN stays one */
 INLINED Vector centred(Vector x, Vector mean, const int relu) { return (relu == RELU_BEFORE ? rectified(x) : x) - mean; }
@@ -77,15 +86,13 @@ INLINED Vector through(Vector gradient, Vector v, Vector factor, Vector constant
 
 INLINED void normalize_group(const Norm *norm, const float *x, float *y, long size, const int adds, const int relu,
                              const float *kept, long at, long period, const int vectors) {
-    Vector mean[GROUP], factor[GROUP], constant[GROUP];
-    load_group(mean, norm->mean + at, vectors);
-    load_group(factor, norm->factor + at, vectors);
-    load_group(constant, norm->constant + at, vectors);
+    Channels of;
+    load_channels(&of, norm, at, vectors);
     for (long i = at; i < size; i += period)
         UNROLLED for (int v = 0; v < vectors; v++) {
             long j = i + v * LANES;
             int width = width_at(j, size);
-            Vector value = centred(load(x + j, width), mean[v], relu) * factor[v] + constant[v];
+            Vector value = centred(load(x + j, width), of.mean[v], relu) * of.factor[v] + of.constant[v];
             if (relu == RELU_AFTER) value = rectified(value);
             if (kept) value *= load(kept + j, width);
             store(y + j, adds ? rectified(load(y + j, width) + value) : value, width);
@@ -109,21 +116,20 @@ void add_normalized(const Norm *norm, const float *x, const unsigned char *kept,
 
 INLINED void normalize_group_backward(const Norm *norm, const float *g, const float *x, float *x_gradient, long size,
                                       const int relu, const float *kept, long at, long period, const int vectors) {
-    Vector mean[GROUP], factor[GROUP], constant[GROUP], slope[GROUP], offset[GROUP];
-    load_group(mean, norm->mean + at, vectors);
-    load_group(factor, norm->factor + at, vectors);
-    load_group(constant, norm->constant + at, vectors);
+    Vector slope[GROUP], offset[GROUP];
+    Channels of;
+    load_channels(&of, norm, at, vectors);
     load_group(slope, norm->slope + at, vectors);
     load_group(offset, norm->offset + at, vectors);
     for (long i = at; i < size; i += period)
         UNROLLED for (int v = 0; v < vectors; v++) {
             long j = i + v * LANES;
             int width = width_at(j, size);
-            Vector input = load(x + j, width), value = centred(input, mean[v], relu);
+            Vector input = load(x + j, width), value = centred(input, of.mean[v], relu);
             Vector d = load(g + j, width);
             if (kept) d *= load(kept + j, width);
-            d = through(d, value, factor[v], constant[v], relu);
-            d = d * factor[v] + value * slope[v] + offset[v];
+            d = through(d, value, of.factor[v], of.constant[v], relu);
+            d = d * of.factor[v] + value * slope[v] + offset[v];
             store(x_gradient + j, relu == RELU_BEFORE ? zero_where(input <= 0, d) : d, width);
         }
 }
@@ -196,20 +202,19 @@ void add_moments(const Norm *norm, const float *x, long size, Sums *sums) {
 
 INLINED void add_gradients_group(const Norm *norm, const float *g, const float *x, long size, Sums *sums, const int relu,
                                  const float *kept, long at, long period, const int vectors) {
-    Vector mean[GROUP], factor[GROUP], constant[GROUP], first[GROUP], second[GROUP];
-    load_group(mean, norm->mean + at, vectors);
-    load_group(factor, norm->factor + at, vectors);
-    load_group(constant, norm->constant + at, vectors);
+    Vector first[GROUP], second[GROUP];
+    Channels of;
+    load_channels(&of, norm, at, vectors);
     load_group(first, sums->late_first + at, vectors);
     load_group(second, sums->late_second + at, vectors);
     for (long i = at; i < size; i += period)
         UNROLLED for (int v = 0; v < vectors; v++) {
             long j = i + v * LANES;
             int width = width_at(j, size);
-            Vector value = centred(load(x + j, width), mean[v], relu);
+            Vector value = centred(load(x + j, width), of.mean[v], relu);
             Vector d = load(g + j, width);
             if (kept) d *= load(kept + j, width);
-            d = through(d, value, factor[v], constant[v], relu);
+            d = through(d, value, of.factor[v], of.constant[v], relu);
             first[v] += d;
             second[v] += d * value;
         }
