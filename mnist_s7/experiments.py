@@ -235,7 +235,7 @@ T4 = replace(
 SERIES = (T1, T2, T3, T4)
 
 
-# What each idea is worth: an iteration with one thing changed. They have no targets and no claims of their own.
+# What an idea is worth: an iteration with it alone changed. They have no targets and no claims of their own.
 
 
 def _variant(experiment: Experiment, what: str, change: str, **changes) -> Experiment:
@@ -267,6 +267,16 @@ def _without_residuals() -> nn.Module:
         for name, layer in block.named_children():
             if isinstance(layer, Residual):
                 setattr(block, name, Sequential(*layer.branch, nn.ReLU()))
+    return network
+
+
+def _with_dropout() -> nn.Module:
+    """T4's network, with T3's dropout behind each ReLU but those of the residuals' sums."""
+    network = MnistNet_4()
+    for layers in [module for module in network.modules() if isinstance(module, Sequential)]:
+        for place in reversed(range(len(layers))):
+            if isinstance(layers[place], nn.ReLU):
+                layers.insert(place + 1, nn.Dropout(0.01))
     return network
 
 
@@ -302,8 +312,16 @@ ABLATIONS = (
     _variant(T4, "no-residual", "nothing added to the separable convolutions", network=_without_residuals),
     _variant(T4, "full", "as many parameters in full 3x3 convolutions", network=_full_convolutions),
     _variant(T4, "turns", "T3's two turns, nothing shifted or scaled", train_transform=T3.train_transform),
-    _variant(T4, "steps", "T3's learning rate", lr=T3.lr, schedule=T3.schedule, nesterov=T3.nesterov),
+    _variant(
+        T4,
+        "steps",
+        "T3's learning rate and its steps, no Nesterov momentum",
+        lr=T3.lr,
+        schedule=T3.schedule,
+        nesterov=T3.nesterov,
+    ),
     _variant(T4, "no-decay", "no weight decay", weight_decay=0.0),
+    _variant(T4, "dropout-0.01", "T3's dropout", network=_with_dropout),
 )
 
 EXPERIMENTS = {experiment.name: experiment for experiment in (*SERIES, *ABLATIONS)}

@@ -1,6 +1,7 @@
-"""The variants of the iterations: each has the one thing changed that its name says."""
+"""The variants of the iterations: each has that alone changed which its name says."""
 
 import dataclasses
+from itertools import pairwise
 
 import pytest
 import torch
@@ -25,6 +26,7 @@ VARIANTS = {
     "T4-turns": (T4, "train_transform"),
     "T4-steps": (T4, "lr", "schedule", "nesterov"),
     "T4-no-decay": (T4, "weight_decay"),
+    "T4-dropout-0.01": (T4, "network"),
 }
 
 
@@ -80,7 +82,7 @@ def test_weight_decay_is_the_optimizers():
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_variants_change_one_setting(name):
+def test_variants_change_their_settings_alone(name):
     original, *changed = VARIANTS[name]
     spoken_of = {"name", "change", "targets", "claims", "document"}
     differing = {
@@ -124,6 +126,21 @@ def test_without_residuals_all_layers_are_there_with_the_same_weights():
     assert all(map(torch.equal, bare.parameters(), whole.parameters()))
     x = torch.randn(2, 1, 28, 28)
     assert not torch.allclose(bare.eval()(x), whole.eval()(x))
+
+
+def test_dropout_in_t4_is_behind_each_relu_of_the_same_layers():
+    torch.manual_seed(0)
+    dropped = EXPERIMENTS["T4-dropout-0.01"].network()
+    torch.manual_seed(0)
+    whole = T4.network()
+
+    found = layers(EXPERIMENTS["T4-dropout-0.01"])
+    assert [each for each in found if "Dropout" not in each] == layers(T4)
+    assert all((layer == "ReLU()") == ("p=0.01" in after) for layer, after in pairwise(found))
+    assert all(map(torch.equal, dropped.parameters(), whole.parameters()))
+    x = torch.randn(2, 1, 28, 28)
+    assert torch.equal(dropped.eval()(x), whole.eval()(x))
+    assert not torch.equal(dropped.train()(x), whole.train()(x))
 
 
 @pytest.mark.parametrize(("name", "most"), [("T4-6.5K", 6_544), ("T4-5K", 5_000), ("T4-4K", 4_000), ("T4-full", 7_999)])
