@@ -215,7 +215,8 @@ T3 = replace(
 T4 = replace(
     T3,
     name="T4",
-    change="depthwise separable and residual convolutions, digits also shifted and scaled, one learning rate cycle",
+    change="depthwise separable and residual convolutions, digits also shifted and scaled, one learning rate cycle, "
+    "weight decay for dropout",
     network=MnistNet_4,
     train_transform=ONE_AFFINE,
     lr=0.2,
@@ -235,7 +236,7 @@ T4 = replace(
 SERIES = (T1, T2, T3, T4)
 
 
-# What an idea is worth: an iteration with it alone changed. They have no targets and no claims of their own.
+# What an idea is worth: an iteration with that part alone changed. They have no targets and no claims of their own.
 
 
 def _variant(experiment: Experiment, what: str, change: str, **changes) -> Experiment:

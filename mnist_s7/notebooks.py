@@ -17,7 +17,16 @@ from mnist_s7.data import WORKING_COPY, Digits
 from mnist_s7.experiments import SERIES
 from mnist_s7.progress import logged
 from mnist_s7.published import PUBLISHED_NETWORKS
-from mnist_s7.results import HELD_OUT, RUNS, TEST_IMAGES, Run, by_experiment, load_runs, write_whole
+from mnist_s7.results import (
+    HELD_OUT,
+    RUNS,
+    TEST_IMAGES,
+    Run,
+    by_experiment,
+    check_against_stored,
+    load_runs,
+    write_whole,
+)
 
 __all__ = ["NOTEBOOKS", "ORDER", "execute", "execute_side_by_side", "refresh_tables", "stale_cells"]
 
@@ -128,6 +137,7 @@ def _tables(
     """Each cell that shows Markdown, the output that does, and what that should hold."""
     names = {
         **{"report": report, "seeds": seeds, "PUBLISHED_NETWORKS": PUBLISHED_NETWORKS, "SERIES": SERIES},
+        "check_against_stored": check_against_stored,
         **{experiment.name: experiment for experiment in SERIES},
         **{"run": runs.get(name.removeprefix("MNIST_S7_")), "runs": runs, "stored": stored},
         "held_out": by_experiment(load_runs(HELD_OUT)),

@@ -155,7 +155,7 @@ Each iteration against the one before:
 
 {seeds.differences(all_seeds)}
 
-Each iteration with one thing changed, against the iteration as it is:
+Each iteration with one part changed, against the iteration as it is:
 
 {seeds.worth(all_seeds)}
 """
@@ -196,6 +196,10 @@ def _iteration(experiment: Experiment, run: Run, previous: Run | None, all_seeds
 {seeds.place(run, all_seeds)}
 
 <details><summary>Architecture and receptive field</summary>
+
+An input is height x width x channels; a kernel is height x width x channels in (1 where it is depthwise) x channels
+out; an output is its height, which is its width. For the second table see
+[Receptive fields of any model](#receptive-fields-of-any-model).
 
 {architecture(experiment.network())}
 

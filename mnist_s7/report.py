@@ -209,9 +209,11 @@ def comparison(runs: dict[str, Run]) -> Markdown:
 
     def met(experiment: Experiment, run: Run) -> str:
         verdicts = {claim.text: claim.check(run).holds for claim in experiment.targets}
-        missed, untold = ([text for text, holds in verdicts.items() if holds is which] for which in (False, None))
-        said = f"no: {'; '.join(missed)}" if missed else "yes"
-        return f"{said} (one run cannot tell: {'; '.join(untold)})" if untold else said
+        said = [f"{sum(holds is True for holds in verdicts.values())} of {len(verdicts)}"]
+        for what, which in (("missed", False), ("one run cannot tell", None)):
+            if texts := [text for text, holds in verdicts.items() if holds is which]:
+                said.append(f"{what}: {'; '.join(texts)}")
+        return "; ".join(said)
 
     return table(
         ["", *(_on(f"{run.experiment}, seed {run.seed}", run) for run in runs.values())],

@@ -20,7 +20,21 @@ from mnist_s7.results import (
     wilson,
 )
 
-__all__ = ["Missed", "against_published", "claims", "differences", "means", "missed", "place", "worth", "worths"]
+__all__ = [
+    "Missed",
+    "against_published",
+    "against_the_first",
+    "claims",
+    "differences",
+    "every_claim",
+    "means",
+    "missed",
+    "place",
+    "probability",
+    "spread",
+    "worth",
+    "worths",
+]
 
 VARIANTS = [(variant.name, variant.name.partition("-")[0]) for variant in ABLATIONS]
 WORDS = {True: "holds", False: "does not hold", None: "cannot be told"}

@@ -107,7 +107,7 @@ def worth_of_changes(differences: Mapping[str, Difference], dataset: str = "MNIS
     """
     if not differences:
         raise ValueError("no differences to draw: `differences` is empty")
-    figure = Picture(1.5 + 0.42 * len(differences), "What each change is worth", dataset)
+    figure = Picture(1.5 + 0.42 * len(differences), "What single changes are worth", dataset)
     ax = figure.subplots()
     for row, found in enumerate(differences.values()):
         low, high = found.interval

@@ -17,7 +17,8 @@ class RunDiffers(AssertionError):
 
 
 def check_against_stored(run: Run) -> str:
-    """How far the final epoch of `run` is from that of the published run of its name, and what is allowed, in words.
+    """How far the final epoch of `run` is from that of the published run of its name, and what is allowed, as a
+    Markdown list.
 
     Raises `RunDiffers` where it is outside of that, or where the learning rates were not the same, and
     `FileNotFoundError` where no such run is published. On stand-in digits there is nothing to compare with.
@@ -37,7 +38,7 @@ def check_against_stored(run: Run) -> str:
     others = [each for seed, each in seeds.items() if seed != run.seed]  # not itself, where it has just been published
     known = len(others) >= ENOUGH
     why = f"{CONFIDENCE:.1%} prediction interval of the {len(others)} other seeds" if known else "few seeds are stored"
-    found = [f"{run.name}, final epoch, and what is allowed ({why}):"]
+    found = [f"{run.name}, final epoch, and what is allowed ({why}):\n"]
     for name, distance in DISTANCES.items():
         value, before = getattr(run.final, name), getattr(stored.final, name)
         low, high = before - distance, before + distance
@@ -45,7 +46,7 @@ def check_against_stored(run: Run) -> str:
             low, high = prediction_interval([getattr(each.final, name) for each in others], CONFIDENCE)
         unit = "nats" if name.endswith("loss") else "%"
         found.append(
-            f"  {name.replace('_', ' ')} {value:.3f} {unit}, {value - before:+.3f} from the stored run; "
+            f"- {name.replace('_', ' ')} {value:.3f} {unit}, {value - before:+.3f} from the stored run; "
             f"allowed: {low:.3f} to {high:.3f}"
         )
         if not low <= value <= high:  # a NaN is outside as well
