@@ -158,6 +158,13 @@ def test_comparison_has_a_column_for_each_run(runs):
     assert rows["targets met"] == ["4 of 4", "3 of 4; one run cannot tell: vary the dropout rate", "5 of 5"]
 
 
+def test_comparison_names_the_targets_that_are_missed(runs):
+    runs["T2"] = dataclasses.replace(runs["T2"], parameters=8_001)
+    (met,) = [line for line in report.comparison(runs).splitlines() if "targets met" in line]
+
+    assert "| 2 of 4; missed: fewer than 8K parameters; one run cannot tell: vary the dropout rate |" in met
+
+
 def test_the_search_is_shown_whole():
     lines = (PUBLISHED / "search_T4.csv").read_text().splitlines()
 
