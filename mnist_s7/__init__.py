@@ -4,7 +4,7 @@ from mnist_s7.data import Digits, DigitsCorrupt, DigitsError, DigitsUnavailable,
 from mnist_s7.experiments import SERIES, T1, T2, T3, T4, Experiment
 from mnist_s7.models import MnistNet_1, MnistNet_2, MnistNet_3, MnistNet_4
 from mnist_s7.receptive_field import receptive_field
-from mnist_s7.results import Run, RunFileError, StandInRefused, load_runs
+from mnist_s7.results import Run, RunFileError, SyntheticRefused, load_runs
 from mnist_s7.training import LossNotFinite, evaluate, fit, predict
 
 __all__ = [
@@ -25,7 +25,7 @@ __all__ = [
     "MnistNet_4",
     "Run",
     "RunFileError",
-    "StandInRefused",
+    "SyntheticRefused",
     "evaluate",
     "fit",
     "load_digits",

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from mnist_s7 import rendered
-from mnist_s7.data import WORKING_COPY, Digits, DigitsError, digits_or_stand_in, hold_out, load_digits
+from mnist_s7 import synthetic
+from mnist_s7.data import WORKING_COPY, Digits, DigitsError, digits_or_synthetic, hold_out, load_digits
 from mnist_s7.experiments import EXPERIMENTS
 from mnist_s7.fast import usable_cores
 from mnist_s7.receptive_field import ReceptiveFieldError
-from mnist_s7.results import PUBLISHED, RUNS, Run, RunFileError, StandInRefused, refuse_stand_in, write_whole
+from mnist_s7.results import PUBLISHED, RUNS, Run, RunFileError, SyntheticRefused, refuse_synthetic, write_whole
 from mnist_s7.training import LossNotFinite, fit, usable_device
 
 README = WORKING_COPY / "README.md"
@@ -30,7 +30,7 @@ def main() -> int:
     except (
         DigitsError,
         RunFileError,
-        StandInRefused,
+        SyntheticRefused,
         LossNotFinite,
         ModuleNotFoundError,
         ReceptiveFieldError,
@@ -74,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
         training.add_argument(
             "--data", metavar="FOLDER", help="where MNIST's files are; default: MNIST_S7_DATA, or data/"
         )
-        training.add_argument("--dataset", choices=["mnist", "rendered"], help="default: MNIST_S7_DATASET, or mnist")
+        training.add_argument("--dataset", choices=["mnist", "synthetic"], help="default: MNIST_S7_DATASET, or mnist")
         training.add_argument(
             "--held-out",
             action="store_true",
@@ -85,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     compare = command("compare", _compare, "the runs of a folder side by side")
     compare.add_argument("folder", type=Path, nargs="?", default=PUBLISHED, help="default: notebooks/results")
     compare.add_argument("--seed", type=int, default=1, help="default: %(default)s")
-    compare.add_argument("--dataset", choices=["mnist", "rendered"], default="mnist", help="default: %(default)s")
+    compare.add_argument("--dataset", choices=["mnist", "synthetic"], default="mnist", help="default: %(default)s")
 
     bench = command("bench", _bench, "measure seconds an epoch: the usual loop, this package, its convolutions alone")
     bench.add_argument("--rounds", type=int, default=5, help="default: %(default)s")
@@ -104,9 +104,9 @@ def _run(arguments: argparse.Namespace) -> int | None:
     from mnist_s7.notebooks import NOTEBOOKS, ORDER, execute, execute_side_by_side
     from mnist_s7.report import comparison, series_runs
 
-    digits = digits_or_stand_in()
+    digits = digits_or_synthetic()
     if arguments.publish and digits.name != "MNIST":
-        raise StandInRefused(f"only runs on MNIST are published, and these digits are {digits.name}")
+        raise SyntheticRefused(f"only runs on MNIST are published, and these digits are {digits.name}")
     folder, results = (NOTEBOOKS, PUBLISHED) if arguments.publish else (WORKING_COPY / "runs", RUNS)
     if arguments.publish:  # as the other seeds are made; figures and seconds depend on it
         os.environ["OMP_NUM_THREADS"] = "1"
@@ -117,7 +117,7 @@ def _run(arguments: argparse.Namespace) -> int | None:
     names = arguments.notebooks
     if not names:
         if digits.name != "MNIST":
-            os.environ["MNIST_S7_DATASET"] = "rendered"  # settled: no need to look for MNIST again
+            os.environ["MNIST_S7_DATASET"] = "synthetic"  # settled: no need to look for MNIST again
         # What is published shows seconds an epoch: there no run shares its core with another.
         at_once, options = (usable_cores(), ["--publish"]) if arguments.publish else (len(iterations), [])
         if not execute_side_by_side(iterations, at_once, *options):
@@ -147,7 +147,7 @@ def _digits(arguments: argparse.Namespace) -> Digits:
 
 def _train(arguments: argparse.Namespace) -> None:
     digits = _digits(arguments)
-    refuse_stand_in(digits.name, arguments.output)  # before the training, and not after it
+    refuse_synthetic(digits.name, arguments.output)  # before the training, and not after it
     experiment = EXPERIMENTS[arguments.experiment]
     print(f"{experiment.name} on {digits.name} ({digits.source}), seed {arguments.seed}: {experiment.recipe}")
     run = fit(experiment, digits, arguments.seed, arguments.epochs, arguments.device)
@@ -182,7 +182,7 @@ def _sweep(arguments: argparse.Namespace) -> int:
 def _compare(arguments: argparse.Namespace) -> None:
     from mnist_s7.report import comparison, series_runs
 
-    dataset = {"mnist": "MNIST", "rendered": rendered.NAME}[arguments.dataset]
+    dataset = {"mnist": "MNIST", "synthetic": synthetic.NAME}[arguments.dataset]
     print(comparison(series_runs(arguments.folder, arguments.seed, dataset)))
 
 

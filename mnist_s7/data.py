@@ -17,14 +17,14 @@ from torch import Tensor
 from torchvision.datasets import MNIST
 from torchvision.datasets.utils import download_and_extract_archive
 
-from mnist_s7 import rendered
+from mnist_s7 import synthetic
 
 __all__ = [
     "Digits",
     "DigitsCorrupt",
     "DigitsError",
     "DigitsUnavailable",
-    "digits_or_stand_in",
+    "digits_or_synthetic",
     "hold_out",
     "load_digits",
 ]
@@ -47,7 +47,7 @@ REMEDIES = f"""Three ways to mend it:
   1. have MNIST's four files, set MNIST_S7_DATA to their folder (a torchvision root, its MNIST/raw, or any
      folder that holds the four, .gz or not);
   2. connect this machine to the network, and they are downloaded into {DOWNLOADS.name}/ of the working copy;
-  3. set MNIST_S7_DATASET=rendered, and go on with stand-in digits drawn from matplotlib's fonts."""
+  3. set MNIST_S7_DATASET=synthetic, and go on with synthetic digits drawn from matplotlib's fonts."""
 
 
 class DigitsError(Exception):
@@ -79,21 +79,21 @@ class Digits:
 
 
 def load_digits(root: str | os.PathLike | None = None, dataset: str | None = None, download: bool = True) -> Digits:
-    """MNIST's digits, checked byte for byte; or with `dataset="rendered"` the stand-in digits.
+    """MNIST's digits, checked byte for byte; or with `dataset="synthetic"` the synthetic digits.
 
     They are looked for in `root`, or else where the environment variable MNIST_S7_DATA points, or else in `data/`
     of the working copy, into which they are downloaded if they are not there and `download` is true. `dataset` is
-    "mnist" or "rendered"; None stands for "mnist" with a `root`, and without one for the environment variable
+    "mnist" or "synthetic"; None stands for "mnist" with a `root`, and without one for the environment variable
     MNIST_S7_DATASET, or "mnist" where that is not set.
 
     Raises `DigitsUnavailable` where they cannot be had and `DigitsCorrupt` where a file is not MNIST's; neither
     changes anything on disk. A place that was named, by argument or variable, is never passed over.
     """
     dataset = dataset or ("mnist" if root else os.environ.get("MNIST_S7_DATASET") or "mnist")
-    if dataset == "rendered":
-        return Digits(*rendered.rendered_digits(), rendered.NAME, "drawn from the fonts that matplotlib ships")
+    if dataset == "synthetic":
+        return Digits(*synthetic.synthetic_digits(), synthetic.NAME, "drawn from the fonts that matplotlib ships")
     if dataset != "mnist":
-        raise ValueError(f"dataset (or MNIST_S7_DATASET) is {dataset!r}: it should be 'mnist' or 'rendered'")
+        raise ValueError(f"dataset (or MNIST_S7_DATASET) is {dataset!r}: it should be 'mnist' or 'synthetic'")
 
     root = root or os.environ.get("MNIST_S7_DATA")
     if root:
@@ -108,16 +108,16 @@ def load_digits(root: str | os.PathLike | None = None, dataset: str | None = Non
     return _read(files, source=f"{DOWNLOADS.name}/ of the working copy")
 
 
-def digits_or_stand_in() -> Digits:
+def digits_or_synthetic() -> Digits:
     """The digits for a notebook: `load_digits()`, or where MNIST cannot be had and no place was named, the
-    stand-in digits, with a line that says so and why."""
+    synthetic digits, with a line that says so and why."""
     try:
         return load_digits()
     except DigitsUnavailable as error:
         if error.named:
             raise
-        print(f"MNIST cannot be had here, so what follows is on stand-in digits, not on MNIST.\n{error}")
-        return load_digits(dataset="rendered")
+        print(f"MNIST cannot be had here, so what follows is on synthetic digits, not on MNIST.\n{error}")
+        return load_digits(dataset="synthetic")
 
 
 def hold_out(digits: Digits, count: int = 10_000) -> Digits:

@@ -37,7 +37,7 @@ ORDER = [*(f"MNIST_S7_{experiment.name}" for experiment in SERIES), "compare"]
 def execute(name: str, folder: Path, results: Path, digits: Digits) -> Path:
     """Run `notebooks/<name>.ipynb` in a kernel of its own and write it, executed, to `folder`.
 
-    Its runs go to `results`. On stand-in digits its title and its file's name say so. A cell that fails raises
+    Its runs go to `results`. On synthetic digits its title and its file's name say so. A cell that fails raises
     nbclient's `CellExecutionError`; what was executed until then is written all the same, but never over the
     notebook itself: then to `runs/`.
     """
@@ -48,7 +48,7 @@ def execute(name: str, folder: Path, results: Path, digits: Digits) -> Path:
         label = f"-{digits.name.replace(' ', '-')}"
         title = notebook.cells[0].source.split("\n")
         notebook.cells[0].source = "\n".join([f"{title[0]} (on {digits.name}, not on MNIST)", *title[1:]])
-        environment["MNIST_S7_DATASET"] = "rendered"  # settled: no need to look for MNIST again
+        environment["MNIST_S7_DATASET"] = "synthetic"  # settled: no need to look for MNIST again
     if place := os.environ.get("MNIST_S7_DATA"):  # from here, and not from the folder that the kernel works in
         environment["MNIST_S7_DATA"] = os.path.abspath(os.path.expanduser(place))
     client = _ShowingClient(

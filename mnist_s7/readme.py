@@ -11,7 +11,7 @@ from mnist_s7.claims import Runs, signed
 from mnist_s7.experiments import EXPERIMENTS, SERIES, Experiment
 from mnist_s7.receptive_field import receptive_field
 from mnist_s7.report import Markdown, analysis, architecture, changes, seconds, series_runs, table, targets, verdicts
-from mnist_s7.results import HELD_OUT, PUBLISHED, Run, StandInRefused, by_experiment, load_runs, paired, summarize
+from mnist_s7.results import HELD_OUT, PUBLISHED, Run, SyntheticRefused, by_experiment, load_runs, paired, summarize
 
 __all__ = [
     "digest",
@@ -25,10 +25,10 @@ __all__ = [
 
 
 def published_runs() -> dict[str, Run]:
-    """The published runs of the notebooks. Raises `StandInRefused` where one of the folder is not on MNIST."""
+    """The published runs of the notebooks. Raises `SyntheticRefused` where one of the folder is not on MNIST."""
     for run in load_runs(PUBLISHED):
         if run.stand_in:
-            raise StandInRefused(f"{PUBLISHED / run.name}.json is a run on {run.dataset}: it cannot be published")
+            raise SyntheticRefused(f"{PUBLISHED / run.name}.json is a run on {run.dataset}: it cannot be published")
     return series_runs(PUBLISHED)
 
 

@@ -250,7 +250,7 @@ def series_runs(folder: Path, seed: int = 1, dataset: str = "MNIST") -> dict[str
     Raises `FileNotFoundError` where one is missing.
     """
     found = {run.experiment: run for run in load_runs(folder) if (run.seed, run.dataset) == (seed, dataset)}
-    option = "" if dataset == "MNIST" else " --dataset rendered"
+    option = "" if dataset == "MNIST" else " --dataset synthetic"
     if missing := [experiment.name for experiment in SERIES if experiment.name not in found]:
         raise FileNotFoundError(
             f"{folder}: no run of {', '.join(missing)} with seed {seed} on {dataset}; "

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from mnist_s7.data import Digits
 from mnist_s7.experiments import EXPERIMENTS
-from mnist_s7.results import Run, refuse_stand_in, run_name
+from mnist_s7.results import Run, refuse_synthetic, run_name
 from mnist_s7.worker import Task, Told, do, work
 
 try:
@@ -67,10 +67,10 @@ def sweep(
     others. However a sweep ends, a run is there whole or not at all, and the next sweep takes up where it stopped.
 
     Raises `SweepConflict` where a file in the folder is another run, `RunFileError` where it is none, and `OSError`
-    where a run cannot be saved; `StandInRefused` for stand-in digits and the published results.
+    where a run cannot be saved; `SyntheticRefused` for synthetic digits and the published results.
     """
     folder, outcome = Path(folder), Outcome()
-    refuse_stand_in(digits.name, folder)
+    refuse_synthetic(digits.name, folder)
     folder.mkdir(parents=True, exist_ok=True)
     tasks = [
         replace(task, seeds=missing)

@@ -151,7 +151,7 @@ def test_held_out_images_are_tested_on_and_not_trained_on(mnist_s7, tmp_path, mo
 
 
 def test_a_notebook_that_is_not_there_is_named(mnist_s7, monkeypatch, few_digits):
-    monkeypatch.setattr(__main__, "digits_or_stand_in", lambda: few_digits)
+    monkeypatch.setattr(__main__, "digits_or_synthetic", lambda: few_digits)
 
     code, _, errors = mnist_s7("run", "MNIST_S7_T9")
 

@@ -15,7 +15,7 @@ import torch
 from torchvision.datasets import MNIST
 
 from mnist_s7 import DigitsCorrupt, DigitsUnavailable, data, load_digits
-from mnist_s7.data import digits_or_stand_in
+from mnist_s7.data import digits_or_synthetic
 
 IMAGES, LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
 
@@ -68,7 +68,7 @@ def test_layouts(idx_files, tmp_path, monkeypatch, layout, compressed, named_by)
 
 def test_argument_wins_over_variable(idx_files, monkeypatch, tmp_path):
     monkeypatch.setenv("MNIST_S7_DATA", os.fspath(tmp_path / "nowhere"))
-    monkeypatch.setenv("MNIST_S7_DATASET", "rendered")
+    monkeypatch.setenv("MNIST_S7_DATASET", "synthetic")
 
     assert load_digits(idx_files, dataset="mnist").name == "MNIST"
 
@@ -145,7 +145,7 @@ def test_one_of_four_files_missing(idx_files):
 
 
 def test_a_wrong_place_is_never_passed_over(idx_files, monkeypatch, tmp_path):
-    """Not by the files in data/, and not by the stand-in digits of a notebook."""
+    """Not by the files in data/, and not by the synthetic digits of a notebook."""
     shutil.copytree(idx_files, data.DOWNLOADS)
     assert load_digits().source == "downloads/ of the working copy"
 
@@ -153,12 +153,12 @@ def test_a_wrong_place_is_never_passed_over(idx_files, monkeypatch, tmp_path):
     with pytest.raises(DigitsUnavailable):
         load_digits()
     with pytest.raises(DigitsUnavailable):
-        digits_or_stand_in()
+        digits_or_synthetic()
 
 
 def test_an_unknown_dataset(monkeypatch):
     monkeypatch.setenv("MNIST_S7_DATASET", "fashion")
-    with pytest.raises(ValueError, match="'fashion': it should be 'mnist' or 'rendered'"):
+    with pytest.raises(ValueError, match="'fashion': it should be 'mnist' or 'synthetic'"):
         load_digits()
 
 
@@ -256,7 +256,7 @@ def test_a_failed_download_leaves_nothing_and_says_what_was_tried(mirrors, only)
         load_digits()
 
     assert str(error.value).count(f"/{only}/{IMAGES}.gz: ") == 2
-    assert "MNIST_S7_DATASET=rendered" in str(error.value)
+    assert "MNIST_S7_DATASET=synthetic" in str(error.value)
     assert snapshot(data.DOWNLOADS) == {}
     assert list((data.DOWNLOADS / "MNIST" / "raw").iterdir()) == []
 
@@ -314,10 +314,10 @@ def test_without_download_it_says_so(idx_files):
 def test_a_notebook_goes_on_with_stand_in_digits_and_says_so(mirrors, monkeypatch, capsys):
     mirrors("missing")
     made = (torch.zeros(1, 28, 28).byte(), torch.zeros(1).long()) * 2
-    monkeypatch.setattr(data.rendered, "rendered_digits", lambda: made)
+    monkeypatch.setattr(data.synthetic, "synthetic_digits", lambda: made)
 
-    assert digits_or_stand_in().name == "rendered digits"
-    assert "stand-in digits, not on MNIST" in capsys.readouterr().out
+    assert digits_or_synthetic().name == "synthetic digits"
+    assert "synthetic digits, not on MNIST" in capsys.readouterr().out
 
 
 def test_arrays_are_writable_copies(idx_files):

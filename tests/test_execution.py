@@ -1,4 +1,4 @@
-"""Executing a notebook: shown as it runs, stored clean, labelled on stand-in digits, kept when a cell fails."""
+"""Executing a notebook: shown as it runs, stored clean, labelled on synthetic digits, kept when a cell fails."""
 
 import nbformat
 import pytest
@@ -40,11 +40,11 @@ def test_what_is_printed_is_shown_and_stored_without_remains(execute, capsys):
 
 
 def test_stand_in_digits_are_named_in_title_and_file(execute, tmp_path):
-    notebook, name = execute(SHOWS, name="rendered digits")
+    notebook, name = execute(SHOWS, name="synthetic digits")
 
-    assert name == "short-rendered-digits.ipynb"
-    assert notebook.cells[0].source == "# A title (on rendered digits, not on MNIST)\n\nand more"
-    assert notebook.cells[1].outputs[0].text == f"{tmp_path / 'results'} rendered\n"
+    assert name == "short-synthetic-digits.ipynb"
+    assert notebook.cells[0].source == "# A title (on synthetic digits, not on MNIST)\n\nand more"
+    assert notebook.cells[1].outputs[0].text == f"{tmp_path / 'results'} synthetic\n"
 
 
 def test_on_mnist_nothing_is_named(execute, tmp_path):

@@ -347,14 +347,14 @@ def every(images, labels):
 def test_every_figure_names_digits_that_are_not_mnists(every):
     assert set(every) == set(plots.__all__) - {"benchmark_picture"}  # of no run on any digits
     for name, figure in every.items():
-        assert title(figure("rendered digits")).endswith("\non rendered digits, not MNIST"), name
+        assert title(figure("synthetic digits")).endswith("\non synthetic digits, not MNIST"), name
         assert "MNIST" not in title(figure("MNIST")), name
 
 
 def test_every_figure_shows_itself_small_whole_and_leaves_nothing_behind(every):
     formatter = DisplayFormatter()
     for name, make in every.items():
-        figure = make("rendered digits")
+        figure = make("synthetic digits")
         data, _ = formatter.format(figure, include={"image/png", "text/html"})
         assert set(data) == {"image/png"}, name
         assert len(data["image/png"]) < 60_000, name

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from mnist_s7 import SERIES, T1, T2, T3, T4, Run, StandInRefused, readme, report
+from mnist_s7 import SERIES, T1, T2, T3, T4, Run, SyntheticRefused, readme, report
 from mnist_s7.bench import Benchmark
 from mnist_s7.claims import first_epoch_at
 from mnist_s7.results import PUBLISHED, Epoch
@@ -210,10 +210,10 @@ def test_analysis_speaks_of_this_run_and_the_one_before(runs):
 
 
 def test_stand_in_digits_are_named_wherever_figures_are():
-    run = document_run("T2", dataset="rendered digits")
+    run = document_run("T2", dataset="synthetic digits")
 
     for text in (report.verdicts(T2, run), report.analysis(T2, run), report.comparison({"T2": run})):
-        assert "on rendered digits, not on MNIST" in text
+        assert "on synthetic digits, not on MNIST" in text
 
 
 def test_the_readme_is_what_the_results_give():
@@ -237,7 +237,7 @@ def test_the_published_runs_are_all_on_mnist():
 
     assert [run.name for run in runs.values()] == [f"{experiment.name}-seed1" for experiment in SERIES]
     assert not any(run.environment["dirty"] for run in runs.values())
-    assert sorted(PUBLISHED.glob("*rendered*")) == []
+    assert sorted(PUBLISHED.glob("*synthetic*.json")) == []
 
 
 def test_the_published_t1_begins_as_the_original_series_run():
@@ -293,10 +293,10 @@ def test_markers_that_do_not_fit_are_refused(text, message):
 
 
 def test_a_stand_in_run_among_the_published_is_refused(tmp_path, monkeypatch):
-    document_run("T1", dataset="rendered digits").save(tmp_path)
+    document_run("T1", dataset="synthetic digits").save(tmp_path)
     monkeypatch.setattr(readme, "PUBLISHED", tmp_path)
 
-    with pytest.raises(StandInRefused, match="it cannot be published"):
+    with pytest.raises(SyntheticRefused, match="it cannot be published"):
         readme.published_runs()
 
 

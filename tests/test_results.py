@@ -7,7 +7,7 @@ import os
 import pytest
 import torch
 
-from mnist_s7 import Run, RunFileError, StandInRefused, load_runs
+from mnist_s7 import Run, RunFileError, SyntheticRefused, load_runs
 from mnist_s7.results import Epoch, RunDiffers, check_against_stored
 
 
@@ -100,13 +100,13 @@ def test_a_save_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monkey
 
 
 def test_stand_in_runs_are_labelled_and_never_published(tmp_path, monkeypatch):
-    run = make_run(dataset="rendered digits")
+    run = make_run(dataset="synthetic digits")
     monkeypatch.setattr("mnist_s7.results.run.PUBLISHED", tmp_path / "published")
     (tmp_path / "link").symlink_to(tmp_path / "published")
 
-    assert run.save(tmp_path).name == "T3-seed1-rendered-digits.json"
+    assert run.save(tmp_path).name == "T3-seed1-synthetic-digits.json"
     for folder in ("published", "link", "x/../published"):
-        with pytest.raises(StandInRefused, match="these digits are rendered digits"):
+        with pytest.raises(SyntheticRefused, match="these digits are synthetic digits"):
             run.save(tmp_path / folder)
     assert not (tmp_path / "published").exists()
 
@@ -172,4 +172,4 @@ def test_without_a_stored_run_the_check_fails(published):
 
     with pytest.raises(FileNotFoundError, match="T3-seed1.json: no such stored run; `python -m mnist_s7 sweep T3"):
         check_against_stored(make_run())
-    assert "rendered digits" in check_against_stored(make_run(dataset="rendered digits"))
+    assert "synthetic digits" in check_against_stored(make_run(dataset="synthetic digits"))

@@ -269,7 +269,7 @@ def test_most_missed_shows_images_and_marks_label_errors():
 
 def test_label_errors_are_mnists_alone():
     images, labels = torch.zeros(950, 28, 28, dtype=torch.uint8), torch.zeros(950, dtype=torch.int64)
-    figure = plots.most_missed(images, labels, [Missed(947, 1, 9)], runs=1, dataset="rendered digits")
+    figure = plots.most_missed(images, labels, [Missed(947, 1, 9)], runs=1, dataset="synthetic digits")
     assert "error" not in " ".join(texts(figure.axes[0])) and "1 of 1 run" in texts(figure.axes[0])[1]
 
 

@@ -285,8 +285,8 @@ def test_place_of_a_run():
     assert "to be expected in 98.90 to 99.90 % (95 % prediction" in said
     assert "99.23 to 99.53 % (95 % Wilson" in said
     assert "nothing is known of its spread" in seeds.place(runs["T3"][0], {"T3": runs["T3"][:1]})
-    stand_in = dataclasses.replace(runs["T3"][0], dataset="rendered digits")
-    assert "rendered digits" in seeds.place(stand_in, runs)
+    stand_in = dataclasses.replace(runs["T3"][0], dataset="synthetic digits")
+    assert "synthetic digits" in seeds.place(stand_in, runs)
 
 
 def test_missed_images_are_counted_over_the_runs():

@@ -238,11 +238,11 @@ def test_runs_by_experiment_are_sorted_by_seed():
 
 
 def test_runs_that_do_not_belong_together_are_refused():
-    with pytest.raises(ValueError, match="different digits.*: MNIST, rendered digits"):
-        by_experiment([make_run(1), make_run(2, dataset="rendered digits")])
+    with pytest.raises(ValueError, match="different digits.*: MNIST, synthetic digits"):
+        by_experiment([make_run(1), make_run(2, dataset="synthetic digits")])
     with pytest.raises(ValueError, match="T2: more than one run with seed 5"):
         by_experiment([make_run(5), make_run(5, experiment="T2"), make_run(5, experiment="T2")])
-    assert len(by_experiment([make_run(1, dataset="rendered digits")])) == 1
+    assert len(by_experiment([make_run(1, dataset="synthetic digits")])) == 1
 
 
 def test_a_correction_is_of_a_label_error_and_gives_another_digit(mnist):
@@ -274,5 +274,5 @@ def test_corrected_accuracy_is_that_of_predictions_against_the_corrected_labels(
 
 
 def test_other_digits_have_no_corrected_labels():
-    with pytest.raises(ValueError, match="T3-seed1-rendered-digits was trained on rendered digits"):
-        corrected_accuracy(make_run(dataset="rendered digits"))
+    with pytest.raises(ValueError, match="T3-seed1-synthetic-digits was trained on synthetic digits"):
+        corrected_accuracy(make_run(dataset="synthetic digits"))

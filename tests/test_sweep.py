@@ -19,7 +19,7 @@ import torch
 import mnist_s7.sweep
 from mnist_s7 import T3, Run, fit, load_runs
 from mnist_s7.experiments import EXPERIMENTS
-from mnist_s7.results import PUBLISHED, RunFileError, StandInRefused, write_whole
+from mnist_s7.results import PUBLISHED, RunFileError, SyntheticRefused, write_whole
 from mnist_s7.sweep import SweepConflict, in_processes, on_ray, parse_seeds, sweep
 from mnist_s7.worker import do
 
@@ -284,7 +284,7 @@ def test_a_full_disk_loses_what_was_under_way(digits, tmp_path):
 
 
 def test_stand_in_digits_never_enter_the_published_results(few_digits):
-    with pytest.raises(StandInRefused, match="these digits are few digits"):
+    with pytest.raises(SyntheticRefused, match="these digits are few digits"):
         sweep(["T1"], [1], few_digits, PUBLISHED, lambda *_: pytest.fail("trained in vain"))
 
 

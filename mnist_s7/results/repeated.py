@@ -21,7 +21,7 @@ def check_against_stored(run: Run) -> str:
     Markdown list.
 
     Raises `RunDiffers` where it is outside of that, or where the learning rates were not the same, and
-    `FileNotFoundError` where no such run is published. On stand-in digits there is nothing to compare with.
+    `FileNotFoundError` where no such run is published. On synthetic digits there is nothing to compare with.
     """
     if run.stand_in:
         return f"{run.name}: trained on {run.dataset}, so there is no stored run on MNIST to hold it against"

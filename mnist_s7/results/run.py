@@ -18,9 +18,9 @@ __all__ = [
     "Epoch",
     "Run",
     "RunFileError",
-    "StandInRefused",
+    "SyntheticRefused",
     "load_runs",
-    "refuse_stand_in",
+    "refuse_synthetic",
     "results_folder",
     "run_name",
 ]
@@ -35,8 +35,8 @@ class RunFileError(ValueError):
     """A file that does not hold a run which this version can read."""
 
 
-class StandInRefused(ValueError):
-    """A run on stand-in digits was about to enter the published results."""
+class SyntheticRefused(ValueError):
+    """A run on synthetic digits was about to enter the published results."""
 
 
 @dataclass(frozen=True)
@@ -112,10 +112,10 @@ class Run:
     def save(self, folder: str | os.PathLike) -> Path:
         """Write `folder/<name>.json`, whole or not at all, and return its path.
 
-        Raises `StandInRefused` where `refuse_stand_in` does.
+        Raises `SyntheticRefused` where `refuse_synthetic` does.
         """
         folder = Path(folder)
-        refuse_stand_in(self.dataset, folder)
+        refuse_synthetic(self.dataset, folder)
         content = {"format": FORMAT} | {f.name: getattr(self, f.name) for f in _stored_fields()}
         content["epochs"] = [asdict(epoch) for epoch in self.epochs]
         folder.mkdir(parents=True, exist_ok=True)
@@ -153,10 +153,10 @@ def run_name(experiment: str, seed: int, dataset: str) -> str:
     return f"{experiment}-seed{seed}{suffix}"
 
 
-def refuse_stand_in(dataset: str, folder: str | os.PathLike) -> None:
-    """Raise `StandInRefused` where `folder` is the published one and the digits are not MNIST's."""
+def refuse_synthetic(dataset: str, folder: str | os.PathLike) -> None:
+    """Raise `SyntheticRefused` where `folder` is the published one and the digits are not MNIST's."""
     if dataset != "MNIST" and Path(folder).resolve() == PUBLISHED:
-        raise StandInRefused(
+        raise SyntheticRefused(
             f"{PUBLISHED.name}/ holds results on MNIST alone, and these digits are {dataset}: name another folder"
         )
 

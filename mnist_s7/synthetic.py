@@ -1,4 +1,4 @@
-"""The embedded stand-in: digits drawn from matplotlib's own fonts, for a machine that cannot have MNIST.
+"""The synthetic digits: drawn from matplotlib's own fonts, for a machine that cannot have MNIST.
 
 They have MNIST's look (white strokes on black, about 20 x 20 pixels in 28 x 28, centred by mass) and are
 not MNIST: an accuracy on them says that the code trains, and nothing about handwriting. Titles say `NAME`.
@@ -21,7 +21,7 @@ import torch
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextPath
 
-NAME = "rendered digits"
+NAME = "synthetic digits"
 
 
 class Font(NamedTuple):
@@ -85,7 +85,7 @@ RANGES = {
 MOST_EROSION = 0.25  # pixels that a thin pen takes off a bold font's edges: more would break its hairlines
 
 
-def rendered_digits(train=60_000, test=10_000):
+def synthetic_digits(train=60_000, test=10_000):
     """Tensors: train images uint8 (train, 28, 28), train labels int64 (train,), test images, test labels.
 
     The test digits come from font families that the train digits never use.

@@ -1,4 +1,4 @@
-"""The stand-in digits: legible, like MNIST, unseen fonts in the test set, and the same bytes everywhere."""
+"""The synthetic digits: legible, like MNIST, unseen fonts in the test set, and the same bytes everywhere."""
 
 import hashlib
 import os
@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import get_font
 from scipy import ndimage
 
-from mnist_s7 import rendered
-from mnist_s7.rendered import TEST_FONTS, TRAIN_FONTS, rendered_digits
+from mnist_s7 import synthetic
+from mnist_s7.synthetic import TEST_FONTS, TRAIN_FONTS, synthetic_digits
 
 # Of the first 600 + 100 images and labels. It moves only with a change that is meant to move every image.
 SHA256 = "b978091b994daa654e7e3c1892909e4f28fc6fea75c1412ba35bc1df2a4394db"
@@ -26,7 +26,7 @@ HOLES = (1, 0, 0, 0, 1, 0, 1, 0, 2, 1)  # in a 0, a 1, ... a 9
 
 @pytest.fixture(scope="module")
 def digits():
-    return rendered_digits(6000, 1000)
+    return synthetic_digits(6000, 1000)
 
 
 def checksum(tensors):
@@ -39,7 +39,7 @@ def test_shapes_and_types(digits):
     assert train_labels.shape == (6000,) and test_labels.shape == (1000,)
     assert train_images.dtype == test_images.dtype == torch.uint8
     assert train_labels.dtype == test_labels.dtype == torch.int64
-    assert rendered.NAME == "rendered digits"
+    assert synthetic.NAME == "synthetic digits"
 
 
 def test_labels_are_balanced_and_shuffled(digits):
@@ -53,20 +53,20 @@ def test_labels_are_balanced_and_shuffled(digits):
 
 def test_the_bytes_are_the_same_in_another_process_with_other_threads():
     program = (
-        "import hashlib, torch; from mnist_s7.rendered import rendered_digits;"
-        "torch.manual_seed(5); tensors = rendered_digits(600, 100);"
+        "import hashlib, torch; from mnist_s7.synthetic import synthetic_digits;"
+        "torch.manual_seed(5); tensors = synthetic_digits(600, 100);"
         "print(hashlib.sha256(b''.join(t.numpy().tobytes() for t in tensors)).hexdigest())"
     )
     threads = str(torch.get_num_threads() + 1)
     environment = {**os.environ, "OMP_NUM_THREADS": threads, "PYTHONHASHSEED": "7"}
-    repository = Path(rendered.__file__).parents[1]
+    repository = Path(synthetic.__file__).parents[1]
     command = [sys.executable, "-c", program]
     there = subprocess.check_output(command, env=environment, cwd=repository, text=True)
-    assert there.strip() == checksum(rendered_digits(600, 100)) == SHA256
+    assert there.strip() == checksum(synthetic_digits(600, 100)) == SHA256
 
 
 def test_a_small_set_is_the_beginning_of_a_large_one(digits):
-    small = rendered_digits(300, 50)  # ends inside a batch
+    small = synthetic_digits(300, 50)  # ends inside a batch
     assert all(torch.equal(few, many[: len(few)]) for few, many in zip(small, digits, strict=True))
 
 
@@ -84,7 +84,7 @@ def test_test_fonts_are_of_other_families():
 def test_each_glyph_is_the_digit_it_claims(font):
     """One stroke around as many holes as the digit has: no dotted zero, no symbol, nothing broken."""
     for digit, holes in enumerate(HOLES):
-        field, half_stroke = rendered._distance_field(font, digit)
+        field, half_stroke = synthetic._distance_field(font, digit)
         ink = ndimage.zoom(field, 3, order=1) > -0.5  # finer and half a cell thicker: no hairline may break
         assert ndimage.label(ink)[1] == 1, digit
         grounds = np.bincount(ndimage.label(~ink)[0].flat)[1:]
@@ -94,7 +94,7 @@ def test_each_glyph_is_the_digit_it_claims(font):
 
 @pytest.mark.parametrize("digit", range(10))
 def test_distances_agree_with_scipys(digit):
-    field, _ = rendered._distance_field(TRAIN_FONTS[1], digit)
+    field, _ = synthetic._distance_field(TRAIN_FONTS[1], digit)
     inside = field > 0
     scipys = ndimage.distance_transform_edt(inside) - ndimage.distance_transform_edt(~inside)
     # scipy measures to the nearest cell across the outline: farther by about a cell, two at a sharp tip.
