@@ -18,6 +18,7 @@ from torchvision.datasets import MNIST
 from torchvision.datasets.utils import download_and_extract_archive
 
 from mnist_s7 import synthetic
+from mnist_s7.errors import MnistS7Error
 
 __all__ = [
     "Digits",
@@ -50,7 +51,7 @@ REMEDIES = f"""Three ways to mend it:
   3. set MNIST_S7_DATASET=synthetic, and go on with synthetic digits drawn from matplotlib's fonts."""
 
 
-class DigitsError(Exception):
+class DigitsError(MnistS7Error):
     """The digits cannot be used."""
 
 

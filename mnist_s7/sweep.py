@@ -14,6 +14,7 @@ from typing import IO
 from tqdm import tqdm
 
 from mnist_s7.data import Digits
+from mnist_s7.errors import MnistS7Error
 from mnist_s7.experiments import EXPERIMENTS
 from mnist_s7.results import Run, refuse_synthetic, run_name
 from mnist_s7.worker import Task, Told, do, work
@@ -32,7 +33,7 @@ SEEDS_TOGETHER = 32  # in one network on a GPU
 Engine = Callable[[Iterable[Task], bytes], Iterator[tuple[Task, Told]]]
 
 
-class SweepConflict(ValueError):
+class SweepConflict(MnistS7Error, ValueError):
     """The folder holds a run under the name of one that was asked for, and it is not that run."""
 
 

@@ -15,6 +15,7 @@ from torch import Generator, Tensor, nn, optim
 
 from mnist_s7.compiled import kernels
 from mnist_s7.data import Digits
+from mnist_s7.errors import MnistS7Error
 from mnist_s7.experiments import Experiment
 from mnist_s7.fast import keep_freed_memory
 from mnist_s7.graphs import CapturedStep, Step, own_stream
@@ -39,7 +40,7 @@ PACKAGE = Path(__file__).resolve().parent
 TRANSFORMED_AT_ONCE = 10  # batches: a transform's many small steps cost half as much on more images
 
 
-class LossNotFinite(ArithmeticError):
+class LossNotFinite(MnistS7Error, ArithmeticError):
     """The training loss became NaN or infinite, in `epoch` at `step`, both counted from 0."""
 
     def __init__(self, experiment: str, epoch: int, step: int, loss: float, lr: float):

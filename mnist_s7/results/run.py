@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mnist_s7.data import WORKING_COPY
+from mnist_s7.errors import MnistS7Error
 
 __all__ = [
     "PUBLISHED",
@@ -31,11 +32,11 @@ HELD_OUT = PUBLISHED / "held-out"  # runs tested on training images
 RUNS = WORKING_COPY / "runs" / "results"  # for everything that is not to be published
 
 
-class RunFileError(ValueError):
+class RunFileError(MnistS7Error, ValueError):
     """A file that does not hold a run which this version can read."""
 
 
-class SyntheticRefused(ValueError):
+class SyntheticRefused(MnistS7Error, ValueError):
     """A run on synthetic digits was about to enter the published results."""
 
 
