@@ -11,10 +11,11 @@ from matplotlib.figure import Figure
 
 from mnist_s7 import synthetic
 from mnist_s7.data import WORKING_COPY, Digits, DigitsError, digits_or_synthetic, hold_out, load_digits
+from mnist_s7.errors import InvalidArgument
 from mnist_s7.experiments import EXPERIMENTS
 from mnist_s7.fast import usable_cores
 from mnist_s7.receptive_field import ReceptiveFieldError
-from mnist_s7.results import PUBLISHED, RUNS, Run, RunFileError, SyntheticRefused, refuse_synthetic, write_whole
+from mnist_s7.results import PUBLISHED, RUNS, Run, RunFileError, SyntheticRefused, refuse_synthetic, write_atomically
 from mnist_s7.training import LossNotFinite, fit, usable_device
 
 README = WORKING_COPY / "README.md"
@@ -112,7 +113,7 @@ def _run(arguments: argparse.Namespace) -> int | None:
         os.environ["OMP_NUM_THREADS"] = "1"
 
     if unknown := set(arguments.notebooks) - set(ORDER):
-        raise ValueError(f"no notebook {', '.join(sorted(unknown))}: there are {', '.join(ORDER)}")
+        raise InvalidArgument(f"no notebook {', '.join(sorted(unknown))}: there are {', '.join(ORDER)}")
     *iterations, compare = ORDER
     names = arguments.notebooks
     if not names:
@@ -222,7 +223,7 @@ def _readme(arguments: argparse.Namespace) -> int:
     series = {name: seeds[name] for name in runs}
     shown = {PICTURE: digest(series), BENCHMARK_PICTURE: digest(benchmark)}
     if not arguments.check:
-        write_whole(README, filled)
+        write_atomically(README, filled)
         _draw(PICTURE, plots.results_picture(series), shown[PICTURE])
         _draw(BENCHMARK_PICTURE, plots.benchmark_picture(benchmark), shown[BENCHMARK_PICTURE])
         for name in ORDER[:-1]:
@@ -252,7 +253,7 @@ def _draw(path: Path, figure: Figure, shown: str) -> None:
     """Write the figure as a PNG that says which results it shows."""
     picture = io.BytesIO()
     figure.savefig(picture, metadata={"Description": shown})
-    write_whole(path, picture.getvalue())
+    write_atomically(path, picture.getvalue())
 
 
 def _shows(picture: Path, digest: str) -> bool:

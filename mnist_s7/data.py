@@ -18,13 +18,16 @@ from torchvision.datasets import MNIST
 from torchvision.datasets.utils import download_and_extract_archive
 
 from mnist_s7 import synthetic
-from mnist_s7.errors import MnistS7Error
+from mnist_s7.errors import InvalidArgument, MnistS7Error
 
 __all__ = [
     "Digits",
     "DigitsCorrupt",
     "DigitsError",
+    "DigitsInvalid",
     "DigitsUnavailable",
+    "check_images",
+    "check_labels",
     "digits_or_synthetic",
     "hold_out",
     "load_digits",
@@ -67,9 +70,16 @@ class DigitsCorrupt(DigitsError):
     """There, but not what MNIST's files hold."""
 
 
+class DigitsInvalid(DigitsError, ValueError):
+    """Tensors that are not images or labels of digits."""
+
+
 @dataclass(frozen=True)
 class Digits:
-    """Training and test digits in memory: images uint8 (N, 28, 28), 0 black to 255 white; labels int64 (N,)."""
+    """Training and test digits in memory: images uint8 (N, 28, 28), 0 black to 255 white; labels int64 (N,), 0 to 9.
+
+    Raises `DigitsInvalid` for anything else, and where there are none.
+    """
 
     train_images: Tensor
     train_labels: Tensor
@@ -77,6 +87,39 @@ class Digits:
     test_labels: Tensor
     name: str
     source: str
+
+    def __post_init__(self):
+        for part in ("train", "test"):
+            images, labels = getattr(self, f"{part}_images"), getattr(self, f"{part}_labels")
+            check_images(images, f"{part}_images")
+            check_labels(labels, len(images), f"{part}_labels")
+
+
+def check_images(images: Tensor, name: str = "images") -> None:
+    """Raise `DigitsInvalid` unless they are uint8 (N, 28, 28) with N > 0."""
+    if not isinstance(images, Tensor):
+        raise DigitsInvalid(f"{name}: a uint8 tensor is needed, found {type(images).__name__}; torch.from_numpy helps")
+    if images.dtype != torch.uint8:
+        raise DigitsInvalid(
+            f"{name}: uint8 is needed, 0 black to 255 white, found {images.dtype}; images in 0..1 become that by "
+            "(255 * images).round().byte()"
+        )
+    if images.dim() != 3 or images.shape[1:] != (28, 28):
+        raise DigitsInvalid(f"{name}: the shape (N, 28, 28) is needed, found {tuple(images.shape)}")
+    if len(images) == 0:
+        raise DigitsInvalid(f"{name}: there are none; at least one is needed")
+
+
+def check_labels(labels: Tensor, count: int, name: str = "labels") -> None:
+    """Raise `DigitsInvalid` unless they are int64 (`count`,), each from 0 to 9."""
+    if not isinstance(labels, Tensor) or labels.dtype != torch.int64:
+        found = labels.dtype if isinstance(labels, Tensor) else type(labels).__name__
+        raise DigitsInvalid(f"{name}: an int64 tensor is needed, found {found}; labels.long() makes one of a tensor")
+    if labels.shape != (count,):
+        raise DigitsInvalid(f"{name}: one for each of the {count:,} images is needed, found {tuple(labels.shape)}")
+    low, high = (int(end) for end in labels.aminmax())
+    if low < 0 or high > 9:
+        raise DigitsInvalid(f"{name}: digits from 0 to 9 are needed, found {low} to {high}")
 
 
 def load_digits(root: str | os.PathLike | None = None, dataset: str | None = None, download: bool = True) -> Digits:
@@ -94,7 +137,7 @@ def load_digits(root: str | os.PathLike | None = None, dataset: str | None = Non
     if dataset == "synthetic":
         return Digits(*synthetic.synthetic_digits(), synthetic.NAME, "drawn from the fonts that matplotlib ships")
     if dataset != "mnist":
-        raise ValueError(f"dataset (or MNIST_S7_DATASET) is {dataset!r}: it should be 'mnist' or 'synthetic'")
+        raise InvalidArgument(f"dataset (or MNIST_S7_DATASET) is {dataset!r}: it should be 'mnist' or 'synthetic'")
 
     root = root or os.environ.get("MNIST_S7_DATA")
     if root:
@@ -125,7 +168,12 @@ def hold_out(digits: Digits, count: int = 10_000) -> Digits:
     """The same training images but for the last `count`, which take the place of the test images.
 
     For choosing between recipes: one that is chosen by the test images is flattered by them.
+
+    Raises `InvalidArgument` for a `count` that leaves no image on one side.
     """
+    images = len(digits.train_images)
+    if not 0 < count < images:
+        raise InvalidArgument(f"count is {count}: of {images:,} training images, 1 to {images - 1:,} can be held out")
     return Digits(
         digits.train_images[:-count],
         digits.train_labels[:-count],

@@ -5,10 +5,13 @@ document; its claims are put here so that a run can be held against them. T4 is 
 """
 
 import hashlib
+import math
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from itertools import pairwise
+from pathlib import Path
 
 import torch
 from torch import nn, optim
@@ -16,12 +19,26 @@ from torchvision import transforms
 
 from mnist_s7 import claims
 from mnist_s7.claims import HEADLINE, TENTH, Claim, Document, Verdict
+from mnist_s7.errors import InvalidArgument
 from mnist_s7.fast import Residual, Sequential
 from mnist_s7.models import MnistNet_1, MnistNet_2, MnistNet_3, MnistNet_4
-from mnist_s7.results import Run
+from mnist_s7.results import Run, RunFileError, load_runs
 from mnist_s7.transforms import AUGMENTED, ONE_AFFINE, PLAIN
 
-__all__ = ["ABLATIONS", "EXPERIMENTS", "SERIES", "T1", "T2", "T3", "T4", "Experiment", "OneCycle", "StepDecay"]
+__all__ = [
+    "ABLATIONS",
+    "EXPERIMENTS",
+    "SERIES",
+    "T1",
+    "T2",
+    "T3",
+    "T4",
+    "Experiment",
+    "OneCycle",
+    "StepDecay",
+    "check_recipe",
+    "load_own_runs",
+]
 
 
 @dataclass(frozen=True)
@@ -50,7 +67,7 @@ class OneCycle:
 
     def __post_init__(self):
         if not 0 < self.rise < 1:
-            raise ValueError(f"rise is {self.rise}: it should be a share of the epochs between 0 and 1")
+            raise InvalidArgument(f"rise is {self.rise}: it should be a share of the epochs between 0 and 1")
 
     def __str__(self) -> str:
         return f"rising to it for {100 * self.rise:g} % of the epochs, then falling to 0"
@@ -96,6 +113,12 @@ class Experiment:
             settings = self.network(), self.train_transform, self.batch_size, self.recipe
         return hashlib.sha256("\n".join(map(repr, settings)).encode()).hexdigest()[:16]
 
+    @property
+    def parameters(self) -> int:
+        """How many numbers of the network are trained."""
+        with torch.device("meta"):
+            return sum(parameter.numel() for parameter in self.network().parameters())
+
     def optimizer(self, model: nn.Module) -> optim.Optimizer:
         return optim.SGD(
             model.parameters(),
@@ -108,6 +131,17 @@ class Experiment:
     def scheduler(self, optimizer: optim.Optimizer, epochs: int) -> optim.lr_scheduler.LRScheduler:
         """Stepped once an epoch, after it."""
         return self.schedule.scheduler(optimizer, epochs)
+
+    def learning_rates(self, epochs: int) -> list[float]:
+        """That of each epoch."""
+        optimizer = self.optimizer(nn.Linear(1, 1, device="meta"))  # without random numbers
+        scheduler = self.scheduler(optimizer, epochs)
+        rates = []
+        for _ in range(epochs):
+            rates.append(optimizer.param_groups[0]["lr"])
+            optimizer.step()  # without gradients it moves nothing; PyTorch warns of a schedule that is ahead of it
+            scheduler.step()
+        return rates
 
     @property
     def recipe(self) -> str:
@@ -326,3 +360,33 @@ ABLATIONS = (
 )
 
 EXPERIMENTS = {experiment.name: experiment for experiment in (*SERIES, *ABLATIONS)}
+
+
+def check_recipe(run: Run, path: str | os.PathLike) -> None:
+    """Raise `RunFileError`, naming the run's file, unless it was trained as the experiment of its name is today.
+
+    Of experiments that are not known here, nothing can be said.
+    """
+    experiment = EXPERIMENTS.get(run.experiment)
+    if experiment is None:
+        return
+    fingerprint, parameters, rates = _of_its_runs(experiment, len(run.epochs))
+    as_today = (run.recipe, run.parameters) == (fingerprint, parameters)
+    if not as_today or not all(map(math.isclose, rates, (epoch.lr for epoch in run.epochs))):
+        raise RunFileError(
+            f"{path}: a run of another recipe than {run.experiment} has today: one of the two has been changed; "
+            "train it again, choose another folder, or move the file"
+        )
+
+
+@cache  # many runs are of one experiment
+def _of_its_runs(experiment: Experiment, epochs: int) -> tuple[str, int, list[float]]:
+    return experiment.fingerprint, experiment.parameters, experiment.learning_rates(epochs)
+
+
+def load_own_runs(folder: str | os.PathLike) -> list[Run]:
+    """`load_runs`, each run checked by `check_recipe`."""
+    runs = load_runs(folder)
+    for run in runs:
+        check_recipe(run, Path(folder) / f"{run.name}.json")
+    return runs

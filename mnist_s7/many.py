@@ -7,12 +7,15 @@ from collections.abc import Iterable, Iterator, Sequence
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from mnist_s7.data import Digits
+from mnist_s7.errors import InvalidArgument
 from mnist_s7.experiments import Experiment
 from mnist_s7.fast import kept
 from mnist_s7.results import Run
 from mnist_s7.training import (
+    LossNotFinite,
     Steps,
     checked,
     dataloader_order,
@@ -37,23 +40,26 @@ def fit_many(
     seeds: Sequence[int],
     epochs: int | None = None,
     device: str | torch.device | None = None,
-) -> list[Run]:
+) -> list[Run | LossNotFinite]:
     """Train `experiment` once with each of `seeds`, all at once, and return a run for each, with its trained model.
 
     Each has its own initialisation, shuffling, augmentation and dropout. On a CPU they are those of `fit` with that
     seed, and so is the run within rounding; on a GPU dropout draws other numbers. An epoch's seconds are those of all
     seeds together. It is for GPUs, which one such network leaves idle: on a CPU, a process for each core is faster.
 
-    Raises as `fit`, and `ValueError` for no seeds, or for a network that cannot be put side by side.
+    A seed whose loss turns NaN or infinite has its `LossNotFinite` in the place of a run, and the others go on.
+
+    Raises as `fit` otherwise, and `InvalidArgument` for no seeds, or for a network that cannot be put side by side.
     """
     if not seeds:
-        raise ValueError("no seeds: give at least one")
-    epochs, device = checked(experiment, epochs, device)
+        raise InvalidArgument("no seeds: give at least one")
+    seeds, epochs, device = checked(experiment, digits, seeds, epochs, device)
     machine = environment(device) | {"seeds_together": len(seeds)}
     train_images, train_labels = digits.train_images.to(device), digits.train_labels.to(device)
     test_images, test_labels = digits.test_images.to(device), digits.test_labels.to(device)
     transform = batched(experiment.train_transform)
     records = [[] for _ in seeds]
+    lost: dict[int, LossNotFinite] = {}  # by the place of their seeds
 
     with repeatable(device):
         models, own = zip(*(_initialised(experiment, seed) for seed in seeds), strict=True)
@@ -71,7 +77,6 @@ def fit_many(
                 for generator, order in zip(augmenting, own, strict=True)
             )
             trained = train_epoch(model, _side_by_side(batches), step)
-            trained.check(experiment.name, epoch, lr)
             tested = [evaluation(each, test_labels) for each in predict(model, test_images).unbind(1)]
             for order in own:
                 dataloader_order(len(test_images), order)  # as in `fit`
@@ -79,12 +84,20 @@ def fit_many(
             seconds = time.perf_counter() - started
             for i, each in enumerate(tested):
                 steps = Steps(trained.losses[:, i], trained.correct[:, i], trained.sizes)
+                try:
+                    steps.check(experiment.name, epoch, lr)
+                    each.check(experiment.name, epoch, lr)
+                except LossNotFinite as error:
+                    lost.setdefault(i, error)
                 records[i].append(epoch_record(epoch, lr, steps, each, seconds))
+            if len(lost) == len(seeds):
+                return list(lost.values())
         model.give_back(models)
     note_kernels(machine, step)
 
     return [
-        Run(
+        lost.get(i)
+        or Run(
             experiment=experiment.name,
             recipe=experiment.fingerprint,
             seed=seed,
@@ -95,7 +108,7 @@ def fit_many(
             errors=each.errors,
             model=one.to(device, memory_format=torch.channels_last),
         )
-        for seed, one, epochs_of_one, each in zip(seeds, models, records, tested, strict=True)
+        for i, (seed, one, epochs_of_one, each) in enumerate(zip(seeds, models, records, tested, strict=True))
     ]
 
 
@@ -117,9 +130,10 @@ class SideBySide(nn.Module):
     """S networks of one architecture as one: (N, S, 28, 28), or (N, 1, 28, 28) for all -> (N, S, 10).
 
     Convolutions become grouped ones, with a group for each network; BatchNorm and pooling work by channel anyway;
-    dropout draws for each network from its own generator. Their last layer is a log_softmax over their classes.
+    dropout draws for each network from its own generator, and a log_softmax, their last layer, is over the classes of
+    one network. So nothing that happens to one of them reaches the others.
 
-    Raises `ValueError` for a layer with parameters that is neither a convolution nor a BatchNorm.
+    Raises `InvalidArgument` for a layer with parameters that is neither a convolution nor a BatchNorm.
     """
 
     def __init__(self, models: Sequence[nn.Module], generators: Sequence[Generator]):
@@ -139,7 +153,7 @@ class SideBySide(nn.Module):
                 case nn.Dropout():
                     self.joined.set_submodule(name, _OwnDropout(layer.p, generators))
                 case _ if next(layer.parameters(recurse=False), None) is not None:
-                    raise ValueError(
+                    raise InvalidArgument(
                         f"{name} is a {type(layer).__name__}: only convolutions and BatchNorm can be joined"
                     )
         with torch.no_grad():
@@ -147,9 +161,8 @@ class SideBySide(nn.Module):
                 together.data = torch.cat([_tensor(model, name) for model in models])
 
     def forward(self, x: Tensor) -> Tensor:
-        log_probabilities = self.joined(x.expand(-1, self.size, -1, -1))
-        # Over all networks' classes at once; within one network's, log_softmax takes a common offset out again.
-        return F.log_softmax(log_probabilities.unflatten(1, (self.size, -1)), dim=2)
+        with _LogSoftmaxByNetwork(self.size):
+            return self.joined(x.expand(-1, self.size, -1, -1)).unflatten(1, (self.size, -1))
 
     def give_back(self, models: Sequence[nn.Module]) -> None:
         """Put each network's weights and statistics into its own of `models`."""
@@ -166,6 +179,20 @@ class SideBySide(nn.Module):
         """Parameters, and buffers but for counts, which are the same in all."""
         buffers = [(name, buffer) for name, buffer in self.joined.named_buffers() if buffer.dim() > 0]
         return [*self.joined.named_parameters(), *buffers]
+
+
+class _LogSoftmaxByNetwork(TorchFunctionMode):
+    """Makes a log_softmax over the classes of S networks, (N, S * 10), one over those of each."""
+
+    def __init__(self, size: int):
+        super().__init__()
+        self.size = size
+
+    def __torch_function__(self, function, types, arguments=(), settings=None):
+        if function in (F.log_softmax, torch.log_softmax, Tensor.log_softmax):
+            scores = arguments[0].unflatten(1, (self.size, -1))
+            return scores.log_softmax(2).flatten(1)
+        return function(*arguments, **(settings or {}))
 
 
 def _tensor(model: nn.Module, name: str) -> Tensor:

@@ -25,7 +25,7 @@ from mnist_s7.results import (
     by_experiment,
     check_against_stored,
     load_runs,
-    write_whole,
+    write_atomically,
 )
 
 __all__ = ["NOTEBOOKS", "ORDER", "execute", "execute_side_by_side", "refresh_tables", "stale_cells"]
@@ -70,7 +70,7 @@ def execute(name: str, folder: Path, results: Path, digits: Digits) -> Path:
         _clean(notebook)
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{name}{label}.ipynb"
-        write_whole(path, nbformat.writes(notebook) + "\n")
+        write_atomically(path, nbformat.writes(notebook) + "\n")
     return path
 
 
@@ -128,7 +128,7 @@ def refresh_tables(name: str, runs: dict[str, Run], stored: Runs) -> None:
     notebook = nbformat.read(path, as_version=4)
     for _, output, markdown in _tables(notebook, name, runs, stored):
         output.data = markdown
-    write_whole(path, nbformat.writes(notebook) + "\n")
+    write_atomically(path, nbformat.writes(notebook) + "\n")
 
 
 def _tables(

@@ -1,17 +1,30 @@
 """The README's generated parts: from the published runs, put between markers, and checked there."""
 
 import hashlib
+import math
 import re
 from collections.abc import Collection, Iterable
+from pathlib import Path
 
 from mnist_s7 import seeds
 from mnist_s7.bench import Benchmark
 from mnist_s7.bench.tables import costs, how_measured, scaling, shares
 from mnist_s7.claims import Runs, signed
-from mnist_s7.experiments import EXPERIMENTS, SERIES, Experiment
+from mnist_s7.errors import InvalidArgument
+from mnist_s7.experiments import EXPERIMENTS, SERIES, Experiment, load_own_runs
 from mnist_s7.receptive_field import receptive_field
 from mnist_s7.report import Markdown, analysis, architecture, changes, seconds, series_runs, table, targets, verdicts
-from mnist_s7.results import HELD_OUT, PUBLISHED, Run, SyntheticRefused, by_experiment, load_runs, paired, summarize
+from mnist_s7.results import (
+    HELD_OUT,
+    PUBLISHED,
+    TEST_IMAGES,
+    Run,
+    RunFileError,
+    SyntheticRefused,
+    by_experiment,
+    paired,
+    summarize,
+)
 
 __all__ = [
     "digest",
@@ -25,26 +38,41 @@ __all__ = [
 
 
 def published_runs() -> dict[str, Run]:
-    """The published runs of the notebooks. Raises `SyntheticRefused` where one of the folder is not on MNIST."""
-    for run in load_runs(PUBLISHED):
-        if run.stand_in:
-            raise SyntheticRefused(f"{PUBLISHED / run.name}.json is a run on {run.dataset}: it cannot be published")
+    """The published runs of the notebooks."""
+    _published(PUBLISHED)
     return series_runs(PUBLISHED)
 
 
 def published_seeds() -> dict[str, list[Run]]:
     """Every published run, by its experiment."""
-    return by_experiment(load_runs(PUBLISHED))
+    return by_experiment(_published(PUBLISHED))
 
 
 def published_plain() -> dict[str, list[Run]]:
     """The published runs on PyTorch's own layers, which are for comparison alone."""
-    return by_experiment(load_runs(PUBLISHED / "plain"))
+    return by_experiment(_published(PUBLISHED / "plain"))
 
 
 def published_held_out() -> dict[str, list[Run]]:
     """The published runs that were tested on training images."""
-    return by_experiment(load_runs(HELD_OUT))
+    return by_experiment(_published(HELD_OUT, "MNIST held out"))
+
+
+def _published(folder: Path, dataset: str = "MNIST") -> list[Run]:
+    """The runs of a folder that is published: on these digits, each trained in full and tested on 10,000 images.
+
+    Raises `SyntheticRefused` where one is on other digits, and `RunFileError` as `load_own_runs`, or where one is cut
+    short.
+    """
+    runs = load_own_runs(folder)
+    for run in runs:
+        path = folder / f"{run.name}.json"
+        if run.dataset != dataset:
+            raise SyntheticRefused(f"{path} is a run on {run.dataset}: it cannot be published")
+        whole = len(run.epochs) == EXPERIMENTS[run.experiment].epochs
+        if not whole or not math.isclose(100 - len(run.errors) / TEST_IMAGES * 100, run.final.test_accuracy):
+            raise RunFileError(f"{path}: a run of fewer epochs than are published, or of other test images")
+    return runs
 
 
 def readme_blocks(
@@ -72,18 +100,18 @@ def readme_blocks(
 def fill(text: str, blocks: dict[str, str]) -> str:
     """`text` with each of `blocks` between its markers, `<!-- begin NAME -->` and `<!-- end NAME -->`.
 
-    Raises `ValueError` where markers and blocks do not belong together.
+    Raises `InvalidArgument` where markers and blocks do not belong together.
     """
     markers = re.findall(r"<!-- begin (\w+) -->", text)
     if sorted(markers) != sorted(blocks):
-        raise ValueError(f"the text has markers for {sorted(markers)}, and the blocks are {sorted(blocks)}")
+        raise InvalidArgument(f"the text has markers for {sorted(markers)}, and the blocks are {sorted(blocks)}")
     for name, block in blocks.items():
         pattern = rf"(<!-- begin {name} -->\n).*?(<!-- end {name} -->)"
         text, count = re.subn(
             pattern, lambda match, block=block: f"{match[1]}\n{block.strip()}\n\n{match[2]}", text, flags=re.S
         )
         if count != 1:
-            raise ValueError(f"<!-- begin {name} --> has no <!-- end {name} --> after it")
+            raise InvalidArgument(f"<!-- begin {name} --> has no <!-- end {name} --> after it")
     return text
 
 

@@ -9,9 +9,9 @@ import torchinfo
 from torch import nn
 
 from mnist_s7.claims import HEADLINE, TENTH, Claim, first_epoch_at
-from mnist_s7.experiments import EXPERIMENTS, SERIES, Experiment
+from mnist_s7.experiments import EXPERIMENTS, SERIES, Experiment, load_own_runs
 from mnist_s7.receptive_field import receptive_field
-from mnist_s7.results import PUBLISHED, Run, load_runs
+from mnist_s7.results import PUBLISHED, Run, RunsMissing
 from mnist_s7.transforms import changing
 
 __all__ = [
@@ -247,12 +247,12 @@ def comparison(runs: dict[str, Run]) -> Markdown:
 def series_runs(folder: Path, seed: int = 1, dataset: str = "MNIST") -> dict[str, Run]:
     """The runs of the series in `folder` with this seed and on these digits, by the experiment's name.
 
-    Raises `FileNotFoundError` where one is missing.
+    Raises `RunsMissing` where one is not there.
     """
-    found = {run.experiment: run for run in load_runs(folder) if (run.seed, run.dataset) == (seed, dataset)}
+    found = {run.experiment: run for run in load_own_runs(folder) if (run.seed, run.dataset) == (seed, dataset)}
     option = "" if dataset == "MNIST" else " --dataset synthetic"
     if missing := [experiment.name for experiment in SERIES if experiment.name not in found]:
-        raise FileNotFoundError(
+        raise RunsMissing(
             f"{folder}: no run of {', '.join(missing)} with seed {seed} on {dataset}; "
             f"`python -m mnist_s7 train NAME --seed {seed}{option} --output {folder}` makes one"
         )

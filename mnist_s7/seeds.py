@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from mnist_s7.claims import Claim, Runs, Verdict, signed
+from mnist_s7.errors import InvalidArgument
 from mnist_s7.experiments import ABLATIONS, EXPERIMENTS, SERIES, Experiment
 from mnist_s7.published import Published
 from mnist_s7.report import Markdown, table
@@ -45,10 +46,10 @@ def means(runs: Runs) -> Markdown:
     """The final epoch's test accuracy of each experiment over its seeds, and behind it the best epoch's.
 
     In the order of `EXPERIMENTS`, without runs that are no better than guessing, whose number is told. Raises
-    `ValueError` for runs of an experiment that is not there.
+    `InvalidArgument` for runs of an experiment that is not there.
     """
     if unknown := runs.keys() - EXPERIMENTS.keys():
-        raise ValueError(f"runs of {', '.join(sorted(unknown))}, and the experiments are {', '.join(EXPERIMENTS)}")
+        raise InvalidArgument(f"runs of {', '.join(sorted(unknown))}, and the experiments are {', '.join(EXPERIMENTS)}")
     others = sorted({run.dataset for group in runs.values() for run in group if run.stand_in})
     on = f" ({', '.join(others)})" if others else ""
 

@@ -1,9 +1,12 @@
 """The loops: they take a model and digits, and return records. Showing them is `progress`'s business."""
 
+import math
+import operator
+import os
 import platform
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +17,8 @@ import torchvision
 from torch import Generator, Tensor, nn, optim
 
 from mnist_s7.compiled import kernels
-from mnist_s7.data import Digits
-from mnist_s7.errors import MnistS7Error
+from mnist_s7.data import WORKING_COPY, Digits, check_images, check_labels
+from mnist_s7.errors import InvalidArgument, MnistS7Error
 from mnist_s7.experiments import Experiment
 from mnist_s7.fast import keep_freed_memory
 from mnist_s7.graphs import CapturedStep, Step, own_stream
@@ -41,11 +44,13 @@ TRANSFORMED_AT_ONCE = 10  # batches: a transform's many small steps cost half as
 
 
 class LossNotFinite(MnistS7Error, ArithmeticError):
-    """The training loss became NaN or infinite, in `epoch` at `step`, both counted from 0."""
+    """The loss became NaN or infinite, in `epoch` at `step`, both counted from 0; a step of None stands for the test
+    set, after the epoch's last step."""
 
-    def __init__(self, experiment: str, epoch: int, step: int, loss: float, lr: float):
+    def __init__(self, experiment: str, epoch: int, step: int | None, loss: float, lr: float):
+        where = f"in epoch {epoch} at step {step}" if step is not None else f"on the test set after epoch {epoch}"
         super().__init__(
-            f"{experiment}: the loss is {loss} in epoch {epoch} at step {step}, with the learning rate at {lr:g}. "
+            f"{experiment}: the loss is {loss} {where}, with the learning rate at {lr:g}. "
             "A smaller learning rate may help"
         )
         self.epoch, self.step = epoch, step
@@ -87,6 +92,11 @@ class Evaluation:
     accuracy: float
     errors: list[tuple[int, int]]
 
+    def check(self, experiment: str, epoch: int, lr: float) -> None:
+        """Raise `LossNotFinite` if the loss is NaN or infinite: the epoch's last step may have spoiled the weights."""
+        if not math.isfinite(self.loss):
+            raise LossNotFinite(experiment, epoch, None, self.loss, lr)
+
 
 def fit(
     experiment: Experiment,
@@ -103,9 +113,10 @@ def fit(
     `progress` says whether epochs are shown, or is what shows them.
     PyTorch's global random state is left as it was.
 
-    Raises `LossNotFinite` when the loss turns NaN or infinite, and `ValueError` for a device that is not there.
+    Raises `LossNotFinite` when the loss turns NaN or infinite, and `InvalidArgument` for a device that is not there, a
+    seed that is no whole number from 0 to 2^64 - 1, and other arguments that cannot be.
     """
-    epochs, device = checked(experiment, epochs, device)
+    [seed], epochs, device = checked(experiment, digits, [seed], epochs, device)
     machine = environment(device)
     train_images, train_labels = digits.train_images.to(device), digits.train_labels.to(device)
     test_images, test_labels = digits.test_images.to(device), digits.test_labels.to(device)
@@ -133,6 +144,7 @@ def fit(
                 progress.epoch_trained()
             trained.check(experiment.name, epoch, lr)
             tested = evaluate(model, test_images, test_labels)
+            tested.check(experiment.name, epoch, lr)
             dataloader_order(len(test_images))  # the original series shuffles its test images too: the state moves on
             scheduler.step()
             records.append(epoch_record(epoch, lr, trained, tested, time.perf_counter() - started))
@@ -224,7 +236,12 @@ def train_epoch(
 
 
 def evaluate(model: nn.Module, images: Tensor, labels: Tensor) -> Evaluation:
-    """How `model` does on uint8 (N, 28, 28) `images` with int64 (N,) `labels`, in evaluation mode."""
+    """How `model` does on uint8 (N, 28, 28) `images` with int64 (N,) `labels`, in evaluation mode.
+
+    Raises `DigitsInvalid` for other images and labels than those.
+    """
+    check_images(images)
+    check_labels(labels, len(images))
     return evaluation(predict(model, images), labels)
 
 
@@ -241,15 +258,20 @@ def evaluation(log_probabilities: Tensor, labels: Tensor) -> Evaluation:
 
 
 def predict(model: nn.Module, images: Tensor, batch_size: int = 1000) -> Tensor:
-    """(N, 10) log-probabilities for uint8 (N, 28, 28) `images`, in evaluation mode, which is left again after."""
+    """(N, 10) log-probabilities for uint8 (N, 28, 28) `images`, in evaluation mode, which is left again after.
+
+    Raises `DigitsInvalid` for other images than those.
+    """
+    check_images(images)
     device = next(model.parameters()).device
-    was_training = model.training
+    were_training = [module for module in model.modules() if module.training]  # not a BatchNorm that was frozen, say
     model.eval()
     try:
         with torch.inference_mode():
             return torch.cat([model(normalize(part.to(device).unsqueeze(1))) for part in images.split(batch_size)])
     finally:
-        model.train(was_training)
+        for module in were_training:
+            module.training = True
 
 
 def epoch_record(epoch: int, lr: float, trained: Steps, tested: Evaluation, seconds: float) -> Epoch:
@@ -264,21 +286,48 @@ def epoch_record(epoch: int, lr: float, trained: Steps, tested: Evaluation, seco
     )
 
 
-def checked(experiment: Experiment, epochs: int | None, device: str | torch.device | None) -> tuple[int, torch.device]:
-    """The epochs and the device of a run, None standing for what `fit` says. Raises `ValueError` for a wrong one."""
-    epochs = experiment.epochs if epochs is None else epochs
-    if epochs < 1:
-        raise ValueError(f"epochs is {epochs}: a run needs at least one")
-    return epochs, usable_device(device)
+def checked(
+    experiment: Experiment,
+    digits: Digits,
+    seeds: Sequence[int],
+    epochs: int | None,
+    device: str | torch.device | None,
+) -> tuple[list[int], int, torch.device]:
+    """The seeds, the epochs and the device of runs, None standing for what `fit` says.
+
+    Raises `InvalidArgument` where one of the arguments cannot be.
+    """
+    if not isinstance(experiment, Experiment):
+        raise InvalidArgument(f"experiment is {experiment!r}: an Experiment is needed, as mnist_s7.T3 is one")
+    if not isinstance(digits, Digits):
+        raise InvalidArgument(f"digits are a {type(digits).__name__}: Digits are needed, as load_digits gives them")
+    seeds = [whole_number("seed", seed, 0, 2**64 - 1) for seed in seeds]
+    epochs = whole_number("epochs", experiment.epochs if epochs is None else epochs, 1, 10**6)
+    return seeds, epochs, usable_device(device)
+
+
+def whole_number(name: str, value: int, least: int, most: int) -> int:
+    """`value` as Python's own int, which NumPy's are not. Raises `InvalidArgument` for what is not in range."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or isinstance(value, bool) or not least <= number <= most:
+        raise InvalidArgument(f"{name} is {value!r}: a whole number from {least:,} to {most:,} is needed")
+    return number
 
 
 def usable_device(device: str | torch.device | None) -> torch.device:
-    """`device`, None standing for a CUDA GPU where there is one. Raises `ValueError` for one that is not there."""
-    usable = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
-    device = device or usable[-1]
-    if str(device).partition(":")[0] not in usable:
-        raise ValueError(f"device is {str(device)!r}: on this machine it should be {' or '.join(usable)}")
-    return torch.device(device)
+    """`device`, None standing for a CUDA GPU where there is one. Raises `InvalidArgument` for one that is not there."""
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    try:
+        found = torch.device(device or ("cuda" if gpus else "cpu"))
+    except (RuntimeError, TypeError):
+        found = None
+    if found is None or (found.index or 0) >= {"cpu": 1, "cuda": gpus}.get(found.type, 0):
+        usable = ["cpu", *(["cuda"] if gpus else []), *(f"cuda:{i}" for i in range(gpus) if gpus > 1)]
+        raise InvalidArgument(f"device is {str(device)!r}: on this machine it should be {' or '.join(usable)}")
+    return torch.device("cpu") if found.type == "cpu" else found
 
 
 @contextmanager
@@ -287,8 +336,25 @@ def repeatable(device: torch.device) -> Iterator[None]:
     float32, not in TF32; and the work is on a stream of its own, which can be captured."""
     every_gpu = range(torch.cuda.device_count())  # manual_seed reaches all of them
     exact = torch.backends.cudnn.flags(benchmark=False, deterministic=True, allow_tf32=False)
-    with torch.random.fork_rng(devices=every_gpu), exact, own_stream(device):
+    with torch.random.fork_rng(devices=every_gpu), exact, own_stream(device), _torch_defaults():
         yield
+
+
+@contextmanager
+def _torch_defaults() -> Iterator[None]:
+    """PyTorch's own defaults, whatever the caller has set for all of the process: new tensors are float32 and on the
+    CPU, and gradients are recorded."""
+    dtype, device = torch.get_default_dtype(), torch.get_default_device()
+    torch.set_default_dtype(torch.float32)
+    if device.type != "cpu":
+        torch.set_default_device("cpu")
+    try:
+        with torch.inference_mode(False), torch.enable_grad():
+            yield
+    finally:
+        torch.set_default_dtype(dtype)
+        if device.type != "cpu":
+            torch.set_default_device(device)
 
 
 def environment(device: torch.device) -> dict:
@@ -298,7 +364,10 @@ def environment(device: torch.device) -> dict:
     the package's files differ from the commit's; both are None where there is no git.
     """
     on_cpu = device.type == "cpu"
-    changes = _git("status", "--porcelain", "--", PACKAGE)
+    top = _git("rev-parse", "--show-toplevel")
+    in_git = top is not None and os.path.samefile(top, WORKING_COPY)  # and not in another repository around it
+    changes = _git("status", "--porcelain", "--", PACKAGE) if in_git else None
+    autocast = str(torch.get_autocast_dtype(device.type)) if torch.is_autocast_enabled(device.type) else None
     return {
         "python": platform.python_version(),
         "torch": torch.__version__,
@@ -306,10 +375,10 @@ def environment(device: torch.device) -> dict:
         "system": f"{platform.system()} {platform.machine()}",
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name(),
         "threads": torch.get_num_threads(),
-        "precision": "float32",
-        "kernels": "compiled" if on_cpu and kernels() else "PyTorch",
+        "precision": f"autocast to {autocast.removeprefix('torch.')}" if autocast else "float32",
+        "kernels": "compiled" if on_cpu and not autocast and kernels() else "PyTorch",
         "freed_memory": "kept" if on_cpu and keep_freed_memory() else "given back",
-        "commit": _git("rev-parse", "HEAD"),
+        "commit": _git("rev-parse", "HEAD") if in_git else None,
         "dirty": None if changes is None else changes != "",
     }
 

@@ -13,6 +13,8 @@ from torch import Generator, Tensor
 from torchvision import transforms
 from torchvision.transforms import InterpolationMode
 
+from mnist_s7.errors import InvalidArgument
+
 __all__ = [
     "AUGMENTED",
     "MEAN",
@@ -52,6 +54,7 @@ ONE_AFFINE = transforms.Compose(
 )
 
 Twin = Callable[[Tensor, Generator | None], Tensor]
+WITH_TWIN = (transforms.RandomRotation, transforms.RandomAffine, transforms.ToTensor, transforms.Normalize)
 
 
 def rotate(images: Tensor, degrees: Tensor, fill: float = 0) -> Tensor:
@@ -104,8 +107,10 @@ def batched(pipeline: transforms.Compose) -> Twin:
     """The batched twin of a torchvision `pipeline`: (N, 1, H, W) uint8 images and a generator, on the same device,
     -> (N, 1, H, W) float32. Draws are the generator's; None stands for PyTorch's global one.
 
-    Raises `ValueError` for a transform, or a setting of one, that has no twin here.
+    Raises `InvalidArgument` for a transform, or a setting of one, that has no twin here.
     """
+    if type(pipeline) is not transforms.Compose:
+        raise InvalidArgument(f"no batched twin for a {type(pipeline).__name__}: a torchvision Compose is needed")
     twins = [_twin(transform) for transform in pipeline.transforms]
 
     def transform(images: Tensor, generator: Generator | None) -> Tensor:
@@ -129,28 +134,29 @@ def augmented(images: Tensor, pipeline: transforms.Compose, seed: int) -> Tensor
 
 
 def _twin(transform: object) -> Twin:
-    match transform:
+    match transform if type(transform) in WITH_TWIN else None:  # a class derived from one may draw in its own way
         case transforms.RandomRotation(interpolation=InterpolationMode.NEAREST, expand=False, center=None):
-            low, high = transform.degrees
-            return lambda images, generator: rotate(
-                images, _uniform(images, low, high, generator), fill=_scalar(transform.fill)
-            )
+            (low, high), fill = transform.degrees, _scalar(transform.fill)
+            return lambda images, generator: rotate(images, _uniform(images, low, high, generator), fill)
         case transforms.RandomAffine(
             interpolation=InterpolationMode.NEAREST | InterpolationMode.BILINEAR, shear=None, center=None
         ):
-            return lambda images, generator: _random_affine(images, transform, generator)
+            fill = _scalar(transform.fill)
+            return lambda images, generator: _random_affine(images, transform, fill, generator)
         case transforms.ToTensor():
             return lambda images, _: images / 255
         case transforms.Normalize():
             mean, std = _scalar(transform.mean), _scalar(transform.std)
             return lambda images, _: (images - mean).div_(std)
-    raise ValueError(
-        f"no batched twin for {transform}: give it one in {__name__}, or use RandomRotation (nearest neighbour), "
-        "RandomAffine (nearest or bilinear, without shear and centre), ToTensor, Normalize"
+    raise InvalidArgument(
+        f"no batched twin for {transform}: give it one in {__name__}, or use torchvision's own RandomRotation (nearest "
+        "neighbour), RandomAffine (nearest or bilinear, without shear and centre), ToTensor, Normalize"
     )
 
 
-def _random_affine(images: Tensor, transform: transforms.RandomAffine, generator: Generator | None) -> Tensor:
+def _random_affine(
+    images: Tensor, transform: transforms.RandomAffine, fill: float, generator: Generator | None
+) -> Tensor:
     """Draws in torchvision's order, and like it shifts by whole pixels."""
     degrees = _uniform(images, *transform.degrees, generator)
     shift = scale = None
@@ -160,12 +166,15 @@ def _random_affine(images: Tensor, transform: transforms.RandomAffine, generator
         shift = torch.stack([_uniform(images, -pixels, pixels, generator).round() for pixels in most], dim=1)
     if transform.scale is not None:
         scale = _uniform(images, *transform.scale, generator)
-    return affine(images, degrees, shift, scale, transform.interpolation.value, fill=_scalar(transform.fill))
+    return affine(images, degrees, shift, scale, transform.interpolation.value, fill)
 
 
 def _scalar(value: float | tuple[float, ...]) -> float:
     """The one channel's value of a setting that torchvision keeps for each channel."""
-    return value[0] if isinstance(value, (tuple, list)) else value
+    values = value if isinstance(value, (tuple, list)) else [value]
+    if len(values) != 1:
+        raise InvalidArgument(f"settings for {len(values)} channels, {value}: the digits have one")
+    return values[0]
 
 
 def _uniform(images: Tensor, low: float, high: float, generator: Generator | None) -> Tensor:

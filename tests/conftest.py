@@ -1,3 +1,8 @@
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -74,3 +79,20 @@ def measured() -> Benchmark:
     }
     machine = {"device": "a CPU", "system": "a system", "python": "3", "torch": "2", "kernels": "compiled"}
     return Benchmark(machine, 2, 2, 12_000, {experiment.name: Cost(**cost) for experiment in SERIES})
+
+
+@pytest.fixture
+def unprivileged():
+    """A folder of the user `nobody`, with the process acting for that user where it was root: root may do anything."""
+    folder = Path(tempfile.mkdtemp())
+    was_root = os.geteuid() == 0
+    if was_root:
+        os.chown(folder, 65534, 65534)
+        os.seteuid(65534)
+    try:
+        yield folder
+    finally:
+        if was_root:
+            os.seteuid(0)
+        folder.chmod(0o700)
+        shutil.rmtree(folder)

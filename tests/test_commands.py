@@ -163,7 +163,7 @@ def test_readme_writes_the_iterations_tables_too(mnist_s7, monkeypatch):
     """But not those of the page that compares, whose pictures would lag behind them."""
     refreshed = []
     monkeypatch.setattr("mnist_s7.notebooks.refresh_tables", lambda name, *_: refreshed.append(name))
-    monkeypatch.setattr(__main__, "write_whole", lambda *_: None)
+    monkeypatch.setattr(__main__, "write_atomically", lambda *_: None)
     monkeypatch.setattr(__main__, "_draw", lambda *_: None)
 
     code, _, _ = mnist_s7("readme")

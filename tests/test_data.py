@@ -5,7 +5,6 @@ import http.server
 import os
 import resource
 import shutil
-import tempfile
 import threading
 from pathlib import Path
 
@@ -14,8 +13,8 @@ import pytest
 import torch
 from torchvision.datasets import MNIST
 
-from mnist_s7 import DigitsCorrupt, DigitsUnavailable, data, load_digits
-from mnist_s7.data import digits_or_synthetic
+from mnist_s7 import DigitsCorrupt, DigitsUnavailable, InvalidArgument, data, load_digits
+from mnist_s7.data import digits_or_synthetic, hold_out
 
 IMAGES, LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
 
@@ -160,22 +159,6 @@ def test_an_unknown_dataset(monkeypatch):
     monkeypatch.setenv("MNIST_S7_DATASET", "fashion")
     with pytest.raises(ValueError, match="'fashion': it should be 'mnist' or 'synthetic'"):
         load_digits()
-
-
-@pytest.fixture
-def unprivileged():
-    """A folder of the user `nobody`, with the process acting for that user where it was root: root may do anything."""
-    folder = Path(tempfile.mkdtemp())
-    was_root = os.geteuid() == 0
-    if was_root:
-        os.chown(folder, 65534, 65534)
-        os.seteuid(65534)
-    try:
-        yield folder
-    finally:
-        if was_root:
-            os.seteuid(0)
-        shutil.rmtree(folder)
 
 
 def test_an_unreadable_file(idx_files, unprivileged):
@@ -329,3 +312,15 @@ def test_arrays_are_writable_copies(idx_files):
 
     assert (idx_files / IMAGES).read_bytes() == before
     assert np.all(digits.train_images.numpy() == 0)
+
+
+def test_held_out_images_are_the_last(idx_files):
+    digits = load_digits(idx_files)
+
+    held_out = hold_out(digits, 2)
+
+    assert torch.equal(torch.cat([held_out.train_images, held_out.test_images]), digits.train_images)
+    assert held_out.test_labels.shape == (2,)
+    for count in (0, -1, 6, 7):
+        with pytest.raises(InvalidArgument, match=f"count is {count}: of 6 training images, 1 to 5 can be held out"):
+            hold_out(digits, count)

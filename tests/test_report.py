@@ -3,10 +3,12 @@
 import dataclasses
 
 import pytest
+from example_runs import ENVIRONMENT
 
-from mnist_s7 import SERIES, T1, T2, T3, T4, Run, SyntheticRefused, readme, report
+from mnist_s7 import SERIES, T1, T2, T3, T4, Run, RunFileError, RunsMissing, SyntheticRefused, readme, report
 from mnist_s7.bench import Benchmark
 from mnist_s7.claims import first_epoch_at
+from mnist_s7.experiments import EXPERIMENTS
 from mnist_s7.results import PUBLISHED, Epoch
 
 # The original series' accuracies, (train, test) by epoch, from its training logs.
@@ -29,8 +31,16 @@ def document_run(name, dataset="MNIST"):
         for i, (train, test) in enumerate(zip(figures[::2], figures[1::2], strict=True))
     ]
     wrong = [(i, 0) for i in range(round(100 * (100 - epochs[-1].test_accuracy)))]
-    machine = {"threads": 2, "device": "a CPU", "system": "a system", "torch": "2"}
-    return Run(name, "a recipe", 1, dataset, PARAMETERS[name], machine, epochs, wrong)
+    return Run(name, "a recipe", 1, dataset, PARAMETERS[name], ENVIRONMENT, epochs, wrong)
+
+
+def saved(folder, name, dataset="MNIST"):
+    """The same, saved with the recipe that it would have here."""
+    run, experiment = document_run(name, dataset), EXPERIMENTS[name]
+    epochs = zip(run.epochs, experiment.learning_rates(15), strict=True)
+    run.epochs = [dataclasses.replace(epoch, lr=lr) for epoch, lr in epochs]
+    run.recipe = experiment.fingerprint
+    return run.save(folder)
 
 
 @pytest.fixture
@@ -293,7 +303,7 @@ def test_markers_that_do_not_fit_are_refused(text, message):
 
 
 def test_a_stand_in_run_among_the_published_is_refused(tmp_path, monkeypatch):
-    document_run("T1", dataset="synthetic digits").save(tmp_path)
+    saved(tmp_path, "T1", dataset="synthetic digits")
     monkeypatch.setattr(readme, "PUBLISHED", tmp_path)
 
     with pytest.raises(SyntheticRefused, match="it cannot be published"):
@@ -301,7 +311,44 @@ def test_a_stand_in_run_among_the_published_is_refused(tmp_path, monkeypatch):
 
 
 def test_a_missing_run_is_named(tmp_path):
-    document_run("T1").save(tmp_path)
+    saved(tmp_path, "T1")
 
-    with pytest.raises(FileNotFoundError, match="no run of T2, T3, T4 with seed 1 on MNIST"):
+    with pytest.raises(RunsMissing, match="no run of T2, T3, T4 with seed 1 on MNIST"):
         report.series_runs(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"recipe": "0123456789abcdef"}, "T1-seed1.json: a run of another recipe than T1 has today"),
+        ({"parameters": 8_621}, "another recipe"),
+        ({"lr": 0.02}, "another recipe"),
+    ],
+)
+def test_a_run_of_another_recipe_is_refused(tmp_path, changes, message):
+    run = Run.load(saved(tmp_path, "T1"))
+    if lr := changes.pop("lr", None):
+        run.epochs[3] = dataclasses.replace(run.epochs[3], lr=lr)
+    dataclasses.replace(run, **changes).save(tmp_path)
+
+    with pytest.raises(RunFileError, match=message):
+        report.series_runs(tmp_path)
+
+
+def test_a_run_of_fewer_epochs_or_images_is_not_published(tmp_path, monkeypatch):
+    monkeypatch.setattr(readme, "PUBLISHED", tmp_path)
+    run = Run.load(saved(tmp_path, "T1"))
+    assert len(readme.published_seeds()["T1"]) == 1
+
+    dataclasses.replace(run, errors=[(i, 0) for i in range(22)], epochs=_ending(run.epochs, 97.8)).save(tmp_path)
+    with pytest.raises(RunFileError, match="of fewer epochs than are published, or of other test images"):
+        readme.published_seeds()
+
+    wrong = round(10_000 - 100 * run.epochs[-2].test_accuracy)
+    dataclasses.replace(run, epochs=run.epochs[:-1], errors=[(i, 0) for i in range(wrong)]).save(tmp_path)
+    with pytest.raises(RunFileError, match="of fewer epochs"):
+        readme.published_seeds()
+
+
+def _ending(epochs, accuracy):
+    return [*epochs[:-1], dataclasses.replace(epochs[-1], test_accuracy=accuracy)]

@@ -19,7 +19,7 @@ import torch
 import mnist_s7.sweep
 from mnist_s7 import T3, Run, fit, load_runs
 from mnist_s7.experiments import EXPERIMENTS
-from mnist_s7.results import PUBLISHED, RunFileError, SyntheticRefused, write_whole
+from mnist_s7.results import PUBLISHED, RunFileError, SyntheticRefused, write_atomically
 from mnist_s7.sweep import SweepConflict, in_processes, on_ray, parse_seeds, sweep
 from mnist_s7.worker import do
 
@@ -154,7 +154,7 @@ def _sweep_apart(digits, folder, seeds, epochs):
     def noted(tasks, pickled):
         for task, told in in_processes(tasks, pickled, jobs=2):
             pids = " ".join(str(each.pid) for each in multiprocessing.active_children())
-            write_whole(folder.parent / "workers", pids)  # and so never found empty
+            write_atomically(folder.parent / "workers", pids)  # and so never found empty
             yield task, told
 
     fork = multiprocessing.get_context("fork")  # quick, and safe here: this process has trained nothing

@@ -1,40 +1,60 @@
 """The loops: right figures, the same figures again, and faults that say where they are."""
 
+import contextlib
 import dataclasses
 import functools
 import re
+import subprocess
 import time
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import DataLoader
 
-from mnist_s7 import T1, T2, T3, LossNotFinite, evaluate, fit, predict, progress
+from mnist_s7 import (
+    T1,
+    T2,
+    T3,
+    Digits,
+    DigitsInvalid,
+    InvalidArgument,
+    LossNotFinite,
+    Run,
+    evaluate,
+    fit,
+    predict,
+    progress,
+    training,
+)
 from mnist_s7.compiled import kernels
 from mnist_s7.experiments import OneCycle, StepDecay
 from mnist_s7.graphs import CapturedStep
 from mnist_s7.many import fit_many
-from mnist_s7.training import note_kernels, shuffled_batches, train_epoch, training_step
+from mnist_s7.training import environment, note_kernels, shuffled_batches, train_epoch, training_step, usable_device
 from mnist_s7.transforms import PLAIN, batched, normalize
 
 QUICK = {"batch_size": 100, "epochs": 2}
+
+
+def figures(run):
+    return [dataclasses.replace(epoch, seconds=0) for epoch in run.epochs], run.errors
 
 
 @pytest.mark.parametrize("experiment", [T1, T3], ids=["T1", "T3"])
 def test_the_same_seed_gives_the_same_run_to_the_last_digit(few_digits, experiment):
     experiment = dataclasses.replace(experiment, **QUICK)
 
-    def figures(seed):
-        run = fit(experiment, few_digits, seed=seed, progress=False)
-        return [dataclasses.replace(epoch, seconds=0) for epoch in run.epochs], run.errors
+    def trained(seed):
+        return figures(fit(experiment, few_digits, seed=seed, progress=False))
 
     torch.manual_seed(100)
-    first = figures(seed=1)
+    first = trained(seed=1)
     torch.manual_seed(200)  # what came before must not matter
-    assert figures(seed=1) == first
-    assert figures(seed=2) != first
+    assert trained(seed=1) == first
+    assert trained(seed=2) != first
 
 
 def test_the_callers_random_state_is_left(few_digits):
@@ -184,17 +204,169 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_says_where(few_digits, at, 
     assert (error.value.epoch, error.value.step) == (epoch, step)
 
 
-@pytest.mark.parametrize("device", ["quantum", "mps", "cuda:99"])
+def test_a_test_loss_that_is_not_finite_stops_the_run(few_digits):
+    """The last step spoils the weights: its own loss is still finite."""
+
+    class SpoiledByTraining(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.zeros(10))
+
+        def forward(self, x):
+            return (self.weight + (0 if self.training else torch.nan)).log_softmax(0).expand(len(x), 10)
+
+    experiment = dataclasses.replace(T1, network=SpoiledByTraining)
+
+    with pytest.raises(LossNotFinite, match="T1: the loss is nan on the test set after epoch 0, "):
+        fit(experiment, few_digits, epochs=1, progress=False)
+
+
+@pytest.mark.parametrize("device", ["quantum", "mps", "cuda:99", "cuda", "cpu:x", "cpu:1", "cuda:-1", object()])
 def test_a_device_that_is_not_there_is_refused(monkeypatch, few_digits, device):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
 
-    with pytest.raises(ValueError, match=f"device is '{device}': on this machine it should be cpu"):
+    with pytest.raises(InvalidArgument, match="device is '.*': on this machine it should be cpu$"):
         fit(T1, few_digits, device=device)
 
 
-def test_no_epochs_is_refused(few_digits):
-    with pytest.raises(ValueError, match="epochs is 0"):
-        fit(T1, few_digits, epochs=0)
+def test_of_two_gpus_the_third_is_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+
+    assert [str(usable_device(name)) for name in (None, "cuda:1", "cpu", "cpu:0")] == ["cuda", "cuda:1", "cpu", "cpu"]
+    with pytest.raises(InvalidArgument, match="'cuda:2': on this machine it should be cpu or cuda or cuda:0 or cuda:1"):
+        usable_device("cuda:2")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"epochs": 0}, "epochs is 0: a whole number from 1"),
+        ({"epochs": True}, "epochs is True"),
+        ({"epochs": 1.5}, "epochs is 1.5"),
+        ({"seed": -1}, "seed is -1: a whole number from 0"),
+        ({"seed": 2**64}, "seed is 18446744073709551616"),
+        ({"seed": True}, "seed is True"),
+        ({"seed": "1"}, "seed is '1'"),
+        ({"experiment": "T1"}, "experiment is 'T1': an Experiment is needed"),
+        ({"digits": "mnist"}, "digits are a str: Digits are needed"),
+    ],
+)
+def test_arguments_that_cannot_be_are_refused(few_digits, arguments, message):
+    with pytest.raises(InvalidArgument, match=message):
+        fit(**{"experiment": T1, "digits": few_digits, "progress": False} | arguments)
+
+
+def test_numpys_integers_are_seeds_and_epochs(few_digits, tmp_path):
+    run = fit(T1, few_digits, np.int64(2), np.uint8(1), progress=False)
+
+    assert Run.load(run.save(tmp_path)).seed == 2
+    assert figures(run) == figures(fit(T1, few_digits, 2, 1, progress=False))
+
+
+def test_the_largest_seed_is_one(few_digits, tmp_path):
+    run = fit(T1, few_digits, 2**64 - 1, 1, progress=False)
+
+    assert Run.load(run.save(tmp_path)).seed == 2**64 - 1
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        lambda stack: torch.set_default_dtype(torch.float64),
+        lambda stack: torch.set_default_device("meta"),
+        lambda stack: stack.enter_context(torch.inference_mode()),
+        lambda stack: stack.enter_context(torch.no_grad()),
+    ],
+    ids=["float64", "meta", "inference mode", "no gradients"],
+)
+def test_what_the_caller_has_set_for_all_of_pytorch_changes_no_figure(few_digits, setting):
+    expected = fit(T3, few_digits, epochs=1, device="cpu", progress=False)
+
+    with contextlib.ExitStack() as stack:
+        stack.callback(torch.set_default_dtype, torch.float32)
+        stack.callback(torch.set_default_device, None)
+        setting(stack)
+        before = torch.get_default_dtype(), torch.get_default_device(), torch.is_grad_enabled()
+        found = fit(T3, few_digits, epochs=1, device="cpu", progress=False)
+        assert (torch.get_default_dtype(), torch.get_default_device(), torch.is_grad_enabled()) == before
+
+    assert figures(found) == figures(expected)
+
+
+def test_autocast_is_recorded(few_digits):
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        run = fit(T3, few_digits, epochs=1, device="cpu", progress=False)
+
+    assert run.environment["precision"] == "autocast to bfloat16"
+    assert run.environment["kernels"] == "PyTorch"
+
+
+IMAGES, LABELS = torch.zeros(4, 28, 28, dtype=torch.uint8), torch.tensor([0, 9, 1, 2])
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "message"),
+    [
+        (IMAGES, torch.tensor([0, 1, 2, 3, 4]), r"labels: one for each of the 4 images is needed, found \(5,\)"),
+        (IMAGES, torch.tensor([0, 1, 2, -100]), "labels: digits from 0 to 9 are needed, found -100 to 2"),
+        (IMAGES, torch.tensor([0, 1, 2, 10]), "found 0 to 10"),
+        (IMAGES, torch.tensor([0.0, 1, 2, 3]), "an int64 tensor is needed, found torch.float32"),
+        (IMAGES, [0, 1, 2, 3], "an int64 tensor is needed, found list"),
+        (
+            IMAGES / 255,
+            LABELS,
+            r"images: uint8 is needed, 0 black to 255 white, found torch.float32; .*\(255 \* images",
+        ),
+        (IMAGES[0], LABELS, r"images: the shape \(N, 28, 28\) is needed, found \(28, 28\)"),
+        (IMAGES[:, None], LABELS, r"found \(4, 1, 28, 28\)"),
+        (torch.zeros(4, 32, 32, dtype=torch.uint8), LABELS, r"found \(4, 32, 32\)"),
+        (IMAGES[:0], LABELS[:0], "images: there are none"),
+        (IMAGES.numpy(), LABELS, "images: a uint8 tensor is needed, found ndarray"),
+    ],
+)
+def test_tensors_that_are_no_digits_are_refused(images, labels, message):
+    model = T1.network()
+    with pytest.raises(DigitsInvalid, match=message):
+        evaluate(model, images, labels)
+    with pytest.raises(DigitsInvalid, match=message):
+        Digits(IMAGES, LABELS, images, labels, "a name", "a test")
+    with pytest.raises(DigitsInvalid, match=message):
+        Digits(images, labels, IMAGES, LABELS, "a name", "a test")
+    if message.startswith("images"):
+        with pytest.raises(DigitsInvalid, match=message):
+            predict(model, images)
+
+
+def test_evaluating_leaves_each_layer_in_the_mode_it_was_in(few_digits):
+    model = T3.network()
+    frozen = model.block1[1].eval()
+
+    evaluate(model, few_digits.test_images, few_digits.test_labels)
+
+    assert not frozen.training
+    assert model.training and model.block1[0].training
+    evaluate(model.eval(), few_digits.test_images, few_digits.test_labels)
+    assert not any(module.training for module in model.modules())
+
+
+def test_the_commit_is_the_working_copys_own(monkeypatch, tmp_path):
+    """And not that of a repository which the package lies in, as in a virtual environment, or unpacked."""
+    commit = environment(torch.device("cpu"))["commit"]
+    assert commit is None or re.fullmatch("[0-9a-f]{40}", commit)
+
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    git = ["git", "-C", tmp_path, "-c", "user.name=a", "-c", "user.email=a@b"]
+    subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "another project's"], check=True)
+    package = tmp_path / "unpacked" / "mnist_s7"
+    package.mkdir(parents=True)
+    monkeypatch.setattr(training, "PACKAGE", package)
+    monkeypatch.setattr(training, "WORKING_COPY", package.parent)
+    machine = environment(torch.device("cpu"))
+    assert (machine["commit"], machine["dirty"]) == (None, None)
+
+    monkeypatch.setattr(training, "WORKING_COPY", tmp_path)
+    assert re.fullmatch("[0-9a-f]{40}", environment(torch.device("cpu"))["commit"])
 
 
 def test_lines_are_in_the_documents_form(few_digits, capsys):

@@ -6,6 +6,7 @@ from scipy import stats
 from torchvision import transforms
 from torchvision.transforms import functional as F
 
+from mnist_s7 import InvalidArgument
 from mnist_s7.transforms import AUGMENTED, ONE_AFFINE, PLAIN, STD, affine, augmented, batched, normalize, rotate
 
 
@@ -228,3 +229,35 @@ def test_augmented_is_for_looking_at(images):
 def test_a_transform_without_a_twin_is_refused(transform):
     with pytest.raises(ValueError, match="no batched twin for"):
         batched(transforms.Compose([transform]))
+
+
+class OwnAngles(transforms.RandomRotation):
+    @staticmethod
+    def get_params(degrees):
+        return 90.0
+
+
+class OwnScale(transforms.ToTensor):
+    def __call__(self, image):
+        return 255 * super().__call__(image)
+
+
+class OwnOrder(transforms.Compose):
+    def __call__(self, image):
+        return super().__call__(image).flip(-1)
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "message"),
+    [
+        (transforms.Compose([OwnAngles(7)]), "no batched twin for OwnAngles"),
+        (transforms.Compose([OwnScale()]), "no batched twin for OwnScale"),
+        (OwnOrder([transforms.ToTensor()]), "no batched twin for a OwnOrder"),
+        (transforms.Compose([transforms.Normalize((0.1, 0.2), (1, 1))]), "settings for 2 channels"),
+        (transforms.Compose([transforms.RandomRotation(7, fill=(1, 2, 3))]), "settings for 3 channels"),
+        (transforms.Compose([transforms.RandomAffine(7, fill=(1, 2))]), "settings for 2 channels"),
+    ],
+)
+def test_what_the_twin_would_do_otherwise_is_refused(pipeline, message):
+    with pytest.raises(InvalidArgument, match=message):
+        batched(pipeline)

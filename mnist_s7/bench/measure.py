@@ -24,6 +24,7 @@ from torchvision import transforms
 
 from mnist_s7.bench.record import Benchmark, Cost
 from mnist_s7.data import Digits
+from mnist_s7.errors import InvalidArgument
 from mnist_s7.experiments import SERIES, Experiment
 from mnist_s7.fast import keep_freed_memory, usable_cores
 from mnist_s7.training import environment, evaluate, fit, shuffled_batches, train_epoch, training_step
@@ -41,7 +42,7 @@ EXPERIMENTS = {experiment.name: experiment for experiment in SERIES}
 def benchmark(digits: Digits, rounds: int = 5, part: int = PART, show: Callable[[str], None] = print) -> Benchmark:
     """Measure every iteration of the series on this machine's CPU; `show` gets a line when a round is done."""
     if rounds < 1:
-        raise ValueError(f"rounds is {rounds}: a benchmark needs at least one")
+        raise InvalidArgument(f"rounds is {rounds}: a benchmark needs at least one")
     cores = usable_cores()
     few = _first(digits, part)
     costs = {name: Cost() for name in EXPERIMENTS}

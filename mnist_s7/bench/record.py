@@ -4,12 +4,13 @@ import json
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
-from mnist_s7.results import write_whole
+from mnist_s7.errors import MnistS7Error
+from mnist_s7.results import write_atomically
 
 __all__ = ["Benchmark", "BenchmarkFileError", "Cost"]
 
 
-class BenchmarkFileError(ValueError):
+class BenchmarkFileError(MnistS7Error, ValueError):
     """A file that does not hold a benchmark."""
 
 
@@ -47,7 +48,7 @@ class Benchmark:
     def save(self, path: Path) -> None:
         """Write the JSON file, whole or not at all."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, json.dumps(asdict(self), indent=1) + "\n")
+        write_atomically(path, json.dumps(asdict(self), indent=1) + "\n")
 
     @classmethod
     def load(cls, path: Path) -> "Benchmark":

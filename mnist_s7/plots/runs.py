@@ -10,6 +10,7 @@ from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from mnist_s7.claims import HEADLINE
+from mnist_s7.errors import InvalidArgument
 from mnist_s7.plots.axes import (
     ERROR_SCALE,
     accuracy_axis,
@@ -142,7 +143,7 @@ def compare_curves(runs: dict[str, Run]) -> Figure:
 
 def refuse_empty(runs: Mapping) -> None:
     if not runs:
-        raise ValueError("no runs to draw: `runs` is empty")
+        raise InvalidArgument("no runs to draw: `runs` is empty")
 
 
 def accuracy_panel(ax: Axes, groups: Mapping[str, Sequence[Run]], split: str) -> None:

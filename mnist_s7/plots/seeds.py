@@ -15,6 +15,7 @@ from matplotlib.transforms import Bbox
 from torch import Tensor
 
 from mnist_s7.claims import HEADLINE, Runs, signed
+from mnist_s7.errors import InvalidArgument
 from mnist_s7.plots.axes import ERROR_SCALE, LIMIT, accuracy_axis, parameter_axis, target_line
 from mnist_s7.plots.images import COLUMNS, count_found, draw_digit, sheet
 from mnist_s7.plots.runs import accuracy_panel, refuse_empty
@@ -106,7 +107,7 @@ def worth_of_changes(differences: Mapping[str, Difference], dataset: str = "MNIS
     `differences`, in points, are those of with and without the change, by the words for its row.
     """
     if not differences:
-        raise ValueError("no differences to draw: `differences` is empty")
+        raise InvalidArgument("no differences to draw: `differences` is empty")
     figure = Picture(1.5 + 0.42 * len(differences), "What single changes are worth", dataset)
     ax = figure.subplots()
     for row, found in enumerate(differences.values()):
@@ -265,14 +266,14 @@ def _refuse_empty(runs: Runs) -> None:
     refuse_empty(runs)
     for name, group in runs.items():
         if not group:
-            raise ValueError(f"no runs to draw of {name}")
+            raise InvalidArgument(f"no runs to draw of {name}")
 
 
 def _refuse_uneven(runs: Runs) -> None:
     _refuse_empty(runs)
     for name, group in runs.items():
         if len({len(run.epochs) for run in group}) > 1:
-            raise ValueError(f"the runs of {name} have different numbers of epochs, and so no mean by epoch")
+            raise InvalidArgument(f"the runs of {name} have different numbers of epochs, and so no mean by epoch")
 
 
 def _seeds(runs: Runs) -> str:

@@ -1,20 +1,23 @@
-"""Runs as data: one training run and its file (`run`), what many say together (`statistics`), and whether a repeated
-one is as it should be (`repeated`)."""
+"""Runs as data: one training run and its file (`run`), how files are written (`files`), what many runs say together
+(`statistics`), and whether a repeated one is as it should be (`repeated`)."""
 
+from mnist_s7.results.files import OutputError, prepare, write_atomically
 from mnist_s7.results.repeated import RunDiffers, check_against_stored
 from mnist_s7.results.run import (
     HELD_OUT,
     PUBLISHED,
     RUNS,
+    SYNTHETIC,
     Epoch,
     Run,
     RunFileError,
+    RunsMissing,
     SyntheticRefused,
     load_runs,
     refuse_synthetic,
     results_folder,
     run_name,
-    write_whole,
+    stored_folder,
 )
 from mnist_s7.results.statistics import (
     CORRECTED_LABELS,
@@ -38,12 +41,15 @@ __all__ = [
     "LABEL_ERRORS",
     "PUBLISHED",
     "RUNS",
+    "SYNTHETIC",
     "TEST_IMAGES",
     "Difference",
     "Epoch",
+    "OutputError",
     "Run",
     "RunDiffers",
     "RunFileError",
+    "RunsMissing",
     "SyntheticRefused",
     "Summary",
     "by_experiment",
@@ -52,10 +58,12 @@ __all__ = [
     "load_runs",
     "paired",
     "prediction_interval",
+    "prepare",
     "refuse_synthetic",
     "results_folder",
     "run_name",
+    "stored_folder",
     "summarize",
     "wilson",
-    "write_whole",
+    "write_atomically",
 ]

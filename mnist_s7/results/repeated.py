@@ -1,6 +1,7 @@
 """Whether a run that was repeated ended where the stored ones of its experiment did."""
 
-from mnist_s7.results.run import PUBLISHED, Run, load_runs
+from mnist_s7.errors import MnistS7Error
+from mnist_s7.results.run import Run, RunsMissing, load_runs, stored_folder
 from mnist_s7.results.statistics import ENOUGH, prediction_interval
 
 __all__ = ["RunDiffers", "check_against_stored"]
@@ -12,26 +13,30 @@ CONFIDENCE = 0.999
 DISTANCES = {"train_accuracy": 0.25, "test_accuracy": 0.5, "train_loss": 0.01}
 
 
-class RunDiffers(AssertionError):
+class RunDiffers(MnistS7Error, AssertionError):
     """A repeated run ended elsewhere than the stored ones, by more than seeds and machines explain."""
 
 
 def check_against_stored(run: Run) -> str:
-    """How far the final epoch of `run` is from that of the published run of its name, and what is allowed, as a
+    """How far the final epoch of `run` is from that of the stored run of its name, and what is allowed, as a
     Markdown list.
 
     Raises `RunDiffers` where it is outside of that, or where the learning rates were not the same, and
-    `FileNotFoundError` where no such run is published. On synthetic digits there is nothing to compare with.
+    `RunsMissing` where no such run is stored. Runs are stored on MNIST and on the synthetic digits.
     """
-    if run.stand_in:
-        return f"{run.name}: trained on {run.dataset}, so there is no stored run on MNIST to hold it against"
-    seeds = {each.seed: each for each in load_runs(PUBLISHED) if each.experiment == run.experiment}
+    folder = stored_folder(run.dataset)
+    if folder is None:
+        return f"{run.name}: trained on {run.dataset}, on which no runs are stored to hold it against"
+    ours = [each for each in load_runs(folder) if (each.experiment, each.dataset) == (run.experiment, run.dataset)]
+    seeds = {each.seed: each for each in ours}
     if run.seed not in seeds:
-        raise FileNotFoundError(
-            f"{PUBLISHED / run.name}.json: no such stored run; `python -m mnist_s7 sweep {run.experiment} "
-            f"--seeds {run.seed} --output {PUBLISHED}` makes and stores it"
+        raise RunsMissing(
+            f"{folder / run.name}.json: no such stored run; `python -m mnist_s7 sweep {run.experiment} "
+            f"--seeds {run.seed} --output {folder}` makes and stores it"
         )
     stored = seeds[run.seed]
+    if run.recipe != stored.recipe:
+        raise RunDiffers(f"{run.name}: trained with another recipe than the stored run of that name")
     if [epoch.lr for epoch in run.epochs] != [epoch.lr for epoch in stored.epochs]:
         raise RunDiffers(f"{run.name}: the epochs' learning rates are not those of the stored run")
 

@@ -1,39 +1,59 @@
 """A training run as data: its epochs, its errors, and the JSON file that keeps them."""
 
 import json
+import math
 import os
-import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, fields
+from itertools import pairwise
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from mnist_s7 import synthetic
 from mnist_s7.data import WORKING_COPY
 from mnist_s7.errors import MnistS7Error
+from mnist_s7.results.files import prepare, write_atomically
 
 __all__ = [
     "PUBLISHED",
     "RUNS",
+    "SYNTHETIC",
     "Epoch",
     "Run",
     "RunFileError",
+    "RunsMissing",
     "SyntheticRefused",
     "load_runs",
     "refuse_synthetic",
     "results_folder",
     "run_name",
+    "stored_folder",
 ]
 
 FORMAT = 2  # raised whenever the meaning or the shape of a run's file changes
 PUBLISHED = WORKING_COPY / "notebooks" / "results"
 HELD_OUT = PUBLISHED / "held-out"  # runs tested on training images
+SYNTHETIC = PUBLISHED / "synthetic"  # runs on the synthetic digits, to hold others on those against; in no table
 RUNS = WORKING_COPY / "runs" / "results"  # for everything that is not to be published
+
+# What a run's environment always holds, and what each may be.
+ENVIRONMENT = {
+    **dict.fromkeys(("python", "torch", "torchvision", "system", "device"), str),
+    "threads": int,
+    **dict.fromkeys(("precision", "kernels", "freed_memory"), str),
+    "commit": str | None,
+    "dirty": bool | None,
+}
 
 
 class RunFileError(MnistS7Error, ValueError):
     """A file that does not hold a run which this version can read."""
+
+
+class RunsMissing(MnistS7Error, FileNotFoundError):
+    """A folder lacks runs that are needed."""
 
 
 class SyntheticRefused(MnistS7Error, ValueError):
@@ -111,39 +131,49 @@ class Run:
         return predicted
 
     def save(self, folder: str | os.PathLike) -> Path:
-        """Write `folder/<name>.json`, whole or not at all, and return its path.
+        """Write `folder/<name>.json` atomically, and return its path.
 
-        Raises `SyntheticRefused` where `refuse_synthetic` does.
+        Raises `SyntheticRefused` where `refuse_synthetic` does, `OutputError` where the file cannot be written, and
+        `RunFileError` for a run that contradicts itself, which no reader would take.
         """
         folder = Path(folder)
         refuse_synthetic(self.dataset, folder)
+        path = folder / f"{self.name}.json"
+        _check(self, path)
         content = {"format": FORMAT} | {f.name: getattr(self, f.name) for f in _stored_fields()}
         content["epochs"] = [asdict(epoch) for epoch in self.epochs]
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"{self.name}.json"
-        write_whole(path, _json(content))
+        prepare(folder, path.name)
+        write_atomically(path, _json(content))
         return path
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "Run":
-        """The run in the file `path`. Raises `RunFileError` where it holds none that can be read here."""
+        """The run in the file `path`. Raises `RunFileError` where it holds none, or one that contradicts itself."""
         path = Path(path)
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except (UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise RunFileError(f"{path}: not JSON ({error}); run the training again to make it anew") from error
+            content = json.loads(
+                path.read_text(encoding="utf-8"), parse_constant=_no_json, object_pairs_hook=_without_duplicates
+            )
+        except OSError as error:
+            raise RunFileError(f"{path}: cannot be read ({error.strerror or error})") from error
+        except (ValueError, RecursionError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
+            raise RunFileError(f"{path}: not JSON ({error}); train the run again to replace it") from error
         found = content.get("format") if isinstance(content, dict) else None
         if found != FORMAT:
             raise RunFileError(
                 f"{path}: run format {found!r}, and this version reads {FORMAT}; run the training again, "
                 "or read the file with the version that wrote it"
             )
+        expected = {"format", *(f.name for f in _stored_fields())}
+        if content.keys() != expected:
+            names = ", ".join(sorted(content.keys() ^ expected))
+            raise RunFileError(f"{path}: not the shape of a run: fields that are missing or unknown: {names}")
         try:
-            run = cls(**{f.name: content[f.name] for f in _stored_fields()})
+            run = cls(**{name: content[name] for name in expected - {"format"}})
             run.epochs = [Epoch(**epoch) for epoch in run.epochs]
-            run.errors = [(int(index), int(digit)) for index, digit in run.errors]
-        except (KeyError, TypeError, ValueError) as error:
-            raise RunFileError(f"{path}: not the shape of a run ({type(error).__name__}: {error})") from error
+            run.errors = [(index, digit) for index, digit in run.errors]
+        except (TypeError, ValueError) as error:
+            raise RunFileError(f"{path}: not the shape of a run ({error})") from error
         _check(run, path)
         return run
 
@@ -162,29 +192,28 @@ def refuse_synthetic(dataset: str, folder: str | os.PathLike) -> None:
         )
 
 
+def stored_folder(dataset: str) -> Path | None:
+    """Where this project's own runs on these digits are, for others to be compared with; None where there are none."""
+    return {"MNIST": PUBLISHED, synthetic.NAME: SYNTHETIC}.get(dataset)
+
+
 def results_folder(default: Path) -> Path:
     """The folder named by the environment variable MNIST_S7_RESULTS, or `default` where it is not set."""
     return Path(os.environ.get("MNIST_S7_RESULTS") or default)
 
 
 def load_runs(folder: str | os.PathLike) -> list[Run]:
-    """Every run in `folder`, in the order of their files' names."""
-    return [Run.load(path) for path in sorted(Path(folder).glob("*-seed*.json"))]
+    """Every run in `folder`, in the order of their files' names.
 
-
-def write_whole(path: Path, content: str | bytes) -> None:
-    """Write `path` so that a reader, a crash or a full disk finds the old file or the new, never a part."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)  # mkstemp's 0600 would keep other users from reading a result
-        os.replace(temporary, path)
-    except BaseException:  # Ctrl-C too
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    Raises `RunFileError` as `Run.load` does, and for a file under another run's name: a copy would count twice.
+    """
+    runs = []
+    for path in sorted(Path(folder).glob("*-seed*.json")):
+        run = Run.load(path)
+        if path.stem != run.name:
+            raise RunFileError(f"{path}: holds the run {run.name}; name it {run.name}.json, or move it")
+        runs.append(run)
+    return runs
 
 
 def _stored_fields() -> Iterable:
@@ -196,32 +225,75 @@ def _json(content: dict) -> str:
 
     def value(name: str, item) -> str:
         if name == "epochs":
-            return "[\n  " + ",\n  ".join(json.dumps(epoch) for epoch in item) + "\n ]"
-        return json.dumps(item)
+            return "[\n  " + ",\n  ".join(json.dumps(epoch, allow_nan=False) for epoch in item) + "\n ]"
+        return json.dumps(item, allow_nan=False)
 
     return "{\n " + ",\n ".join(f"{json.dumps(name)}: {value(name, item)}" for name, item in content.items()) + "\n}\n"
 
 
+def _no_json(constant: str) -> None:
+    raise ValueError(f"{constant} is no number in JSON")
+
+
+def _without_duplicates(pairs: list[tuple[str, object]]) -> dict:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        raise ValueError(f"a name stands twice: {', '.join(name for name, _ in pairs)}")
+    return content
+
+
 def _check(run: Run, path: Path) -> None:
+    """What is true of every run, whatever trained it. Raises `RunFileError`, naming `path`, where something is not."""
+
     def require(condition: bool, what: str) -> None:
         if not condition:
-            raise RunFileError(f"{path}: not the shape of a run: {what}")
+            raise RunFileError(f"{path}: not a run: {what}; train it again to replace the file")
+
+    def require_type(name: str, value: object, kind: type) -> None:
+        # True and False are ints to Python, and neither seeds nor digits.
+        fits = isinstance(value, kind) and (kind is not int or not isinstance(value, bool))
+        require(fits, f"{name} should be of type {getattr(kind, '__name__', kind)}, found {str(value)[:80]!r}")
+
+    for name, kind in (("experiment", str), ("recipe", str), ("dataset", str), ("environment", dict)):
+        require_type(name, getattr(run, name), kind)
+        require(bool(getattr(run, name)), f"{name} is empty")
+    require(Path(run.name).name == run.name, f"{run.name!r} is no name for a file")
+    require_type("seed", run.seed, int)
+    require(0 <= run.seed < 2**64, f"seed is {str(run.seed)[:80]}: seeds are from 0 to 2^64 - 1")
+    require_type("parameters", run.parameters, int)
+    require(0 < run.parameters < 2**63, f"parameters is {str(run.parameters)[:80]}")
+    for name, kind in ENVIRONMENT.items():
+        require(name in run.environment, f"its environment does not say {name}")
+        require_type(name, run.environment[name], kind)
+    require(run.environment["threads"] > 0, "its environment has no thread")
 
     require(bool(run.epochs), "it has no epochs")
-    require([e.epoch for e in run.epochs] == list(range(len(run.epochs))), "its epochs do not count 0, 1, 2, ...")
-    for name, kind in (
-        ("experiment", str),
-        ("recipe", str),
-        ("dataset", str),
-        ("seed", int),
-        ("parameters", int),
-        ("environment", dict),
-    ):
-        value = getattr(run, name)
-        require(isinstance(value, kind), f"{name} should be {kind.__name__}, found {value!r}")
-    for epoch in run.epochs:
+    for count, epoch in enumerate(run.epochs):
+        require(type(epoch.epoch) is int and epoch.epoch == count, "its epochs do not count 0, 1, 2, ...")
         for name, value in asdict(epoch).items():
+            most = 100.0 if name.endswith("accuracy") else math.inf
+            finite = type(value) in (int, float) and abs(value) < 1e300
             require(
-                isinstance(value, (int, float)),
-                f"{name} of epoch {epoch.epoch} should be a number, found {value!r}",
+                finite and 0 <= value <= most,
+                f"{name} of epoch {count} should be a number{' from 0 to 100' if most == 100 else ' of 0 or more'}, "
+                f"found {str(value)[:80]!r}",
             )
+    _check_errors(run.errors, run.final.test_accuracy, require)
+
+
+def _check_errors(errors: list[tuple[int, int]], accuracy: float, require: Callable[[bool, str], None]) -> None:
+    """The errors are test images, each once, with a digit each, and as many as the final test accuracy says."""
+    require(all(type(index) is int and type(digit) is int for index, digit in errors), "an error is not two integers")
+    require(all(0 <= digit <= 9 for _, digit in errors), "an error's predicted digit is not from 0 to 9")
+    require(
+        all(first < second for (first, _), (second, _) in pairwise(errors)),
+        "the indices of its errors do not ascend: one is there twice, or out of its place",
+    )
+    what = f"{len(errors)} errors do not make a final test accuracy of {accuracy} %"
+    if not errors or accuracy == 100:
+        require(not errors and accuracy == 100, what)
+        return
+    images = round(len(errors) / (1 - accuracy / 100))
+    require(math.isclose(100 * (images - len(errors)) / images, accuracy, abs_tol=1e-9), what)
+    first, last = errors[0][0], errors[-1][0]
+    require(first >= 0 and last < images, f"an error's index is not one of {images:,} test images, 0 to {images - 1:,}")

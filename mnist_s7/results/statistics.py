@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import count
 from statistics import NormalDist, mean, stdev
 
+from mnist_s7.errors import InvalidArgument
 from mnist_s7.results.run import Run
 
 __all__ = [
@@ -77,10 +78,10 @@ class Difference:
 
 
 def summarize(values: Sequence[float]) -> Summary:
-    """Mean and spread of `values`, one a run, in their unit. Raises `ValueError` where there are none."""
+    """Mean and spread of `values`, one a run, in their unit. Raises `InvalidArgument` where there are none."""
     n = len(values)
     if n == 0:
-        raise ValueError("no values to summarize")
+        raise InvalidArgument("no values to summarize")
     return Summary(
         n=n,
         mean=mean(values),
@@ -94,12 +95,13 @@ def summarize(values: Sequence[float]) -> Summary:
 def prediction_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float]:
     """Where one more run of the experiment is to be expected with this confidence, in the unit of `values`, one a run.
 
-    The runs are taken to be normally distributed (Hahn & Meeker 1991, "Statistical Intervals"). Raises `ValueError`
-    for fewer than two values.
+    The runs are taken to be normally distributed (Hahn & Meeker 1991, "Statistical Intervals").
+
+    Raises `InvalidArgument` for fewer than two values.
     """
     n = len(values)
     if n < 2:
-        raise ValueError(f"a prediction interval needs at least two values, found {n}")
+        raise InvalidArgument(f"a prediction interval needs at least two values, found {n}")
     return _t_interval(values, 1 + 1 / n, (1 + confidence) / 2)
 
 
@@ -111,8 +113,9 @@ def paired(
     """The paired t-test of a `figure`, `ones` minus `others`, over the seeds with which both learned; None if these are
     fewer than two. (A run no better than guessing would drown what the others tell; whoever leaves it out tells of it.)
 
-    The figure is the final test accuracy, in percent, unless another is given. Raises `ValueError` where one of them
-    has a seed twice.
+    The figure is the final test accuracy, in percent, unless another is given.
+
+    Raises `InvalidArgument` where one of them has a seed twice.
     """
     ones, others = _by_seed(ones, "the first runs"), _by_seed(others, "the second runs")
     # Rounded: an accuracy of 99.35 % can be stored as 99.35000000000001.
@@ -135,10 +138,10 @@ def wilson(successes: int, n: int) -> tuple[float, float]:
     """The 95 % score interval, in percent, of a proportion: of one run's accuracy, `successes` of `n` images right.
 
     Wilson 1927, "Probable Inference, the Law of Succession, and Statistical Inference", JASA 22:209-212. Raises
-    `ValueError` where `successes` is not of 0 to `n`, or `n` is not positive.
+    `InvalidArgument` where `successes` is not of 0 to `n`, or `n` is not positive.
     """
     if not (n > 0 and 0 <= successes <= n):
-        raise ValueError(f"{successes} of {n} is not a proportion")
+        raise InvalidArgument(f"{successes} of {n} is not a proportion")
     z = NormalDist().inv_cdf(UPPER)
     centre = (successes + z**2 / 2) / (n + z**2)
     half = z / (n + z**2) * math.sqrt(successes * (n - successes) / n + z**2 / 4)
@@ -151,11 +154,11 @@ def wilson(successes: int, n: int) -> tuple[float, float]:
 def by_experiment(runs: Sequence[Run]) -> dict[str, list[Run]]:
     """The runs of each experiment by its name, sorted by seed; the experiments in the order of their first runs.
 
-    Raises `ValueError` where the runs are not all on the same digits, or an experiment has a seed twice.
+    Raises `InvalidArgument` where the runs are not all on the same digits, or an experiment has a seed twice.
     """
     datasets = sorted({run.dataset for run in runs})
     if len(datasets) > 1:
-        raise ValueError(f"runs on different digits do not belong together: {', '.join(datasets)}")
+        raise InvalidArgument(f"runs on different digits do not belong together: {', '.join(datasets)}")
     experiments: dict[str, list[Run]] = {}
     for run in runs:
         experiments.setdefault(run.experiment, []).append(run)
@@ -165,10 +168,10 @@ def by_experiment(runs: Sequence[Run]) -> dict[str, list[Run]]:
 def corrected_accuracy(run: Run) -> float:
     """The final test accuracy in percent, had the ten images of `CORRECTED_LABELS` their corrected labels.
 
-    All others keep their given label. A run on other digits than MNIST's raises `ValueError`.
+    All others keep their given label. A run on other digits than MNIST's raises `InvalidArgument`.
     """
     if run.stand_in:
-        raise ValueError(
+        raise InvalidArgument(
             f"{run.name} was trained on {run.dataset}, and the corrected labels are of MNIST's test images"
         )
     wrong = dict(run.errors)
@@ -198,9 +201,9 @@ def t_distribution(t: float, df: float) -> float:
 
 
 def t_quantile(p: float, df: float) -> float:
-    """The t with P(T <= t) = `p`, found by bisection. Raises `ValueError` where `p` is not between 0 and 1."""
+    """The t with P(T <= t) = `p`, found by bisection. Raises `InvalidArgument` where `p` is not between 0 and 1."""
     if not 0 < p < 1:
-        raise ValueError(f"a quantile needs a probability between 0 and 1, found {p}")
+        raise InvalidArgument(f"a quantile needs a probability between 0 and 1, found {p}")
     if p > 0.5:
         return -t_quantile(1 - p, df)
     low, high = -1.0, 0.0
@@ -244,8 +247,8 @@ def _t_interval(values: Sequence[float], variances: float, upper: float = UPPER)
 
 
 def _by_seed(runs: Sequence[Run], whose: str) -> dict[int, Run]:
-    """The runs by their seeds, in ascending order. Raises `ValueError` where a seed is there twice."""
+    """The runs by their seeds, in ascending order. Raises `InvalidArgument` where a seed is there twice."""
     twice = [seed for seed, found in Counter(run.seed for run in runs).items() if found > 1]
     if twice:
-        raise ValueError(f"{whose}: more than one run with seed {', '.join(map(str, sorted(twice)))}")
+        raise InvalidArgument(f"{whose}: more than one run with seed {', '.join(map(str, sorted(twice)))}")
     return {run.seed: run for run in sorted(runs, key=lambda run: run.seed)}
