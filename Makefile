@@ -19,13 +19,16 @@ help: ## list what can be made
 run: $(READY) ## run the notebooks top to bottom into runs/, then show the iterations side by side
 	@$(BIN)/python -m mnist_s7 run
 
-# One thread for each worker: tests and trainings side by side get more out of the cores than one after the other.
-test: lint unit ## lint, unit tests, the README's figures, and the notebooks executed again
+# One thread for each worker: tests and trainings side by side get more out of the cores than one after the other. The
+# notebooks, each a group of its cells, come first, and the unit tests fill what time the last of them leaves.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadgroup -p no:anyio
+
+test: lint ## lint, the README's figures, the notebooks executed again, and the unit tests
 	@$(BIN)/python -m mnist_s7 readme --check
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 4 --dist loadfile --nbval-lax --nbval-current-env notebooks
+	$(PYTEST) --nbval-lax --nbval-current-env --nbval-kernel-startup-timeout 600 notebooks tests
 
 unit: $(READY) ## the unit tests alone
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal -p no:nbval -p no:anyio
+	$(PYTEST) -p no:nbval tests
 
 lint: $(READY) ## ruff, on the package, the tests and the notebooks
 	$(BIN)/ruff check .
@@ -38,8 +41,8 @@ notebooks: $(READY) ## train seed 1 of each iteration anew: the stored outputs, 
 bench: $(READY) ## measure seconds an epoch: the usual loop, this package, its convolutions alone
 	@$(BIN)/python -m mnist_s7 bench
 
-clean: ## remove the environment, caches and runs/; data/ and notebooks/results/ stay
-	rm -rf .venv runs build *.egg-info .pytest_cache .ruff_cache
+clean: ## remove the environment and caches; data/ and runs/ stay
+	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(READY): requirements.txt pyproject.toml

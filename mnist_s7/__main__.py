@@ -1,48 +1,81 @@
 """The command line: python -m mnist_s7 run | train | sweep | compare | bench | readme."""
 
 import argparse
+import errno
 import io
 import os
+import signal
 import sys
+import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
 from mnist_s7 import synthetic
-from mnist_s7.data import WORKING_COPY, Digits, DigitsError, digits_or_synthetic, hold_out, load_digits
-from mnist_s7.errors import InvalidArgument
+from mnist_s7.data import WORKING_COPY, Digits, digits_or_synthetic, hold_out, load_digits
+from mnist_s7.errors import InvalidArgument, MnistS7Error
 from mnist_s7.experiments import EXPERIMENTS
-from mnist_s7.fast import usable_cores
+from mnist_s7.machine import side_by_side, usable_cores
 from mnist_s7.receptive_field import ReceptiveFieldError
-from mnist_s7.results import PUBLISHED, RUNS, Run, RunFileError, SyntheticRefused, refuse_synthetic, write_atomically
-from mnist_s7.training import LossNotFinite, fit, usable_device
+from mnist_s7.results import (
+    PUBLISHED,
+    RUNS,
+    Run,
+    SyntheticRefused,
+    prepare,
+    refuse_synthetic,
+    run_name,
+    write_atomically,
+)
+from mnist_s7.training import fit, usable_device
 
 README = WORKING_COPY / "README.md"
 PICTURE = WORKING_COPY / "notebooks" / "results.png"
 BENCHMARK = PUBLISHED / "benchmark.json"
+KERNEL_MEMORY = 1_500 << 20  # bytes, with room to spare: a notebook that trains takes about 1.1 GB
 BENCHMARK_PICTURE = WORKING_COPY / "notebooks" / "benchmark.png"
 
 
 def main() -> int:
+    for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
+        signal.signal(number, _end)
     arguments = _parser().parse_args()
     try:
-        return arguments.do(arguments) or 0
-    except (
-        DigitsError,
-        RunFileError,
-        SyntheticRefused,
-        LossNotFinite,
-        ModuleNotFoundError,
-        ReceptiveFieldError,
-        OSError,
-        ValueError,
-    ) as error:
+        code = arguments.do(arguments) or 0
+        sys.stdout.flush()  # here, and not when Python ends, is told of a reader that has gone
+        return code
+    except (MnistS7Error, ReceptiveFieldError) as error:
         print(f"mnist_s7 {arguments.command}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"\nmnist_s7 {arguments.command}: stopped; no run was left half-written", file=sys.stderr)
-        return 130
+        return 128 + signal.SIGINT
+    except OSError as error:
+        if error.errno not in (errno.EPIPE, errno.ENOSPC) or error.filename is not None:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python still has to write there
+        if error.errno == errno.EPIPE:  # `| head`, say, has seen enough
+            return 128 + signal.SIGPIPE
+        print(f"mnist_s7 {arguments.command}: its output cannot be written ({error.strerror})", file=sys.stderr)
+        return 1
+
+
+def _end(number: int, _) -> None:
+    """End as after an error, so that what was begun is cleaned up: other processes, locks, temporary files."""
+    sys.exit(128 + number)
+
+
+def _whole(least: int, most: int) -> Callable[[str], int]:
+    """For argparse: a whole number of this range."""
+
+    def number(text: str) -> int:
+        if not text.isdecimal() or len(text) > 20 or not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least:,} to {most:,}")
+        return int(text)
+
+    return number
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -60,17 +93,17 @@ def _parser() -> argparse.ArgumentParser:
 
     train = command("train", _train, "train one iteration and save the run")
     train.add_argument("experiment", choices=EXPERIMENTS, metavar="EXPERIMENT", help=", ".join(EXPERIMENTS))
-    train.add_argument("--seed", type=int, default=1, help="default: %(default)s")
+    train.add_argument("--seed", type=_whole(0, 2**64 - 1), default=1, help="default: %(default)s")
 
     sweep = command("sweep", _sweep, "train experiments with many seeds, one run a core, and save the runs")
     sweep.add_argument("experiments", nargs="+", metavar="EXPERIMENT", help=", ".join(EXPERIMENTS))
     sweep.add_argument("--seeds", default="1-10", help="1-10, or 1,4,7-9; default: %(default)s")
     where = sweep.add_mutually_exclusive_group()
-    where.add_argument("--jobs", type=int, help="runs at a time; default: one a core, or one on a GPU")
+    where.add_argument("--jobs", type=_whole(1, 10_000), help="runs at a time; default: one a core, or one on a GPU")
     where.add_argument("--ray", metavar="ADDRESS", help="hand the runs to the Ray cluster there, or to a `local` one")
 
     for training in (train, sweep):
-        training.add_argument("--epochs", type=int, help="default: the iteration's own number")
+        training.add_argument("--epochs", type=_whole(1, 10**6), help="default: the iteration's own number")
         training.add_argument("--device", help="cpu or cuda; default: cuda where there is one")
         training.add_argument(
             "--data", metavar="FOLDER", help="where MNIST's files are; default: MNIST_S7_DATA, or data/"
@@ -85,11 +118,11 @@ def _parser() -> argparse.ArgumentParser:
 
     compare = command("compare", _compare, "the runs of a folder side by side")
     compare.add_argument("folder", type=Path, nargs="?", default=PUBLISHED, help="default: notebooks/results")
-    compare.add_argument("--seed", type=int, default=1, help="default: %(default)s")
+    compare.add_argument("--seed", type=_whole(0, 2**64 - 1), default=1, help="default: %(default)s")
     compare.add_argument("--dataset", choices=["mnist", "synthetic"], default="mnist", help="default: %(default)s")
 
     bench = command("bench", _bench, "measure seconds an epoch: the usual loop, this package, its convolutions alone")
-    bench.add_argument("--rounds", type=int, default=5, help="default: %(default)s")
+    bench.add_argument("--rounds", type=_whole(1, 1000), default=5, help="default: %(default)s")
     bench.add_argument("--publish", action="store_true", help="store the figures for the README")
 
     readme = command(
@@ -99,46 +132,52 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _run(arguments: argparse.Namespace) -> int | None:
-    from nbclient.exceptions import CellExecutionError, DeadKernelError
-
-    from mnist_s7.notebooks import NOTEBOOKS, ORDER, execute, execute_side_by_side
+def _run(arguments: argparse.Namespace) -> None:
+    from mnist_s7.notebooks import NOTEBOOKS, ORDER, execute
+    from mnist_s7.overview import Overview, in_words
     from mnist_s7.report import comparison, series_runs
 
+    *iterations, compare = ORDER
+    names = arguments.notebooks or ORDER
+    if unknown := set(names) - set(ORDER):
+        raise InvalidArgument(f"no notebook {', '.join(sorted(unknown))}: there are {', '.join(ORDER)}")
+    folder, results = (NOTEBOOKS, PUBLISHED) if arguments.publish else (WORKING_COPY / "runs", RUNS)
+    prepare(folder)
+    prepare(results)
     digits = digits_or_synthetic()
     if arguments.publish and digits.name != "MNIST":
         raise SyntheticRefused(f"only runs on MNIST are published, and these digits are {digits.name}")
-    folder, results = (NOTEBOOKS, PUBLISHED) if arguments.publish else (WORKING_COPY / "runs", RUNS)
-    if arguments.publish:  # as the other seeds are made; figures and seconds depend on it
-        os.environ["OMP_NUM_THREADS"] = "1"
 
-    if unknown := set(arguments.notebooks) - set(ORDER):
-        raise InvalidArgument(f"no notebook {', '.join(sorted(unknown))}: there are {', '.join(ORDER)}")
-    *iterations, compare = ORDER
-    names = arguments.notebooks
-    if not names:
-        if digits.name != "MNIST":
-            os.environ["MNIST_S7_DATASET"] = "synthetic"  # settled: no need to look for MNIST again
-        # What is published shows seconds an epoch: there no run shares its core with another.
-        at_once, options = (usable_cores(), ["--publish"]) if arguments.publish else (len(iterations), [])
-        if not execute_side_by_side(iterations, at_once, *options):
-            return 1
-        names = [compare]
-    for name in names:
-        print(f"\n{name} on {digits.name}", flush=True)
-        try:
-            path = execute(name, folder, results, digits)
-        except CellExecutionError as error:
-            print(f"{name}: a cell failed with {error.ename}: {error.evalue}", file=sys.stderr)
-            print("The notebook as far as it came, with the traceback, is in runs/.", file=sys.stderr)
-            return 1
-        except DeadKernelError:  # nbclient's answer to Ctrl-C, too
-            print(f"{name}: stopped, or its kernel died (out of memory?)", file=sys.stderr)
-            return 130
-        print(f"executed: {path.relative_to(WORKING_COPY)}", flush=True)
+    usual = {
+        experiment: sum(epoch.seconds for epoch in run.epochs) for experiment, run in series_runs(PUBLISHED).items()
+    }
+    expected = {name: usual[name.removeprefix("MNIST_S7_")] for name in iterations if name in names}
+    expected = dict(sorted(expected.items(), key=lambda each: -each[1]))  # the longest first: then all end together
+    at_once = side_by_side(len(expected), KERNEL_MEMORY)
+    if len(expected) > 1 or arguments.publish:
+        # Runs side by side get more out of the cores than one after the other on all of them.
+        os.environ["OMP_NUM_THREADS"] = "1"
+    started = time.monotonic()
+    made = []
+    if expected:
+        print(f"{len(expected)} notebooks on {digits.name}, {at_once} at a time:", flush=True)
+        made += execute(list(expected), at_once, folder, results, digits, Overview(expected, at_once))
+    if compare in names:
+        made += execute([compare], 1, folder, results, digits, Overview({compare: 1.0}, 1))
+
+    print(f"Made in {in_words(time.monotonic() - started)}:")
+    for path in sorted(made):
+        print(f"  {os.path.relpath(path)}")
+    print(f"The runs are in {os.path.relpath(results)}.")
+    print(f"To look at the notebooks: {_jupyter()} lab {os.path.relpath(folder)}")
     if compare in names:
         print(f"\n{comparison(series_runs(results, dataset=digits.name))}")
-    return None
+
+
+def _jupyter() -> str:
+    """The command, as it can be typed here."""
+    there = Path(sys.executable).with_name("jupyter")
+    return os.path.relpath(there) if there.exists() else "jupyter"
 
 
 def _digits(arguments: argparse.Namespace) -> Digits:
@@ -147,9 +186,17 @@ def _digits(arguments: argparse.Namespace) -> Digits:
 
 
 def _train(arguments: argparse.Namespace) -> None:
+    from mnist_s7.sweep import stored_run
+
+    experiment = EXPERIMENTS[arguments.experiment]
+    usable_device(arguments.device)
     digits = _digits(arguments)
     refuse_synthetic(digits.name, arguments.output)  # before the training, and not after it
-    experiment = EXPERIMENTS[arguments.experiment]
+    path = arguments.output / f"{run_name(experiment.name, arguments.seed, digits.name)}.json"
+    prepare(arguments.output, path.name)
+    if found := stored_run(path, experiment, arguments.epochs):
+        print(f"{path} is there: final test accuracy {found.final.test_accuracy:.2f} %. To train it again, move it.")
+        return
     print(f"{experiment.name} on {digits.name} ({digits.source}), seed {arguments.seed}: {experiment.recipe}")
     run = fit(experiment, digits, arguments.seed, arguments.epochs, arguments.device)
     print(f"final test accuracy {run.final.test_accuracy:.2f} %, saved as {run.save(arguments.output)}")
@@ -169,7 +216,7 @@ def _sweep(arguments: argparse.Namespace) -> int:
         device = str(usable_device(arguments.device))
         jobs = arguments.jobs if arguments.jobs is not None else usable_cores() if device == "cpu" else 1
         engine, place = partial(in_processes, jobs=jobs), f"{jobs} at a time on {device}"
-    print(f"{', '.join(arguments.experiments)} on {digits.name}, seeds {arguments.seeds}, {place}")
+    print(f"{', '.join(arguments.experiments)} on {digits.name}, seeds {arguments.seeds}, {place}", flush=True)
     outcome = sweep(arguments.experiments, seeds, digits, arguments.output, engine, arguments.epochs, device)
     print(f"{outcome}\nThe runs are in {arguments.output}.")
     if names := sorted(outcome.found + outcome.made):

@@ -26,6 +26,7 @@ __all__ = [
     "DigitsError",
     "DigitsInvalid",
     "DigitsUnavailable",
+    "NEEDS_MNIST",
     "check_images",
     "check_labels",
     "digits_or_synthetic",
@@ -46,6 +47,8 @@ FILES = {
     "t10k-labels-idx1-ubyte": (10_008, "27ae3e4e09519cfbb04c329615203637"),
 }
 IMAGES_MAGIC, LABELS_MAGIC = b"\0\0\x08\x03", b"\0\0\x08\x01"
+
+NEEDS_MNIST = "needs MNIST's files"  # a test that is skipped without them gives this reason
 
 REMEDIES = f"""Three ways to mend it:
   1. have MNIST's four files, set MNIST_S7_DATA to their folder (a torchvision root, its MNIST/raw, or any

@@ -5,7 +5,6 @@ Where something here cannot work (another system, no C compiler), PyTorch's own 
 
 import ctypes
 import math
-import os
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -28,7 +27,7 @@ from mnist_s7.compiled import (
     kernels,
 )
 
-__all__ = ["Residual", "Sequential", "keep_freed_memory", "kept", "usable_cores"]
+__all__ = ["Residual", "Sequential", "keep_freed_memory", "kept"]
 
 # Parameters of glibc's mallopt(3), from malloc.h.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
@@ -48,11 +47,6 @@ def keep_freed_memory() -> bool:
     mallopt = ctypes.CDLL(None).mallopt
     one_gibibyte = 1 << 30  # above any block that a step allocates
     return bool(mallopt(M_MMAP_THRESHOLD, one_gibibyte) and mallopt(M_TRIM_THRESHOLD, one_gibibyte))
-
-
-def usable_cores() -> int:
-    """The cores that this process may use, which in a container can be fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Residual(nn.Module):

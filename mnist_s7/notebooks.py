@@ -1,21 +1,27 @@
-"""Running the notebooks top to bottom, and showing what their cells print as it comes."""
+"""Running the notebooks top to bottom, several at once, and showing how far they are."""
 
 import ast
+import asyncio
+import contextlib
 import os
-import subprocess
-import sys
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+import re
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, DeadKernelError
 
 from mnist_s7 import report, seeds
 from mnist_s7.claims import Runs
 from mnist_s7.data import WORKING_COPY, Digits
+from mnist_s7.errors import MnistS7Error
 from mnist_s7.experiments import SERIES
-from mnist_s7.progress import logged
+from mnist_s7.notebook_kernels import AsyncKernel
+from mnist_s7.overview import Overview
+from mnist_s7.progress import SHARE, logged
 from mnist_s7.published import PUBLISHED_NETWORKS
 from mnist_s7.results import (
     HELD_OUT,
@@ -28,77 +34,140 @@ from mnist_s7.results import (
     write_atomically,
 )
 
-__all__ = ["NOTEBOOKS", "ORDER", "execute", "execute_side_by_side", "refresh_tables", "stale_cells"]
+__all__ = ["NOTEBOOKS", "ORDER", "PATIENCE", "NotebookFailed", "execute", "failure", "refresh_tables", "stale_cells"]
 
 NOTEBOOKS = WORKING_COPY / "notebooks"
 ORDER = [*(f"MNIST_S7_{experiment.name}" for experiment in SERIES), "compare"]
+PATIENCE = 600  # seconds for a kernel to start or to send what it has printed: some machines are slow, and busy
+SHOWN_LINES, SHOWN_COLUMNS = 25, 300  # of the traceback of a cell that failed
 
 
-def execute(name: str, folder: Path, results: Path, digits: Digits) -> Path:
-    """Run `notebooks/<name>.ipynb` in a kernel of its own and write it, executed, to `folder`.
+class NotebookFailed(MnistS7Error):
+    """A cell of a notebook failed, or its kernel died."""
 
-    Its runs go to `results`. On synthetic digits its title and its file's name say so. A cell that fails raises
-    nbclient's `CellExecutionError`; what was executed until then is written all the same, but never over the
-    notebook itself: then to `runs/`.
+
+def execute(
+    names: Sequence[str], at_once: int, folder: Path, results: Path, digits: Digits, overview: Overview
+) -> list[Path]:
+    """Run each `notebooks/<name>.ipynb` in a kernel of its own, `at_once` at a time, and write it, executed, to
+    `folder`. Returns the paths of the executed notebooks.
+
+    Their runs go to `results`. On other digits than MNIST's, title and file name say so. One that fails does not stop
+    the others; what was executed of it until then is written all the same, but never over the notebook itself: then to
+    `runs/`. Whatever ends this call early ends the kernels too.
+
+    Raises `NotebookFailed` at the end, naming each that failed and why.
     """
-    notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
-    environment = os.environ | {"MNIST_S7_RESULTS": os.fspath(results)}
-    label = ""
-    if digits.name != "MNIST":
-        label = f"-{digits.name.replace(' ', '-')}"
-        title = notebook.cells[0].source.split("\n")
-        notebook.cells[0].source = "\n".join([f"{title[0]} (on {digits.name}, not on MNIST)", *title[1:]])
-        environment["MNIST_S7_DATASET"] = "synthetic"  # settled: no need to look for MNIST again
-    if place := os.environ.get("MNIST_S7_DATA"):  # from here, and not from the folder that the kernel works in
-        environment["MNIST_S7_DATA"] = os.path.abspath(os.path.expanduser(place))
-    client = _ShowingClient(
-        notebook,
-        timeout=None,
-        kernel_name="python3",
-        extra_arguments=["--log-level=ERROR"],  # a kernel on this machine alone need not warn about its network
-        coalesce_streams=True,  # one output for all that a cell prints, without what a carriage return overwrote
-        record_timing=False,  # times of day would make every execution differ
-        resources={"metadata": {"path": os.fspath(NOTEBOOKS)}},
-    )
-    try:
-        client.execute(env=environment)
-    except BaseException:  # an interrupt too
-        if folder == NOTEBOOKS:
-            folder = RUNS.parent
-        raise
-    finally:
-        _clean(notebook)
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"{name}{label}.ipynb"
-        write_atomically(path, nbformat.writes(notebook) + "\n")
-    return path
-
-
-def execute_side_by_side(names: Iterable[str], at_once: int, *options: str) -> bool:
-    """`python -m mnist_s7 run <name>` with `options` for each of the notebooks, `at_once` at a time, each line that
-    they print under its notebook's name. Returns whether all went well.
-
-    Each trains on one thread: trainings side by side get more out of the cores than one after the other on all of
-    them, and the figures do not depend on the number of cores.
-    """
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1"}
-
-    def run(name: str) -> int:
-        with subprocess.Popen(
-            [sys.executable, "-m", "mnist_s7", "run", name, *options],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            encoding="utf-8",
-        ) as process:
-            for line in process.stdout:
-                if line.strip():
-                    print(f"{name} | {line}", end="", flush=True)
-        return process.returncode
-
+    executions = [_Execution(name, folder, results, digits, overview) for name in names]
     with ThreadPoolExecutor(at_once) as pool:
-        return not any(pool.map(run, names))
+        running = {pool.submit(execution.run) for execution in executions}
+        try:
+            while running:
+                ended, running = wait(running, overview.interval, FIRST_COMPLETED)
+                for each in ended:
+                    each.result()  # raises what `run` did
+                overview.show()
+        except BaseException:  # Ctrl-C
+            while running:
+                for execution in executions:
+                    execution.stop()
+                _, running = wait(running, 0.1)
+            raise
+        finally:
+            overview.close()
+    if failures := [execution.failure for execution in executions if execution.failure]:
+        raise NotebookFailed("\n\n".join(failures))
+    return [execution.path for execution in executions]
+
+
+class _Execution:
+    """One notebook's."""
+
+    def __init__(self, name: str, folder: Path, results: Path, digits: Digits, overview: Overview):
+        self.name, self.folder, self.overview = name, folder, overview
+        self.failure: str | None = None
+        self.stopped = False
+        self.environment = os.environ | {"MNIST_S7_RESULTS": os.fspath(results)}
+        self.notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
+        self.file = f"{name}.ipynb"
+        if digits.name != "MNIST":
+            self.file = f"{name}-{digits.name.replace(' ', '-')}.ipynb"
+            title = self.notebook.cells[0].source.split("\n")
+            self.notebook.cells[0].source = "\n".join([f"{title[0]} (on {digits.name}, not on MNIST)", *title[1:]])
+            self.environment["MNIST_S7_DATASET"] = "synthetic"  # settled: no need to look for MNIST again
+        if place := os.environ.get("MNIST_S7_DATA"):  # from here, and not from the folder that the kernel works in
+            self.environment["MNIST_S7_DATA"] = os.path.abspath(os.path.expanduser(place))
+        self.client = _Client(
+            self.notebook,
+            on_share=lambda share: overview.update(name, share),
+            timeout=None,
+            startup_timeout=PATIENCE,
+            iopub_timeout=PATIENCE,
+            kernel_name="python3",
+            kernel_manager_class=AsyncKernel,
+            extra_arguments=["--log-level=ERROR"],  # a kernel on this machine alone need not warn about its network
+            coalesce_streams=True,  # one output for all that a cell prints, without what a carriage return overwrote
+            record_timing=False,  # times of day would make every execution differ
+            resources={"metadata": {"path": os.fspath(NOTEBOOKS)}},
+        )
+
+    @property
+    def path(self) -> Path:
+        failed_in_place = (self.failure or self.stopped) and self.folder == NOTEBOOKS
+        return (RUNS.parent if failed_in_place else self.folder) / self.file
+
+    def run(self) -> None:
+        if self.stopped:  # before its turn
+            return
+        self.overview.starts(self.name)
+        try:
+            asyncio.run(self.client.async_execute(env=self.environment))
+        except CellExecutionError as error:
+            source = self.notebook.cells[self.client.place].source
+            self.failure = failure(f"{self.name}, cell {self.client.place}", source, error.traceback)
+        except (DeadKernelError, RuntimeError) as error:
+            self.failure = f"{self.name}: its kernel ended, for want of memory perhaps ({error})"
+        _clean(self.notebook)
+        write_atomically(self.path, nbformat.writes(self.notebook) + "\n")
+        if self.failure:
+            self.failure += f"\nAs far as it came it is in {self.path}."
+        self.overview.ends(self.name, "failed" if self.failure else "done")
+
+    def stop(self) -> None:
+        """Kill the kernel; `run` then ends by itself."""
+        self.stopped = True
+        manager = self.client.km
+        process = manager.provisioner.process if manager and manager.provisioner else None
+        if process:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+class _Client(NotebookClient):
+    """Passes on how much of a training run is done."""
+
+    def __init__(self, notebook: nbformat.NotebookNode, on_share: Callable[[float], None], **settings):
+        super().__init__(notebook, **settings)
+        self.on_share = on_share
+        self.place = 0  # of the cell that is executed, counted from 0
+
+    async def async_execute_cell(self, cell, cell_index, **settings):
+        self.place = cell_index
+        return await super().async_execute_cell(cell, cell_index, **settings)
+
+    def process_message(self, message, cell, cell_index):
+        share = message["content"].get("data", {}).get(SHARE)
+        if share is not None:
+            self.on_share(share)
+        return super().process_message(message, cell, cell_index)
+
+
+def failure(where: str, source: str, traceback: str) -> str:
+    """What to show of a cell that failed: where it is, how it begins, and the end of the traceback."""
+    lines = re.sub(r"\x1b\[[\d;]*m", "", traceback).strip().splitlines()  # without colours
+    cut = ["  ..."] if len(lines) > SHOWN_LINES else []
+    start = [f"    {line}" for line in source.strip().splitlines()[:3]]
+    return "\n".join(line[:SHOWN_COLUMNS] for line in [f"{where} failed:", *start, *cut, *lines[-SHOWN_LINES:]])
 
 
 def stale_cells(name: str, runs: dict[str, Run], stored: Runs) -> list[str]:
@@ -153,21 +222,6 @@ def _tables(
 
 def _names_in(cell: nbformat.NotebookNode) -> set[str]:
     return {node.id for node in ast.walk(ast.parse(cell.source)) if isinstance(node, ast.Name)}
-
-
-class _ShowingClient(NotebookClient):
-    """Passes on what a cell prints; on a terminal also the text that it redraws in place."""
-
-    def process_message(self, message, cell, cell_index):
-        content = message["content"]
-        if message["msg_type"] == "stream":
-            self._overwrite(content["text"])
-        elif message["msg_type"] == "update_display_data" and sys.stdout.isatty():
-            self._overwrite(content["data"].get("text/plain", "")[:100], end="")
-        return super().process_message(message, cell, cell_index)
-
-    def _overwrite(self, text: str, end: str = "") -> None:
-        print(f"\r\033[K{text}" if sys.stdout.isatty() else text, end=end, flush=True)
 
 
 def _clean(notebook: nbformat.NotebookNode) -> None:

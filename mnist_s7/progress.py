@@ -9,9 +9,11 @@ from tqdm import tqdm
 
 from mnist_s7.results import Epoch
 
-__all__ = ["Lines", "Silent", "logged"]
+__all__ = ["SHARE", "Lines", "Silent", "logged"]
 
 REFRESH = 0.2  # seconds between looks at the running figures
+UPDATES = 20  # of a notebook's live line in an epoch: who reads a kernel's messages late gets them all at once
+SHARE = "application/vnd.mnist-s7.share+json"  # beside the live line's text: how much of the run is done, 0 to 1
 
 
 class Silent:
@@ -58,18 +60,18 @@ class Lines(Silent):
             self.lr = lr
         self.epoch, self.steps, self.started = epoch, steps, time.perf_counter()
         self.figures = _Figures()
-        self.bar = tqdm(
-            total=steps,
-            leave=False,
-            file=self.live or sys.stderr,
-            disable=False if self.live else None,  # None: only where the output is a terminal
-            mininterval=REFRESH,
-        )
+        if self.live:
+            where = {"file": self.live, "miniters": steps // UPDATES + 1}
+        else:
+            where = {"file": sys.stderr, "disable": None}  # None: shown only where that is a terminal
+        self.bar = tqdm(total=steps, leave=False, mininterval=REFRESH, **where)
 
     def step(self, loss: Tensor, correct: Tensor, size: int) -> None:
         self.figures.add(loss, correct, size)
         if latest := self.figures.latest():
             self.bar.set_description(f"{self.name} epoch {self.epoch} of {self.epochs}: {latest}", refresh=False)
+        if self.live:
+            self.live.share = (self.epoch + (self.bar.n + 1) / self.steps) / self.epochs
         self.bar.update()
 
     def epoch_trained(self) -> None:
@@ -86,6 +88,7 @@ class Lines(Silent):
         seconds = sum(record.seconds for record in records)
         summary = f"{self.name}: {len(records)} epochs in {seconds:.0f} s"
         if self.live:
+            self.live.share = None  # what is stored in the notebook is the text alone
             self.live.write(summary)
         else:
             self._line(summary)
@@ -137,9 +140,11 @@ class _NotebookLine:
         from IPython.display import display  # only here is IPython sure to be there
 
         self.handle = display({"text/plain": ""}, raw=True, display_id=True)
+        self.share = None
 
     def write(self, text: str) -> None:
         if line := text.strip():
-            self.handle.update({"text/plain": line}, raw=True)
+            share = {} if self.share is None else {SHARE: self.share}
+            self.handle.update({"text/plain": line} | share, raw=True)
 
     def flush(self) -> None: ...

@@ -1,5 +1,6 @@
 """Many runs: every seed of some experiments, each a file in one folder, made side by side."""
 
+import contextlib
 import multiprocessing
 import os
 import pickle
@@ -9,31 +10,28 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import IO
 
+from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from mnist_s7.data import Digits
-from mnist_s7.errors import MnistS7Error
-from mnist_s7.experiments import EXPERIMENTS
-from mnist_s7.results import Run, refuse_synthetic, run_name
+from mnist_s7.errors import InvalidArgument, MnistS7Error
+from mnist_s7.experiments import EXPERIMENTS, Experiment
+from mnist_s7.results import Run, prepare, refuse_synthetic, run_name
+from mnist_s7.training import whole_number
 from mnist_s7.worker import Task, Told, do, work
 
-try:
-    import fcntl
-except ImportError:  # Windows, where two sweeps at once may make a run twice, which spoils nothing
-    fcntl = None
-
-__all__ = ["Engine", "Outcome", "SweepConflict", "in_processes", "on_ray", "parse_seeds", "sweep"]
+__all__ = ["Engine", "Outcome", "RunConflict", "in_processes", "on_ray", "parse_seeds", "stored_run", "sweep"]
 
 PACKAGE = Path(__file__).resolve().parent
+MOST_SEEDS = 100_000  # of one sweep: more are a slip of the hand
 SEEDS_TOGETHER = 32  # in one network on a GPU
 
 # Does tasks on pickled digits, and passes on what each tells, as it comes.
 Engine = Callable[[Iterable[Task], bytes], Iterator[tuple[Task, Told]]]
 
 
-class SweepConflict(MnistS7Error, ValueError):
+class RunConflict(MnistS7Error, ValueError):
     """The folder holds a run under the name of one that was asked for, and it is not that run."""
 
 
@@ -45,11 +43,14 @@ class Outcome:
     made: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)  # and why
     elsewhere: list[str] = field(default_factory=list)  # under way in another sweep
+    unlocked: str | None = None  # why another sweep was not kept from making the same runs
 
     def __str__(self) -> str:
         lines = [f"{len(self.made)} runs made, {len(self.found)} were there, {len(self.failed)} failed."]
         if self.elsewhere:
             lines.append(f"Under way in another sweep: {', '.join(self.elsewhere)}.")
+        if self.unlocked:
+            lines.append(f"Files cannot be locked there ({self.unlocked}): another sweep may have made the same runs.")
         return "\n".join([*lines, *(f"{name} failed: {reason}" for name, reason in self.failed.items())])
 
 
@@ -67,12 +68,14 @@ def sweep(
     Runs that are there are not repeated, nor are those that another sweep is making. One that fails does not stop the
     others. However a sweep ends, a run is there whole or not at all, and the next sweep takes up where it stopped.
 
-    Raises `SweepConflict` where a file in the folder is another run, `RunFileError` where it is none, and `OSError`
+    Raises `RunConflict` where a file in the folder is another run, `RunFileError` where it is none, and `OSError`
     where a run cannot be saved; `SyntheticRefused` for synthetic digits and the published results.
     """
     folder, outcome = Path(folder), Outcome()
     refuse_synthetic(digits.name, folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    seeds = [whole_number("seed", seed, 0, 2**64 - 1) for seed in seeds]
+    epochs = epochs if epochs is None else whole_number("epochs", epochs, 1, 10**6)
+    prepare(folder)
     tasks = [
         replace(task, seeds=missing)
         for task in _tasks(experiments, seeds, epochs, device)
@@ -126,26 +129,30 @@ def sweep(
             bar.set_description_str(f"{len(outcome.made)} of {bar.total} runs")
     finally:
         bar.close()
+        outcome.unlocked = claims.missing
         for name in list(claims.names):
             claims.give_back(name)
     return outcome
 
 
 def parse_seeds(text: str) -> list[int]:
-    """`1-3,7` -> [1, 2, 3, 7]. Raises `ValueError` for anything else."""
+    """`1-3,7` -> [1, 2, 3, 7]. Raises `InvalidArgument` for anything else, and for more than a hundred thousand."""
     seeds = []
     for part in text.split(","):
-        first, dash, last = part.partition("-")
-        if not (first.isdecimal() and (last.isdecimal() or not dash)) or int(last or first) < int(first):
-            raise ValueError(f"{text!r} are no seeds: write 1-10, or 1,4,7-9")
-        seeds += range(int(first), int(last or first) + 1)
+        ends = part.split("-")
+        if len(ends) > 2 or not all(end.isdecimal() and len(end) <= 20 for end in ends) or int(ends[-1]) < int(ends[0]):
+            raise InvalidArgument(f"{text[:80]!r} are no seeds: write 1-10, or 1,4,7-9")
+        several = range(int(ends[0]), int(ends[-1]) + 1)
+        if len(seeds) + (several.stop - several.start) > MOST_SEEDS:
+            raise InvalidArgument(f"{text[:80]!r} are more than {MOST_SEEDS:,} seeds")
+        seeds += several
     return list(dict.fromkeys(seeds))
 
 
 def in_processes(tasks: Iterable[Task], digits: bytes, jobs: int) -> Iterator[tuple[Task, Told]]:
     """An `Engine`: a process for each task, `jobs` of them at a time."""
     if jobs < 1:
-        raise ValueError(f"jobs is {jobs}: at least one process is needed")
+        raise InvalidArgument(f"jobs is {jobs}: at least one process is needed")
     methods = multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
     context.set_forkserver_preload(["mnist_s7.worker"])  # so that PyTorch is imported once, and not by each process
@@ -215,7 +222,7 @@ def _all_told(task: Task, digits: bytes) -> list[Told]:
 def _tasks(experiments: Sequence[str], seeds: Sequence[int], epochs: int | None, device: str) -> list[Task]:
     """Seed by seed, so that what is there of a sweep that was stopped can be compared."""
     if unknown := [name for name in experiments if name not in EXPERIMENTS]:
-        raise ValueError(f"no experiment {', '.join(unknown)}: there are {', '.join(EXPERIMENTS)}")
+        raise InvalidArgument(f"no experiment {', '.join(unknown)}: there are {', '.join(EXPERIMENTS)}")
     together = SEEDS_TOGETHER if device.startswith("cuda") else 1
     groups = [tuple(seeds[i : i + together]) for i in range(0, len(seeds), together)]
     return [
@@ -237,31 +244,43 @@ def _missing(task: Task, digits: Digits, folder: Path, outcome: Outcome) -> tupl
 
 
 def _is_there(task: Task, seed: int, digits: Digits, folder: Path) -> bool:
-    """Whether the run is in the folder. Raises `SweepConflict` where another one has its name."""
-    name = _name(task, seed, digits)
-    path = folder / f"{name}.json"
+    """Whether the run is in the folder. Raises as `stored_run`."""
+    path = folder / f"{_name(task, seed, digits)}.json"
+    return stored_run(path, EXPERIMENTS[task.experiment], task.epochs) is not None
+
+
+def stored_run(path: Path, experiment: Experiment, epochs: int | None) -> Run | None:
+    """The run at `path`, where there is one: of this experiment, and with as many epochs, None being its own number.
+
+    Raises `RunConflict` where another run has its name, and `RunFileError` where the file holds none.
+    """
     if not path.exists():
-        return False
-    run = Run.load(path)
-    if run.name != name or len(run.epochs) != task.epochs:
-        raise SweepConflict(
-            f"{path}: a run of {run.name} with {len(run.epochs)} epochs, and {name} with {task.epochs} was asked for: "
+        return None
+    run, epochs = Run.load(path), epochs or experiment.epochs
+    if run.name != path.stem or len(run.epochs) != epochs:
+        raise RunConflict(
+            f"{path}: a run of {run.name} with {len(run.epochs)} epochs, and {path.stem} with {epochs} was asked for: "
             "choose another folder, or move the file"
         )
-    if run.recipe != EXPERIMENTS[task.experiment].fingerprint:
-        raise SweepConflict(
-            f"{path}: a run of another recipe; {task.experiment} has been changed since: choose another folder, or "
+    if run.recipe != experiment.fingerprint:
+        raise RunConflict(
+            f"{path}: a run of another recipe; {experiment.name} has been changed since: choose another folder, or "
             "move the file"
         )
-    return True
+    return run
 
 
 class _Claims:
-    """The runs that this sweep is making: a locked file for each. However a process ends, its locks end with it."""
+    """The runs that this sweep is making: a locked file for each. However a process ends, its locks end with it.
+
+    Where files cannot be locked, as on some network file systems, the sweep goes on without: another one may make the
+    same run, which spoils nothing. `missing` then says why.
+    """
 
     def __init__(self, folder: Path):
         self.folder = folder
-        self.locks: dict[str, IO] = {}
+        self.locks: dict[str, FileLock | None] = {}
+        self.missing: str | None = None
 
     @property
     def names(self) -> set[str]:
@@ -269,27 +288,20 @@ class _Claims:
 
     def take(self, name: str) -> bool:
         """Whether the run was free."""
-        path = self.folder / f".{name}.lock"
-        while True:
-            lock = path.open("w")
-            if not fcntl:
-                break
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if path.stat().st_ino == os.fstat(lock.fileno()).st_ino:
-                    break
-            except BlockingIOError:
-                lock.close()
-                return False
-            except FileNotFoundError:
-                pass
-            lock.close()  # of a file that its owner has just removed: the next one counts
+        lock = FileLock(self.folder / f".{name}.lock", blocking=False, fallback_to_soft=False)
+        try:
+            lock.acquire()
+        except Timeout:
+            return False
+        except (OSError, NotImplementedError) as error:
+            self.missing = getattr(error, "strerror", None) or str(error)
+            lock = None
         self.locks[name] = lock
         return True
 
     def give_back(self, name: str) -> None:
         lock = self.locks.pop(name)
-        if not fcntl:  # Windows removes no open file
-            lock.close()
-        Path(lock.name).unlink(missing_ok=True)  # while it is locked: nobody takes one that is about to go
-        lock.close()
+        if lock:
+            with contextlib.suppress(PermissionError):  # Windows removes no open file
+                Path(lock.lock_file).unlink(missing_ok=True)  # while it is locked: nobody takes one about to go
+            lock.release()

@@ -1,20 +1,92 @@
-"""Kernels for executing the notebooks side by side.
+"""How the notebooks are tested: side by side, on the digits that can be had, with failures that are short."""
 
-Jupyter looks for free TCP ports before the kernel binds them, and in between another worker's kernel may take the
-same one: the later of the two dies ("Kernel died before replying to kernel_info"). Sockets that are files do not meet.
-"""
-
+import os
+import shutil
 import tempfile
-from pathlib import Path
-from uuid import uuid4
 
 import nbval.kernel
-from jupyter_client import KernelManager
+import nbval.plugin
+import pytest
+from nbval.plugin import IPyNbCell, NbCellError
+
+from mnist_s7.data import NEEDS_MNIST, digits_or_synthetic
+from mnist_s7.experiments import SERIES
+from mnist_s7.notebook_kernels import Kernel
+from mnist_s7.notebooks import PATIENCE, failure
+from mnist_s7.results import run_name, stored_folder
+
+ENVIRONMENT = {}  # of the kernels, besides this process's
 
 
-def _kernel_of_its_own(**settings) -> KernelManager:
-    sockets = Path(tempfile.gettempdir()) / f"kernel-{uuid4().hex}"
-    return KernelManager(transport="ipc", ip=str(sockets), **settings)
+class _Kernel(Kernel):
+    def start_kernel(self, **settings):
+        return super().start_kernel(env=os.environ | ENVIRONMENT, **settings)
 
 
-nbval.kernel.KernelManager = _kernel_of_its_own
+class _RunningKernel(nbval.kernel.RunningKernel):
+    def get_message(self, stream, timeout=None):
+        """Without the live lines that are redrawn in place, which nbval does not know and prints a line about."""
+        while True:
+            message = super().get_message(stream, timeout)
+            if message["msg_type"] != "update_display_data":
+                return message
+
+
+nbval.kernel.KernelManager = _Kernel
+nbval.plugin.RunningKernel = _RunningKernel
+
+
+def pytest_configure(config):
+    """Settle once, and not in every kernel, which digits there are; and keep the runs out of the user's folder."""
+    if hasattr(config, "workerinput"):  # a process of pytest-xdist
+        ENVIRONMENT.update(config.workerinput["notebooks"])
+        return
+    digits = digits_or_synthetic()
+    runs = tempfile.TemporaryDirectory(prefix="mnist_s7-runs-")
+    config.add_cleanup(runs.cleanup)
+    for experiment in SERIES:  # for the notebook that compares, which does not wait for the others
+        name = f"{run_name(experiment.name, 1, digits.name)}.json"
+        shutil.copy(stored_folder(digits.name) / name, runs.name)
+    ENVIRONMENT["MNIST_S7_RESULTS"] = runs.name
+    ENVIRONMENT["MNIST_S7_DATASET"] = "mnist" if digits.name == "MNIST" else "synthetic"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node):
+    node.workerinput["notebooks"] = ENVIRONMENT
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if isinstance(item, IPyNbCell):
+            item.output_timeout = PATIENCE
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))  # in one process, and one after the other
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = yield
+    if isinstance(item, IPyNbCell) and report.failed:
+        error = call.excinfo.value
+        traceback = getattr(error, "inner_traceback", None)
+        if not isinstance(error, NbCellError) or traceback:
+            item.parent.failed = item.name  # what comes after it cannot be right
+        report.longrepr = failure(f"{item.path.name}, {item.name}", item.cell.source, traceback or str(error))
+        report.sections = []
+    return report
+
+
+def pytest_runtest_setup(item):
+    if cell := getattr(item.parent, "failed", None):
+        pytest.skip(f"{cell} failed")
+
+
+def pytest_terminal_summary(terminalreporter):
+    if ENVIRONMENT["MNIST_S7_DATASET"] == "synthetic":
+        skipped = terminalreporter.stats.get("skipped", [])
+        count = sum(NEEDS_MNIST in str(report.longrepr) for report in skipped)
+        terminalreporter.write_line(
+            f"Without MNIST: {count} unit tests were skipped, and the notebooks were executed on synthetic digits. "
+            "To test all, set MNIST_S7_DATA to a folder with MNIST's files."
+        )

@@ -9,18 +9,26 @@ import torch
 
 from mnist_s7 import SERIES, Digits, load_digits
 from mnist_s7.bench import Benchmark, Cost
-from mnist_s7.data import DigitsUnavailable
+from mnist_s7.data import NEEDS_MNIST, DigitsUnavailable
+from mnist_s7.machine import side_by_side
+
+WORKER_MEMORY = 1_500 << 20  # bytes: of one that trains, or has a notebook's kernel train
+
+
+def pytest_xdist_auto_num_workers(config):
+    """For `-n auto`: as many as cores and memory allow, and not so many that each hardly does more than start."""
+    return side_by_side(8, WORKER_MEMORY)
 
 
 @pytest.fixture(scope="session")
 def mnist():
     """The real digits; tests that need them are skipped where there are none, and continuous integration has them."""
     try:
-        return load_digits(download=False)
+        return load_digits(dataset="mnist", download=False)
     except DigitsUnavailable as error:
         if error.named:
             raise
-        pytest.skip(str(error).splitlines()[0])
+        pytest.skip(NEEDS_MNIST)
 
 
 @pytest.fixture(scope="session")

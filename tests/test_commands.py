@@ -1,13 +1,17 @@
 """The command line, as a user types it."""
 
-import dataclasses
+import os
 import signal
 import subprocess
 import sys
 import time
 
+import nbformat
+import psutil
 import pytest
 import torch
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from waiting import wait_for
 
 from mnist_s7 import SERIES, Digits, Run, __main__, load_runs
 
@@ -73,16 +77,16 @@ def test_a_sweep_tells_what_became_of_its_runs(mnist_s7, monkeypatch, few_digits
     assert run.seed == 2
     assert "| T1 " in output
 
-    broken = dataclasses.replace(few_digits, train_labels=few_digits.train_labels + 10)
-    monkeypatch.setattr(__main__, "load_digits", lambda *_: broken)
+    few_digits.train_labels[0] = 10  # which no network can give
     code, output, _ = mnist_s7(*sweep, "--seeds", "2,3")
 
+    few_digits.train_labels[0] = 0
     assert code == 1
     assert "0 runs made, 1 were there, 1 failed." in output
     assert "T1-seed3-few-digits failed: IndexError: Target" in output
 
 
-@pytest.mark.parametrize("wrong", [["T9"], ["T1", "--seeds", "3-1"], ["T1", "--jobs", "0"]])
+@pytest.mark.parametrize("wrong", [["T9"], ["T1", "--seeds", "3-1"], ["T1", "--seeds", "1-1000000000"]])
 def test_a_sweep_that_cannot_be_says_why(mnist_s7, monkeypatch, few_digits, tmp_path, wrong):
     monkeypatch.setattr(__main__, "load_digits", lambda *_: few_digits)
 
@@ -137,8 +141,9 @@ def test_train_saves_a_run(mnist_s7, tmp_path, monkeypatch, few_digits):
 def test_held_out_images_are_tested_on_and_not_trained_on(mnist_s7, tmp_path, monkeypatch):
     images, labels = torch.zeros(10_300, 28, 28, dtype=torch.uint8), torch.zeros(10_300, dtype=torch.int64)
     labels[300:] = 1
-    untouched = torch.full_like(labels, 10)  # no digit: an error to whom should use it
+    untouched = torch.full_like(labels, 9)
     digits = Digits(images, labels, images, untouched, "MNIST", "a test")
+    untouched.fill_(10)  # no digit: an error to whom should use it
     monkeypatch.setattr(__main__, "load_digits", lambda root, dataset: digits)
 
     code, output, _ = mnist_s7("train", "T3", "--held-out", "--epochs", 1, "--device", "cpu", "--output", tmp_path)
@@ -150,9 +155,7 @@ def test_held_out_images_are_tested_on_and_not_trained_on(mnist_s7, tmp_path, mo
     assert {digit for _, digit in run.errors} == {0}
 
 
-def test_a_notebook_that_is_not_there_is_named(mnist_s7, monkeypatch, few_digits):
-    monkeypatch.setattr(__main__, "digits_or_synthetic", lambda: few_digits)
-
+def test_a_notebook_that_is_not_there_is_named(mnist_s7):
     code, _, errors = mnist_s7("run", "MNIST_S7_T9")
 
     assert code == 1
@@ -170,3 +173,170 @@ def test_readme_writes_the_iterations_tables_too(mnist_s7, monkeypatch):
 
     assert code == 0
     assert refreshed == [f"MNIST_S7_{experiment.name}" for experiment in SERIES]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["sweep", "T1", "--jobs", "0"], "'0' is not a whole number from 1 to 10,000"),
+        (["sweep", "T1", "--epochs", "0"], "'0' is not a whole number from 1 to 1,000,000"),
+        (["train", "T1", "--epochs", "-1"], "'-1' is not a whole number"),
+        (["train", "T1", "--seed", "1.5"], "'1.5' is not a whole number"),
+        (["train", "T1", "--seed", "9" * 5000], "is not a whole number"),
+        (["compare", "--seed", "one"], "'one' is not a whole number"),
+        (["bench", "--rounds", "0"], "'0' is not a whole number from 1 to 1,000"),
+    ],
+)
+def test_a_number_that_cannot_be_is_refused(mnist_s7, arguments, message):
+    code, _, errors = mnist_s7(*arguments)
+
+    assert code == 2
+    assert message in errors
+
+
+@pytest.mark.parametrize("command", ["train", "sweep"])
+@pytest.mark.parametrize("device", ["cpu:x", "cpu:1", "cuda:7", "tpu"])
+def test_a_device_that_is_not_there_is_named(mnist_s7, monkeypatch, few_digits, tmp_path, command, device):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(__main__, "load_digits", lambda *_: few_digits)
+
+    code, _, errors = mnist_s7(command, "T1", "--device", device, "--output", tmp_path)
+
+    assert code == 1
+    assert errors == f"mnist_s7 {command}: device is '{device}': on this machine it should be cpu\n"
+
+
+@pytest.fixture
+def trains_in_vain(monkeypatch, few_digits):
+    monkeypatch.setattr(__main__, "load_digits", lambda *_: few_digits)
+    monkeypatch.setattr(__main__, "fit", lambda *_, **__: pytest.fail("trained in vain"))
+    monkeypatch.setattr("mnist_s7.worker.fit", lambda *_, **__: pytest.fail("trained in vain"))
+
+
+@pytest.mark.parametrize("command", ["train", "sweep"])
+@pytest.mark.usefixtures("trains_in_vain")
+def test_where_a_run_cannot_be_saved_none_is_trained(mnist_s7, tmp_path, command, unprivileged):
+    unprivileged.chmod(0o500)
+    code, _, errors = mnist_s7(command, "T1", "--output", unprivileged)
+    assert (code, errors.count("\n")) == (1, 1)
+    assert errors.startswith(f"mnist_s7 {command}: {unprivileged}: cannot be written (Permission denied)")
+
+
+@pytest.mark.parametrize("command", ["train", "sweep"])
+@pytest.mark.usefixtures("trains_in_vain")
+def test_a_file_for_a_folder_and_a_folder_for_a_file_are_named(mnist_s7, tmp_path, command):
+    (tmp_path / "file").touch()
+    code, _, errors = mnist_s7(command, "T1", "--output", tmp_path / "file")
+    assert code == 1
+    assert f"{tmp_path / 'file'}: is a file" in errors
+
+    (tmp_path / "T1-seed1-few-digits.json").mkdir()
+    code, _, errors = mnist_s7(command, "T1", "--output", tmp_path)
+    assert code == 1
+    assert f"{tmp_path / 'T1-seed1-few-digits.json'}: " in errors
+
+
+def test_train_repeats_no_run_and_replaces_no_other(mnist_s7, tmp_path, monkeypatch, few_digits):
+    monkeypatch.setattr(__main__, "load_digits", lambda *_: few_digits)
+    train = ["train", "T1", "--device", "cpu", "--output", tmp_path, "--epochs"]
+    assert mnist_s7(*train, 2)[0] == 0
+    path = tmp_path / "T1-seed1-few-digits.json"
+    before = path.read_bytes()
+
+    code, output, _ = mnist_s7(*train, 2)
+    assert code == 0
+    assert output.startswith(f"{path} is there: final test accuracy ")
+    code, _, errors = mnist_s7(*train, 1)
+    assert code == 1
+    assert (
+        "with 2 epochs, and T1-seed1-few-digits with 1 was asked for: choose another folder, or move the file" in errors
+    )
+    assert path.read_bytes() == before
+
+
+def test_a_fault_of_our_own_is_no_error_of_the_user(mnist_s7, monkeypatch, few_digits, tmp_path):
+    monkeypatch.setattr(__main__, "load_digits", lambda *_: few_digits)
+    monkeypatch.setattr(__main__, "fit", lambda *_: int("a fault"))
+
+    with pytest.raises(ValueError, match="a fault"):
+        mnist_s7("train", "T1", "--output", tmp_path)
+
+
+def run_apart(*arguments, **settings):
+    command = [sys.executable, "-m", "mnist_s7", *map(str, arguments)]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, **settings)
+
+
+def test_a_reader_that_has_seen_enough_is_no_error():
+    reading, writing = os.pipe()
+    os.close(reading)  # as `| head` does
+    with run_apart("compare", stdout=writing) as process:
+        os.close(writing)
+        _, errors = process.communicate(timeout=60)
+
+    assert (process.returncode, errors) == (128 + signal.SIGPIPE, "")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a file that is always full is Linux's")
+def test_an_output_that_takes_no_more_is_one_line():
+    with open("/dev/full", "w") as full, run_apart("compare", stdout=full) as process:
+        _, errors = process.communicate(timeout=60)
+
+    assert (process.returncode, errors) == (
+        1,
+        "mnist_s7 compare: its output cannot be written (No space left on device)\n",
+    )
+
+
+RUNS_A_NOTEBOOK = """
+import sys, torch
+from pathlib import Path
+from mnist_s7 import Digits, __main__, notebooks
+here = Path(sys.argv.pop())
+images, labels = torch.zeros(1, 28, 28, dtype=torch.uint8), torch.zeros(1, dtype=torch.int64)
+__main__.digits_or_synthetic = lambda: Digits(images, labels, images, labels, "MNIST", "a test")
+__main__.WORKING_COPY, __main__.RUNS, notebooks.NOTEBOOKS = here, here / "runs" / "results", here
+sys.exit(__main__.main())
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129), ("SIGKILL", -9)])
+def test_a_run_that_is_ended_leaves_no_kernel(tmp_path, number, code):
+    source = "from pathlib import Path\nimport os, time\nPath('pid').write_text(str(os.getpid()))\ntime.sleep(600)"
+    nbformat.write(
+        new_notebook(cells=[new_markdown_cell("# T1"), new_code_cell(source)]), tmp_path / "MNIST_S7_T1.ipynb"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", RUNS_A_NOTEBOOK, "run", "MNIST_S7_T1", tmp_path],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    ) as process:
+        wait_for(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
+        process.send_signal(getattr(signal, number))
+        _, errors = process.communicate(timeout=60)
+
+    assert process.returncode == code
+    assert len(errors.strip().splitlines()) == (number == "SIGINT")
+    wait_for(lambda: not psutil.pid_exists(int((tmp_path / "pid").read_text())))
+
+
+def test_a_sweep_that_is_told_to_end_leaves_no_lock_and_no_worker(tmp_path):
+    program = (
+        "import sys, torch; from mnist_s7 import Digits, __main__;"
+        "images, labels = torch.zeros(60000, 28, 28, dtype=torch.uint8), torch.zeros(60000, dtype=torch.int64);"
+        "__main__.load_digits = lambda *_: Digits(images, labels, images, labels, 'zeros', 'a test');"
+        "sys.exit(__main__.main())"
+    )
+    arguments = ["sweep", "T1", "--jobs", "2", "--device", "cpu", "--output", str(tmp_path)]
+    with subprocess.Popen([sys.executable, "-c", program, *arguments], stderr=subprocess.PIPE, text=True) as process:
+        wait_for(lambda: len(list(tmp_path.glob(".T1-seed*.lock"))) == 2)
+        children = psutil.Process(process.pid).children(recursive=True)
+        process.terminate()
+        _, errors = process.communicate(timeout=60)
+
+    assert (process.returncode, errors) == (143, "")
+    assert children
+    wait_for(lambda: not any(child.is_running() for child in children))
+    assert list(tmp_path.iterdir()) == []

@@ -15,12 +15,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from waiting import wait_for
 
 import mnist_s7.sweep
-from mnist_s7 import T3, Run, fit, load_runs
+from mnist_s7 import T3, InvalidArgument, Run, fit, load_runs
 from mnist_s7.experiments import EXPERIMENTS
-from mnist_s7.results import PUBLISHED, RunFileError, SyntheticRefused, write_atomically
-from mnist_s7.sweep import SweepConflict, in_processes, on_ray, parse_seeds, sweep
+from mnist_s7.results import PUBLISHED, OutputError, RunFileError, SyntheticRefused, write_atomically
+from mnist_s7.sweep import RunConflict, in_processes, on_ray, parse_seeds, sweep
 from mnist_s7.worker import do
 
 LONG = 10_000  # epochs: more than a test waits for
@@ -103,13 +104,11 @@ def test_takes_up_where_it_stopped(digits, tmp_path):
 def test_another_run_under_the_same_name_is_not_taken_for_it(digits, tmp_path, monkeypatch):
     sweep(["T1"], [1], digits, tmp_path, here, epochs=1)
 
-    with pytest.raises(
-        SweepConflict, match="T1-seed1 with 1 epochs, and T1-seed1 with 2 was asked for: choose another"
-    ):
+    with pytest.raises(RunConflict, match="T1-seed1 with 1 epochs, and T1-seed1 with 2 was asked for: choose another"):
         sweep(["T1"], [1], digits, tmp_path, here, epochs=2)
     with monkeypatch.context() as patch:
         patch.setitem(EXPERIMENTS, "T1", dataclasses.replace(EXPERIMENTS["T1"], momentum=0.8))
-        with pytest.raises(SweepConflict, match="a run of another recipe; T1 has been changed since"):
+        with pytest.raises(RunConflict, match="a run of another recipe; T1 has been changed since"):
             sweep(["T1"], [1], digits, tmp_path, here, epochs=1)
     (tmp_path / "T1-seed1.json").write_text("{")
     with pytest.raises(RunFileError):
@@ -185,18 +184,11 @@ def started(digits, tmp_path):
         process.kill()
 
 
-def wait_for(condition):
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 def wait_for_end(pids):
     wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))
 
 
-@pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 def test_a_sweep_that_is_ended_twice_ends_its_workers_and_is_finished_by_the_third(
     digits, tmp_path, started, signal_number
 ):
@@ -242,45 +234,92 @@ def test_a_run_that_another_sweep_has_made_meanwhile_is_not_repeated(digits, tmp
     assert files(tmp_path) == ["T1-seed1.json", "T1-seed2.json"]
 
 
-@pytest.mark.skipif(mnist_s7.sweep.fcntl is None, reason="without file locks nobody waits for any")
 def test_a_lock_whose_file_its_owner_removes_is_no_claim(tmp_path, monkeypatch):
     """Between opening the file and locking it, another sweep gives the run back and a third one takes it."""
+    fcntl = pytest.importorskip("fcntl")
     first, second, third = (mnist_s7.sweep._Claims(tmp_path) for _ in range(3))
     assert first.take("T1-seed1")
-    flock = mnist_s7.sweep.fcntl.flock
+    flock = fcntl.flock
     taken = []
 
     def late(*arguments):
-        monkeypatch.setattr(mnist_s7.sweep.fcntl, "flock", flock)
+        monkeypatch.setattr(fcntl, "flock", flock)
         first.give_back("T1-seed1")
         taken.append(third.take("T1-seed1"))
         flock(*arguments)
 
-    monkeypatch.setattr(mnist_s7.sweep.fcntl, "flock", late)
+    monkeypatch.setattr(fcntl, "flock", late)
 
     assert not second.take("T1-seed1")
     assert taken == [True]
     third.give_back("T1-seed1")
+    assert files(tmp_path) == []
 
 
-def test_a_full_disk_loses_what_was_under_way(digits, tmp_path):
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12k", "tmpfs", tmp_path], capture_output=True).returncode:
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_where_files_cannot_be_locked_a_sweep_goes_on_and_says_so(digits, tmp_path, monkeypatch, number):
+    def refuse(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+
+    outcome = sweep(["T1"], [1, 2], digits, tmp_path, here, epochs=1)
+
+    assert outcome.made == ["T1-seed1", "T1-seed2"]
+    assert "Files cannot be locked there (" in str(outcome)
+    assert [run.name for run in load_runs(tmp_path)] == outcome.made
+
+
+def test_a_link_in_the_place_of_a_lock_is_not_followed(digits, tmp_path):
+    precious = tmp_path / "precious"
+    precious.write_text("kept")
+    runs = tmp_path / "runs"
+    runs.mkdir()
+    (runs / ".T1-seed1.lock").symlink_to(precious)
+
+    outcome = sweep(["T1"], [1], digits, runs, here, epochs=1)
+
+    assert outcome.made == ["T1-seed1"]
+    assert outcome.unlocked
+    assert precious.read_text() == "kept"
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A folder on a file system of 88 KB."""
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=88k", "tmpfs", tmp_path], capture_output=True).returncode:
         pytest.skip("a small file system cannot be mounted here")
-    try:
-        with pytest.raises(OSError) as full:
-            sweep(["T1"], [1, 2, 3, 4], digits, tmp_path, here, epochs=1)
-        assert full.value.errno == errno.ENOSPC
-        made = load_runs(tmp_path)  # all of them whole
-        assert 0 < len(made) < 4
-        assert files(tmp_path) == [f"{run.name}.json" for run in made]
-        subprocess.run(["mount", "-o", "remount,size=1m", tmp_path], check=True)
+    yield tmp_path
+    subprocess.run(["umount", tmp_path], check=True)
 
-        outcome = sweep(["T1"], [1, 2, 3, 4], digits, tmp_path, here, epochs=1)
 
-        assert outcome.found == [run.name for run in made]
-        assert len(load_runs(tmp_path)) == 4
-    finally:
-        subprocess.run(["umount", tmp_path], check=True)
+def test_a_full_disk_loses_what_was_under_way(digits, small_disk):
+    filler = small_disk / "filler"
+
+    def filling(tasks, pickled):
+        for task, told in here(tasks, pickled):
+            if isinstance(told, Run) and told.seed == 3:
+                with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
+                    while True:
+                        file.write(bytes(1024))
+            yield task, told
+
+    with pytest.raises(OutputError, match="T1-seed3.json: cannot be written \\(No space left on device\\)"):
+        sweep(["T1"], [1, 2, 3, 4], digits, small_disk, filling, epochs=1)
+    assert files(small_disk) == ["T1-seed1.json", "T1-seed2.json", "filler"]
+    filler.unlink()
+
+    outcome = sweep(["T1"], [1, 2, 3, 4], digits, small_disk, here, epochs=1)
+
+    assert outcome.found == ["T1-seed1", "T1-seed2"]
+    assert len(load_runs(small_disk)) == 4
+
+
+def test_a_disk_that_is_full_is_noticed_before_anything_is_trained(digits, small_disk):
+    (small_disk / "filler").write_bytes(bytes(60 * 1024))
+
+    with pytest.raises(OutputError, match=f"{small_disk}: cannot be written \\(No space left on device\\)"):
+        sweep(["T1"], [1], digits, small_disk, lambda *_: pytest.fail("trained in vain"))
 
 
 def test_stand_in_digits_never_enter_the_published_results(few_digits):
@@ -290,9 +329,12 @@ def test_stand_in_digits_never_enter_the_published_results(few_digits):
 
 def test_seeds_are_ranges_and_numbers():
     assert parse_seeds("1-3,7,2") == [1, 2, 3, 7]
-    for wrong in ("", "3-1", "1,", "a", "-2", "1-2-3"):
-        with pytest.raises(ValueError, match="no seeds: write 1-10"):
+    for wrong in ("", "3-1", "1,", "a", "-2", "1-2-3", "1-" + "9" * 5000):
+        with pytest.raises(InvalidArgument, match="no seeds: write 1-10"):
             parse_seeds(wrong)
+    for many in ("1-1000000000", "0-100000", "1-60000,70000-120000"):
+        with pytest.raises(InvalidArgument, match="are more than 100,000 seeds"):
+            parse_seeds(many)
 
 
 def test_wrong_names_and_numbers_are_refused(digits, tmp_path):
@@ -300,6 +342,11 @@ def test_wrong_names_and_numbers_are_refused(digits, tmp_path):
         sweep(["T9"], [1], digits, tmp_path, here)
     with pytest.raises(ValueError, match="jobs is 0"):
         sweep(["T1"], [1], digits, tmp_path, partial(in_processes, jobs=0))
+    with pytest.raises(InvalidArgument, match="epochs is 0"):
+        sweep(["T1"], [1], digits, tmp_path, here, epochs=0)
+    with pytest.raises(InvalidArgument, match="seed is -1"):
+        sweep(["T1"], [-1], digits, tmp_path, here)
+    assert files(tmp_path) == []
 
 
 def test_without_ray_it_says_how_to_get_it(digits, tmp_path, monkeypatch):

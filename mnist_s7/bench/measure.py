@@ -26,7 +26,8 @@ from mnist_s7.bench.record import Benchmark, Cost
 from mnist_s7.data import Digits
 from mnist_s7.errors import InvalidArgument
 from mnist_s7.experiments import SERIES, Experiment
-from mnist_s7.fast import keep_freed_memory, usable_cores
+from mnist_s7.fast import keep_freed_memory
+from mnist_s7.machine import usable_cores
 from mnist_s7.training import environment, evaluate, fit, shuffled_batches, train_epoch, training_step
 from mnist_s7.transforms import PLAIN, batched
 

@@ -16,12 +16,14 @@ class OutputError(MnistS7Error):
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write `path` so that a reader, a crash or a full disk finds the old file or the new, never a part.
+    """Write `path` so that a reader, a crash or a full disk finds the old file or the new, never a part; its folder is
+    made if need be.
 
     Raises `OutputError` where it cannot be written.
     """
     temporary = path.with_name(f".{path.name}.{uuid4().hex}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         # Made by this call alone, and as the umask has it: tempfile's are their owner's, whatever that is.
         handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         try:

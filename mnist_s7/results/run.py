@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from mnist_s7 import synthetic
 from mnist_s7.data import WORKING_COPY
 from mnist_s7.errors import MnistS7Error
-from mnist_s7.results.files import prepare, write_atomically
+from mnist_s7.results.files import write_atomically
 
 __all__ = [
     "PUBLISHED",
@@ -142,7 +142,6 @@ class Run:
         _check(self, path)
         content = {"format": FORMAT} | {f.name: getattr(self, f.name) for f in _stored_fields()}
         content["epochs"] = [asdict(epoch) for epoch in self.epochs]
-        prepare(folder, path.name)
         write_atomically(path, _json(content))
         return path
 
