@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -14,8 +15,9 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from mnist_s7 import synthetic
+from mnist_s7.compiled import kernels
 from mnist_s7.data import WORKING_COPY, Digits, digits_or_synthetic, hold_out, load_digits
-from mnist_s7.errors import InvalidArgument, MnistS7Error
+from mnist_s7.errors import InvalidArgument, MnistS7Error, MnistS7Warning
 from mnist_s7.experiments import EXPERIMENTS
 from mnist_s7.machine import side_by_side, usable_cores
 from mnist_s7.receptive_field import ReceptiveFieldError
@@ -42,6 +44,7 @@ def main() -> int:
     for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
         signal.signal(number, _end)
     arguments = _parser().parse_args()
+    warnings.showwarning = partial(_show_warning, warnings.showwarning)
     try:
         code = arguments.do(arguments) or 0
         sys.stdout.flush()  # here, and not when Python ends, is told of a reader that has gone
@@ -76,6 +79,14 @@ def _whole(least: int, most: int) -> Callable[[str], int]:
         return int(text)
 
     return number
+
+
+def _show_warning(others: Callable, message: Warning, category: type[Warning], *where) -> None:
+    """The package's own as one line; others as Python shows them, with a line of their code."""
+    if issubclass(category, MnistS7Warning):
+        print(f"mnist_s7: {message}", file=sys.stderr)
+    else:
+        others(message, category, *where)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -160,6 +171,8 @@ def _run(arguments: argparse.Namespace) -> None:
     started = time.monotonic()
     made = []
     if expected:
+        if usable_device(None).type == "cpu":
+            kernels()  # so that what it warns of is said once, here, and not in each notebook
         print(f"{len(expected)} notebooks on {digits.name}, {at_once} at a time:", flush=True)
         made += execute(list(expected), at_once, folder, results, digits, Overview(expected, at_once))
     if compare in names:

@@ -45,8 +45,12 @@ def keep_freed_memory() -> bool:
     if platform.libc_ver()[0] != "glibc":
         return False
     mallopt = ctypes.CDLL(None).mallopt
-    one_gibibyte = 1 << 30  # above any block that a step allocates
-    return bool(mallopt(M_MMAP_THRESHOLD, one_gibibyte) and mallopt(M_TRIM_THRESHOLD, one_gibibyte))
+    mebibyte = 1 << 20
+    large = 1024 * mebibyte  # above any block that a step allocates
+    # Older releases refuse a threshold of more than 32 MiB.
+    mapped = mallopt(M_MMAP_THRESHOLD, large) or mallopt(M_MMAP_THRESHOLD, 32 * mebibyte)
+    trimmed = mallopt(M_TRIM_THRESHOLD, large)
+    return bool(mapped and trimmed)
 
 
 class Residual(nn.Module):

@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import pickle
 import sys
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,8 +15,9 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
+from mnist_s7.compiled import cpu_layers
 from mnist_s7.data import Digits
-from mnist_s7.errors import InvalidArgument, MnistS7Error
+from mnist_s7.errors import InvalidArgument, MixedLayers, MnistS7Error
 from mnist_s7.experiments import EXPERIMENTS, Experiment
 from mnist_s7.results import Run, prepare, refuse_synthetic, run_name
 from mnist_s7.training import whole_number
@@ -44,6 +46,12 @@ class Outcome:
     failed: dict[str, str] = field(default_factory=dict)  # and why
     elsewhere: list[str] = field(default_factory=list)  # under way in another sweep
     unlocked: str | None = None  # why another sweep was not kept from making the same runs
+    layers: dict[str, str] = field(default_factory=dict)  # whose each run has that is found or made
+
+    def note(self, run: Run, names: list[str]) -> None:
+        """Count the run among `names`, which are those found or those made."""
+        names.append(run.name)
+        self.layers[run.name] = run.environment["kernels"]
 
     def __str__(self) -> str:
         lines = [f"{len(self.made)} runs made, {len(self.found)} were there, {len(self.failed)} failed."]
@@ -51,6 +59,8 @@ class Outcome:
             lines.append(f"Under way in another sweep: {', '.join(self.elsewhere)}.")
         if self.unlocked:
             lines.append(f"Files cannot be locked there ({self.unlocked}): another sweep may have made the same runs.")
+        if len(set(self.layers.values())) > 1:
+            lines.append(f"Not all runs have the same layers, so figures differ slightly: {_by_layers(self.layers)}.")
         return "\n".join([*lines, *(f"{name} failed: {reason}" for name, reason in self.failed.items())])
 
 
@@ -81,6 +91,8 @@ def sweep(
         for task in _tasks(experiments, seeds, epochs, device)
         if (missing := _missing(task, digits, folder, outcome))
     ]
+    if tasks:
+        _warn_of_mixed_layers(outcome.layers, folder, device)
     claims = _Claims(folder)
 
     def claimed() -> Iterator[Task]:
@@ -91,9 +103,9 @@ def sweep(
                 name = _name(task, seed, digits)
                 if not claims.take(name):
                     outcome.elsewhere.append(name)
-                elif _is_there(task, seed, digits, folder):  # another sweep has made it meanwhile
+                elif run := _found(task, seed, digits, folder):  # another sweep has made it meanwhile
                     claims.give_back(name)
-                    outcome.found.append(name)
+                    outcome.note(run, outcome.found)
                 else:
                     own.append(seed)
             bar.total -= len(task.seeds) - len(own)
@@ -115,7 +127,7 @@ def sweep(
                     bar.update(told * len(task.seeds))
                 case Run():
                     told.save(folder)
-                    outcome.made.append(told.name)
+                    outcome.note(told, outcome.made)
                     claims.give_back(told.name)
                     bar.update(1 - shares[task])
                     minutes = sum(epoch.seconds for epoch in told.epochs) / 60
@@ -238,15 +250,41 @@ def _name(task: Task, seed: int, digits: Digits) -> str:
 
 def _missing(task: Task, digits: Digits, folder: Path, outcome: Outcome) -> tuple[int, ...]:
     """Those seeds of `task` whose run is not in the folder."""
-    missing = tuple(seed for seed in task.seeds if not _is_there(task, seed, digits, folder))
-    outcome.found += [_name(task, seed, digits) for seed in task.seeds if seed not in missing]
-    return missing
+    missing = []
+    for seed in task.seeds:
+        if run := _found(task, seed, digits, folder):
+            outcome.note(run, outcome.found)
+        else:
+            missing.append(seed)
+    return tuple(missing)
 
 
-def _is_there(task: Task, seed: int, digits: Digits, folder: Path) -> bool:
-    """Whether the run is in the folder. Raises as `stored_run`."""
+def _warn_of_mixed_layers(layers: dict[str, str], folder: Path, device: str) -> None:
+    """Warn where runs in the folder have other layers than those to come; on a CPU, processes to come learn of what
+    this one finds out about its C compiler."""
+    expected = {"CUDA graphs", "PyTorch"} if device.startswith("cuda") else {cpu_layers()}
+    if others := {name: kind for name, kind in layers.items() if kind not in expected}:
+        warnings.warn(
+            f"runs in {folder} have other layers than new ones get here ({' or '.join(sorted(expected))}), so figures "
+            f"differ slightly: {_by_layers(others)}. Choose another folder for runs that are to be compared",
+            MixedLayers,
+            stacklevel=3,
+        )
+
+
+def _by_layers(layers: dict[str, str]) -> str:
+    """`compiled in 8 runs (T1-seed1 ...), PyTorch in 1 (T1-seed9)`."""
+    parts = []
+    for kind, count in Counter(layers.values()).most_common():
+        first = next(name for name in layers if layers[name] == kind)
+        parts.append(f"{kind} in {count} ({first}{' ...' if count > 1 else ''})")
+    return ", ".join(parts)
+
+
+def _found(task: Task, seed: int, digits: Digits, folder: Path) -> Run | None:
+    """The run, if it is in the folder. Raises as `stored_run`."""
     path = folder / f"{_name(task, seed, digits)}.json"
-    return stored_run(path, EXPERIMENTS[task.experiment], task.epochs) is not None
+    return stored_run(path, EXPERIMENTS[task.experiment], task.epochs)
 
 
 def stored_run(path: Path, experiment: Experiment, epochs: int | None) -> Run | None:

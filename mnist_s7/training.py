@@ -16,7 +16,7 @@ import torch.nn.functional as F
 import torchvision
 from torch import Generator, Tensor, nn, optim
 
-from mnist_s7.compiled import kernels
+from mnist_s7.compiled import cpu_layers
 from mnist_s7.data import WORKING_COPY, Digits, check_images, check_labels
 from mnist_s7.errors import InvalidArgument, MnistS7Error
 from mnist_s7.experiments import Experiment
@@ -376,7 +376,7 @@ def environment(device: torch.device) -> dict:
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name(),
         "threads": torch.get_num_threads(),
         "precision": f"autocast to {autocast.removeprefix('torch.')}" if autocast else "float32",
-        "kernels": "compiled" if on_cpu and not autocast and kernels() else "PyTorch",
+        "kernels": cpu_layers() if on_cpu and not autocast else "PyTorch",
         "freed_memory": "kept" if on_cpu and keep_freed_memory() else "given back",
         "commit": _git("rev-parse", "HEAD") if in_git else None,
         "dirty": None if changes is None else changes != "",

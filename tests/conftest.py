@@ -1,6 +1,7 @@
 import os
 import shutil
 import tempfile
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,21 @@ import torch
 
 from mnist_s7 import SERIES, Digits, load_digits
 from mnist_s7.bench import Benchmark, Cost
+from mnist_s7.compiled import kernels
 from mnist_s7.data import NEEDS_MNIST, DigitsUnavailable
+from mnist_s7.errors import MnistS7Warning
 from mnist_s7.machine import side_by_side
 
 WORKER_MEMORY = 1_500 << 20  # bytes: of one that trains, or has a notebook's kernel train
+
+
+def pytest_configure(config):
+    """Where there is no C compiler, the tests pass all the same: those of the compiled layers are skipped."""
+    for warning in ("CompiledLayersMissing", "CompiledLayersNotKept"):  # named here, since pyproject.toml's imports it
+        config.addinivalue_line("filterwarnings", f"ignore::mnist_s7.errors.{warning}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("default", MnistS7Warning)
+        kernels()  # before other processes of the tests start, which then need not find out or compile
 
 
 def pytest_xdist_auto_num_workers(config):

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 
 import nbformat
 import psutil
@@ -14,6 +15,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from waiting import wait_for
 
 from mnist_s7 import SERIES, Digits, Run, __main__, load_runs
+from mnist_s7.compiled import CHOICE, kernels
 
 COMMANDS = ["run", "train", "sweep", "compare", "bench", "readme"]
 
@@ -136,6 +138,32 @@ def test_train_saves_a_run(mnist_s7, tmp_path, monkeypatch, few_digits):
     assert path.name == "T1-seed7-few-digits.json"
     assert (run.experiment, run.seed, run.dataset, len(run.epochs)) == ("T1", 7, "few digits", 2)
     assert f"final test accuracy {run.final.test_accuracy:.2f} %" in output
+
+
+@pytest.mark.filterwarnings("default::mnist_s7.errors.CompiledLayersMissing")
+def test_without_a_c_compiler_it_says_so_in_one_line(mnist_s7, tmp_path, monkeypatch, few_digits):
+    monkeypatch.setattr(__main__, "load_digits", lambda root, dataset: few_digits)
+    monkeypatch.setenv(CHOICE, "")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    kernels.cache_clear()
+    try:
+        code, _, errors = mnist_s7("train", "T1", "--epochs", 1, "--device", "cpu", "--output", tmp_path)
+    finally:
+        kernels.cache_clear()
+
+    assert code == 0
+    assert errors.startswith("mnist_s7: training without the compiled layers: there is no C compiler `cc`. ")
+    assert "warn" not in errors.replace("without this warning\n", "")
+    [run] = load_runs(tmp_path)
+    assert run.environment["kernels"] == "PyTorch"
+
+
+@pytest.mark.filterwarnings("default::UserWarning")
+def test_other_warnings_stay_as_they_are(mnist_s7, tmp_path, monkeypatch):
+    monkeypatch.setattr(__main__, "_compare", lambda _: warnings.warn("beware", stacklevel=1))
+
+    with pytest.warns(UserWarning, match="beware"):
+        mnist_s7("compare", tmp_path)
 
 
 def test_held_out_images_are_tested_on_and_not_trained_on(mnist_s7, tmp_path, monkeypatch):
@@ -300,7 +328,7 @@ sys.exit(__main__.main())
 """
 
 
-@pytest.mark.parametrize(("number", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129), ("SIGKILL", -9)])
+@pytest.mark.parametrize(("number", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGKILL", -9)])
 def test_a_run_that_is_ended_leaves_no_kernel(tmp_path, number, code):
     source = "from pathlib import Path\nimport os, time\nPath('pid').write_text(str(os.getpid()))\ntime.sleep(600)"
     nbformat.write(

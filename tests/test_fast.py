@@ -2,8 +2,9 @@
 
 import copy
 import ctypes
+import platform
 import re
-import subprocess
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from torch.nn.utils import parametrize
 from torch.utils.checkpoint import checkpoint
 
 from mnist_s7 import MnistNet_1, MnistNet_2, MnistNet_3, MnistNet_4, compiled, fast
-from mnist_s7.compiled import CONVOLUTION, DEPTHWISE, MAX_POOL, RELU_AFTER, RELU_BEFORE, kernels
+from mnist_s7.compiled import CHOICE, CONVOLUTION, DEPTHWISE, MAX_POOL, RELU_AFTER, RELU_BEFORE, kernels
 from mnist_s7.fast import Residual, Sequential, _successes, kept
 
 FORMATS = {"contiguous": torch.contiguous_format, "channels last": torch.channels_last}
@@ -112,7 +113,7 @@ class GivenDrop(nn.Module):
 def links(monkeypatch):
     """The layers that C did, in their order. Without a C compiler there are none, and no test of them."""
     if kernels() is None:
-        pytest.skip("no C compiler")
+        pytest.skip("no compiled layers")
     done = []
     apply = fast._Chain.apply
 
@@ -132,7 +133,7 @@ def assert_same(ours, exact):
 @pytest.mark.parametrize("memory_format", FORMATS.values(), ids=FORMATS)
 @pytest.mark.parametrize("p", [0.0, 0.3])
 @pytest.mark.parametrize("layers", LAYERS.values(), ids=LAYERS)
-def test_outputs_gradients_and_buffers_are_those_of_the_plain_layers(monkeypatch, layers, p, memory_format):
+def test_outputs_gradients_and_buffers_are_those_of_the_plain_layers(monkeypatch, links, layers, p, memory_format):
     torch.manual_seed(0)
     ours = Sequential(*layers(p)).to(memory_format=memory_format)
     for norm in ours:
@@ -600,17 +601,10 @@ def test_the_number_of_threads_changes_no_digit(links, n):
     assert any(link.adds is not None for link in links)
 
 
-@pytest.mark.parametrize(
-    "fault", [FileNotFoundError("cc"), subprocess.CalledProcessError(1, "cc"), subprocess.TimeoutExpired("cc", 60)]
-)
-def test_without_a_working_c_compiler_the_plain_layers_do_it(monkeypatch, links, fault):
-    def fails(*_, **__):
-        raise fault
-
-    monkeypatch.setattr(subprocess, "run", fails)
+def test_without_the_compiled_layers_the_plain_ones_do_it(monkeypatch, links):
+    monkeypatch.setenv(CHOICE, "pytorch")
     kernels.cache_clear()
     try:
-        assert kernels() is None
         torch.manual_seed(0)
         block = Sequential(nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(0.1))
         x = torch.randn(4, 1, 12, 12)
@@ -621,51 +615,6 @@ def test_without_a_working_c_compiler_the_plain_layers_do_it(monkeypatch, links,
         assert not links
     finally:
         kernels.cache_clear()
-
-
-@pytest.fixture
-def short_source(monkeypatch, tmp_path, links):
-    """Compiled in no time, in place of the sources."""
-    source = tmp_path / "one.c"
-    source.write_text("int one(void) { return 1; }")
-    monkeypatch.setattr(compiled, "SOURCES", [source])
-    kernels.cache_clear()
-    yield source
-    kernels.cache_clear()
-
-
-def test_compiles_once_for_all_processes(monkeypatch, tmp_path, short_source):
-    commands = []
-    run = subprocess.run
-    monkeypatch.setattr(
-        subprocess, "run", lambda command, **options: commands.append(command) or run(command, **options)
-    )
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-
-    for _ in range(2):  # as in two processes
-        assert kernels().one() == 1
-        kernels.cache_clear()
-    assert [command[1] for command in commands] == ["--version", "-O3", "--version"]
-    assert len(list((tmp_path / "mnist_s7").iterdir())) == 1
-    short_source.write_text("int one(void) { return 2; }")
-    assert kernels().one() == 2  # what was compiled from another source is not taken for it
-    header = tmp_path / "images.h"
-    header.write_text("")
-    monkeypatch.setattr(compiled, "HEADER", header)
-    kernels.cache_clear()
-    before = len(commands)
-    assert kernels().one() == 2
-    assert [command[1] for command in commands[before:]] == ["--version", "-O3"]  # nor with another header
-
-
-@pytest.mark.parametrize("variable", ["XDG_CACHE_HOME", "HOME"])
-def test_needs_no_cache(monkeypatch, tmp_path, short_source, variable):
-    (tmp_path / "mnist_s7").write_text("in the way")
-    (tmp_path / ".cache").write_text("in the way")
-    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    monkeypatch.setenv(variable, str(tmp_path))
-
-    assert kernels().one() == 1
 
 
 def test_other_types_are_left_to_the_plain_layers(links):
@@ -804,3 +753,23 @@ def test_draws_never_run_out(monkeypatch):
     assert len(calls) > 1
     assert positions[-1] > 5_000
     assert positions.diff().min() > 0
+
+
+@pytest.mark.parametrize(
+    ("most", "trims", "works"),
+    [(1 << 30, True, True), (32 << 20, True, True), (0, True, False), (1 << 30, False, False)],
+)
+def test_freed_memory_is_kept_as_far_as_glibc_allows(monkeypatch, most, trims, works):
+    taken = {}
+
+    def mallopt(parameter, value):
+        allowed = value <= most if parameter == fast.M_MMAP_THRESHOLD else trims
+        taken.update({parameter: value} if allowed else {})
+        return int(allowed)
+
+    monkeypatch.setattr(platform, "libc_ver", lambda: ("glibc", "2.31"))
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: SimpleNamespace(mallopt=mallopt))
+
+    assert fast.keep_freed_memory() is works
+    assert taken.get(fast.M_MMAP_THRESHOLD, 0) == most
+    assert taken.get(fast.M_TRIM_THRESHOLD) == ((1 << 30) if trims else None)

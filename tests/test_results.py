@@ -188,7 +188,7 @@ def test_a_save_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monkey
         make_run([50.0]).save(tmp_path)
 
     if isinstance(fault, OSError):
-        assert str(error.value).startswith(f"{tmp_path}: cannot be written (No space left on device); make room")
+        assert str(error.value).startswith(f"{path}: cannot be written (No space left on device); make room")
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
 

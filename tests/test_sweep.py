@@ -19,6 +19,7 @@ from waiting import wait_for
 
 import mnist_s7.sweep
 from mnist_s7 import T3, InvalidArgument, Run, fit, load_runs
+from mnist_s7.errors import MixedLayers
 from mnist_s7.experiments import EXPERIMENTS
 from mnist_s7.results import PUBLISHED, OutputError, RunFileError, SyntheticRefused, write_atomically
 from mnist_s7.sweep import RunConflict, in_processes, on_ray, parse_seeds, sweep
@@ -113,6 +114,37 @@ def test_another_run_under_the_same_name_is_not_taken_for_it(digits, tmp_path, m
     (tmp_path / "T1-seed1.json").write_text("{")
     with pytest.raises(RunFileError):
         sweep(["T1"], [1], digits, tmp_path, here, epochs=1)
+
+
+def test_runs_with_other_layers_are_told(digits, tmp_path, monkeypatch):
+    """Before they are joined by new ones, and after; but not where nothing is to be made."""
+    monkeypatch.setattr(mnist_s7.sweep, "cpu_layers", lambda: "compiled")
+    sweep(["T3"], [1, 2, 3], digits, tmp_path, here, epochs=1)
+    for seed, layers in ((1, "compiled"), (2, "PyTorch"), (3, "PyTorch")):
+        run = Run.load(tmp_path / f"T3-seed{seed}.json")
+        run.environment["kernels"] = layers
+        run.save(tmp_path)
+
+    said = (
+        r"have other layers than new ones get here \(compiled\), .*: PyTorch in 2 \(T3-seed2 \.\.\.\)\. Choose another"
+    )
+    with pytest.warns(MixedLayers, match=said):
+        sweep(["T3"], [1, 2, 3, 4], digits, tmp_path, lambda *_: [], epochs=1)
+    outcome = sweep(["T3"], [1, 2, 3], digits, tmp_path, here, epochs=1)
+    assert "PyTorch in 2 (T3-seed2 ...), compiled in 1 (T3-seed1)." in str(outcome)
+    assert "layers" not in str(sweep(["T3"], [2, 3], digits, tmp_path, here, epochs=1))
+    outcome = sweep(["T3"], [2, 3, 4], digits, tmp_path, made_with("compiled"), epochs=1, device="cuda")
+    assert "PyTorch in 2 (T3-seed2 ...), compiled in 1 (T3-seed4)." in str(outcome)
+
+
+def made_with(layers):
+    def engine(tasks, pickled):
+        for task, told in here([dataclasses.replace(task, device="cpu") for task in tasks], pickled):
+            if isinstance(told, Run):
+                told.environment["kernels"] = layers
+            yield task, told
+
+    return engine
 
 
 def test_a_run_that_fails_does_not_stop_the_others(digits, tmp_path, monkeypatch):
