@@ -53,7 +53,7 @@ def tested(tmp_path_factory):
 
 
 def outcomes(tested, name):
-    return re.findall(rf"{name}\.ipynb::Cell \d .*?(PASSED|FAILED|SKIPPED)", tested.stdout.partition("= FAILURES =")[0])
+    return re.findall(rf"{name}::ipynb::Cell \d (\w+)", tested.stdout.partition("= FAILURES =")[0])
 
 
 def report(tested, name):
