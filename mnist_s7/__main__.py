@@ -111,7 +111,9 @@ def _parser() -> argparse.ArgumentParser:
     sweep.add_argument("--seeds", default="1-10", help="1-10, or 1,4,7-9; default: %(default)s")
     where = sweep.add_mutually_exclusive_group()
     where.add_argument("--jobs", type=_whole(1, 10_000), help="runs at a time; default: one a core, or one on a GPU")
-    where.add_argument("--ray", metavar="ADDRESS", help="hand the runs to the Ray cluster there, or to a `local` one")
+    where.add_argument(
+        "--ray", metavar="ADDRESS", help="hand the runs to the Ray cluster at HOST:PORT, or to a `local` one"
+    )
 
     for training in (train, sweep):
         training.add_argument("--epochs", type=_whole(1, 10**6), help="default: the iteration's own number")
@@ -219,13 +221,14 @@ def _train(arguments: argparse.Namespace) -> None:
 
 
 def _sweep(arguments: argparse.Namespace) -> int:
+    from mnist_s7.ray_cluster import on_ray
     from mnist_s7.results import by_experiment
     from mnist_s7.seeds import against_the_first, means
-    from mnist_s7.sweep import in_processes, on_ray, parse_seeds, sweep
+    from mnist_s7.sweep import in_processes, parse_seeds, sweep
 
     seeds = parse_seeds(arguments.seeds)
     digits = _digits(arguments)
-    if arguments.ray:
+    if arguments.ray is not None:
         device = arguments.device or "cpu"  # the cluster's machines are not this one
         engine, place = partial(on_ray, address=arguments.ray), f"on Ray ({arguments.ray}), {device}"
     else:

@@ -21,11 +21,10 @@ from mnist_s7.errors import InvalidArgument, MixedLayers, MnistS7Error
 from mnist_s7.experiments import EXPERIMENTS, Experiment
 from mnist_s7.results import Run, prepare, refuse_synthetic, run_name
 from mnist_s7.training import whole_number
-from mnist_s7.worker import Task, Told, do, work
+from mnist_s7.worker import Lost, Task, Told, work
 
-__all__ = ["Engine", "Outcome", "RunConflict", "in_processes", "on_ray", "parse_seeds", "stored_run", "sweep"]
+__all__ = ["Engine", "Outcome", "RunConflict", "in_processes", "parse_seeds", "stored_run", "sweep"]
 
-PACKAGE = Path(__file__).resolve().parent
 MOST_SEEDS = 100_000  # of one sweep: more are a slip of the hand
 SEEDS_TOGETHER = 32  # in one network on a GPU
 
@@ -133,9 +132,10 @@ def sweep(
                     minutes = sum(epoch.seconds for epoch in told.epochs) / 60
                     tqdm.write(f"{told.name}: {told.final.test_accuracy:.2f} % after {minutes:.1f} minutes")
                     sys.stdout.flush()  # at once, also into a file
-                case str():
-                    for name in {_name(task, seed, digits) for seed in task.seeds} & claims.names:
-                        outcome.failed[name] = told
+                case Lost() | str():
+                    seeds_lost, reason = ([told.seed], told.reason) if isinstance(told, Lost) else (task.seeds, told)
+                    for name in {_name(task, seed, digits) for seed in seeds_lost} & claims.names:
+                        outcome.failed[name] = reason
                         claims.give_back(name)
                         bar.update(1 - shares[task])
             bar.set_description_str(f"{len(outcome.made)} of {bar.total} runs")
@@ -192,43 +192,6 @@ def in_processes(tasks: Iterable[Task], digits: bytes, jobs: int) -> Iterator[tu
     finally:
         for _, process in running.values():
             process.kill()
-
-
-def on_ray(tasks: Iterable[Task], digits: bytes, address: str) -> Iterator[tuple[Task, Told]]:
-    """An `Engine`: a Ray cluster, the one at `address`, or for "local" one that is started on this machine.
-
-    Its machines need this package's dependencies; the package and the digits are sent to them. Ray repeats a task
-    whose process or machine is lost. A task tells all at its end. Raises `ModuleNotFoundError` where Ray is not
-    installed, and `ConnectionError` where there is no cluster.
-    """
-    try:
-        import ray
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError('Ray is not installed: pip install -e ".[ray]" in this repository') from error
-
-    ray.init(address, runtime_env={"py_modules": [os.fspath(PACKAGE)]}, include_dashboard=False, log_to_driver=False)
-    try:
-        remote, sent = ray.remote(_all_told), ray.put(digits)
-        under_way = {
-            remote.options(num_cpus=1, num_gpus=int(task.device.startswith("cuda"))).remote(task, sent): task
-            for task in tasks
-        }
-        while under_way:
-            [ended], _ = ray.wait(list(under_way), num_returns=1)
-            task = under_way.pop(ended)
-            try:
-                for told in ray.get(ended):
-                    yield task, told
-            except ray.exceptions.RayError as error:
-                yield task, f"{type(error).__name__}: {error}"
-    finally:
-        ray.shutdown()
-
-
-def _all_told(task: Task, digits: bytes) -> list[Told]:
-    told = []
-    do(task, digits, told.append)
-    return told
 
 
 def _tasks(experiments: Sequence[str], seeds: Sequence[int], epochs: int | None, device: str) -> list[Task]:

@@ -15,9 +15,9 @@ from mnist_s7.experiments import EXPERIMENTS
 from mnist_s7.many import fit_many
 from mnist_s7.progress import Silent
 from mnist_s7.results import Epoch, Run
-from mnist_s7.training import fit
+from mnist_s7.training import LossNotFinite, fit
 
-__all__ = ["Task", "Told", "do", "work"]
+__all__ = ["Lost", "Task", "Told", "depend_on_parent", "do", "work"]
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,16 @@ class Task:
     device: str
 
 
-Told = float | Run | str  # the share of the task that was done just now; a finished run; what went wrong
+@dataclass(frozen=True)
+class Lost:
+    """A run of a task that failed while the others went on, and why."""
+
+    seed: int
+    reason: str
+
+
+# The share of the task that was done just now; a finished run; one that failed; what went wrong with all that are left.
+Told = float | Run | Lost | str
 
 
 def do(task: Task, digits: bytes, tell: Callable[[Told], None]) -> None:
@@ -44,11 +53,18 @@ def do(task: Task, digits: bytes, tell: Callable[[Told], None]) -> None:
         else:
             runs = fit_many(experiment, pickle.loads(digits), task.seeds, task.epochs, task.device)
     except Exception as error:  # whatever it is: the other runs go on, and the sweep ends with it
-        tell(f"{type(error).__name__}: {error}")
+        tell(_in_words(error))
         return
-    for run in runs:
-        run.model = None
-        tell(run)
+    for seed, run in zip(task.seeds, runs, strict=True):
+        if isinstance(run, LossNotFinite):
+            tell(Lost(seed, _in_words(run)))
+        else:
+            run.model = None
+            tell(run)
+
+
+def _in_words(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 class _EachEpoch(Silent):
@@ -60,10 +76,15 @@ class _EachEpoch(Silent):
 
 
 def work(task: Task, digits: bytes, connection: Connection) -> None:
-    """`do` in a process of its own, which ends with its parent, however that ends."""
+    """`do` in a process of its own, which ends with its parent."""
+    depend_on_parent()
+    do(task, digits, connection.send)
+
+
+def depend_on_parent() -> None:
+    """Let this process end with its parent, however that ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then ends this process
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    do(task, digits, connection.send)
 
 
 def _end_with_parent() -> None:

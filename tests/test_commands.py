@@ -88,7 +88,9 @@ def test_a_sweep_tells_what_became_of_its_runs(mnist_s7, monkeypatch, few_digits
     assert "T1-seed3-few-digits failed: IndexError: Target" in output
 
 
-@pytest.mark.parametrize("wrong", [["T9"], ["T1", "--seeds", "3-1"], ["T1", "--seeds", "1-1000000000"]])
+@pytest.mark.parametrize(
+    "wrong", [["T9"], ["T1", "--seeds", "3-1"], ["T1", "--seeds", "1-1000000000"], ["T1", "--ray", ""]]
+)
 def test_a_sweep_that_cannot_be_says_why(mnist_s7, monkeypatch, few_digits, tmp_path, wrong):
     monkeypatch.setattr(__main__, "load_digits", lambda *_: few_digits)
 

@@ -7,9 +7,6 @@ import multiprocessing
 import os
 import signal
 import subprocess
-import sys
-import threading
-import time
 from functools import partial
 from pathlib import Path
 
@@ -22,7 +19,7 @@ from mnist_s7 import T3, InvalidArgument, Run, fit, load_runs
 from mnist_s7.errors import MixedLayers
 from mnist_s7.experiments import EXPERIMENTS
 from mnist_s7.results import PUBLISHED, OutputError, RunFileError, SyntheticRefused, write_atomically
-from mnist_s7.sweep import RunConflict, in_processes, on_ray, parse_seeds, sweep
+from mnist_s7.sweep import RunConflict, in_processes, parse_seeds, sweep
 from mnist_s7.worker import do
 
 LONG = 10_000  # epochs: more than a test waits for
@@ -89,6 +86,28 @@ def test_many_seeds_of_one_experiment_go_together_to_a_gpu(digits, tmp_path, mon
 
     assert [task.seeds for task in asked] == [(1, 2), (3,)]
     assert len(outcome.made) == len(load_runs(tmp_path)) == 3
+
+
+def nan_for_seed_2():
+    network = T3.network()
+    if torch.initial_seed() == 2:
+        torch.nn.init.constant_(network.block1[0].weight, torch.nan)
+    return network
+
+
+def test_one_that_diverges_on_a_gpu_leaves_the_others(digits, tmp_path, monkeypatch):
+    monkeypatch.setitem(EXPERIMENTS, "T3", dataclasses.replace(T3, network=nan_for_seed_2))
+
+    def on_gpu(tasks, pickled):
+        for task in tasks:
+            for _, told in here([dataclasses.replace(task, device="cpu")], pickled):
+                yield task, told
+
+    outcome = sweep(["T3"], [1, 2, 3], digits, tmp_path, on_gpu, epochs=1, device="cuda")
+
+    assert outcome.made == ["T3-seed1", "T3-seed3"]
+    assert list(outcome.failed) == ["T3-seed2"]
+    assert outcome.failed["T3-seed2"].startswith("LossNotFinite: T3: the loss is nan in epoch 0 at step 0")
 
 
 def test_takes_up_where_it_stopped(digits, tmp_path):
@@ -379,46 +398,3 @@ def test_wrong_names_and_numbers_are_refused(digits, tmp_path):
     with pytest.raises(InvalidArgument, match="seed is -1"):
         sweep(["T1"], [-1], digits, tmp_path, here)
     assert files(tmp_path) == []
-
-
-def test_without_ray_it_says_how_to_get_it(digits, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "ray", None)
-
-    with pytest.raises(ModuleNotFoundError, match=r'pip install -e "\.\[ray\]"'):
-        sweep(["T1"], [1], digits, tmp_path, partial(on_ray, address="local"), epochs=1)
-
-
-def test_ray_repeats_the_run_of_a_killed_worker(digits, tmp_path):
-    """Two workers. One of them is killed while it trains."""
-    pytest.importorskip("ray")
-
-    def workers():
-        """Ray names a process after what it does."""
-        return [int(path.parent.name) for path in Path("/proc").glob("[0-9]*/cmdline") if b"_all_told" in _read(path)]
-
-    killed = []
-
-    def kill():
-        wait_for(workers)
-        time.sleep(1)
-        killed.append(workers()[0])
-        os.kill(killed[0], signal.SIGKILL)
-
-    killer = threading.Thread(target=kill, daemon=True)
-    killer.start()
-    outcome = sweep(["T1"], [1, 2, 3], digits, tmp_path, partial(on_ray, address="local"), epochs=20, device="cpu")
-
-    assert killed
-    assert sorted(outcome.made) == ["T1-seed1", "T1-seed2", "T1-seed3"]
-    assert not outcome.failed
-    assert files(tmp_path) == ["T1-seed1.json", "T1-seed2.json", "T1-seed3.json"]
-    alone = tmp_path / "alone"
-    sweep(["T1"], [2], digits, alone, partial(in_processes, jobs=1), epochs=20, device="cpu")
-    assert figures(load_runs(alone)[0]) == figures(Run.load(tmp_path / "T1-seed2.json"))
-
-
-def _read(path):
-    try:
-        return path.read_bytes()
-    except OSError:  # it has ended meanwhile
-        return b""
