@@ -260,6 +260,7 @@ def _bench(arguments: argparse.Namespace) -> None:
     from mnist_s7.readme import digest
 
     folder = PUBLISHED if arguments.publish else RUNS
+    prepare(folder, BENCHMARK.name)
     found = benchmark(load_digits(), arguments.rounds)
     found.save(folder / BENCHMARK.name)
     for text in (tables.costs, tables.shares, tables.scaling, tables.how_measured):

@@ -25,6 +25,9 @@ LONG = 10_000  # epochs: more than a test waits for
 PATIENCE = 120  # seconds; a busy machine takes half of them to start a cluster
 
 
+pytestmark = pytest.mark.xdist_group("ray")  # one cluster for all of them
+
+
 @pytest.fixture
 def digits(few_digits):
     return dataclasses.replace(few_digits, name="MNIST")
