@@ -19,7 +19,7 @@ from mnist_s7.compiled import kernels
 from mnist_s7.data import WORKING_COPY, Digits, digits_or_synthetic, hold_out, load_digits
 from mnist_s7.errors import InvalidArgument, MnistS7Error, MnistS7Warning
 from mnist_s7.experiments import EXPERIMENTS
-from mnist_s7.machine import side_by_side, usable_cores
+from mnist_s7.machine import side_by_side
 from mnist_s7.receptive_field import ReceptiveFieldError
 from mnist_s7.results import (
     PUBLISHED,
@@ -42,12 +42,14 @@ BENCHMARK_PICTURE = WORKING_COPY / "notebooks" / "benchmark.png"
 
 def main() -> int:
     for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
-        signal.signal(number, _end)
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as it is under nohup
+            signal.signal(number, _end)
     arguments = _parser().parse_args()
     warnings.showwarning = partial(_show_warning, warnings.showwarning)
     try:
         code = arguments.do(arguments) or 0
-        sys.stdout.flush()  # here, and not when Python ends, is told of a reader that has gone
+        if sys.stdout:
+            sys.stdout.flush()  # a reader that has gone is noticed here, and not while Python ends
         return code
     except (MnistS7Error, ReceptiveFieldError) as error:
         print(f"mnist_s7 {arguments.command}: {error}", file=sys.stderr)
@@ -56,7 +58,7 @@ def main() -> int:
         print(f"\nmnist_s7 {arguments.command}: stopped; no run was left half-written", file=sys.stderr)
         return 128 + signal.SIGINT
     except OSError as error:
-        if error.errno not in (errno.EPIPE, errno.ENOSPC) or error.filename is not None:
+        if not _output_fails():
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python still has to write there
         if error.errno == errno.EPIPE:  # `| head`, say, has seen enough
@@ -65,8 +67,19 @@ def main() -> int:
         return 1
 
 
+def _output_fails() -> bool:
+    """Whether nothing more can be written to the standard output."""
+    try:
+        print(flush=True)
+    except OSError:
+        return True
+    return False
+
+
 def _end(number: int, _) -> None:
     """End as after an error, so that what was begun is cleaned up: other processes, locks, temporary files."""
+    name = signal.Signals(number).name
+    os.write(2, f"\nmnist_s7: stopped by {name}; no run was left half-written\n".encode())  # print may be at work
     sys.exit(128 + number)
 
 
@@ -110,7 +123,11 @@ def _parser() -> argparse.ArgumentParser:
     sweep.add_argument("experiments", nargs="+", metavar="EXPERIMENT", help=", ".join(EXPERIMENTS))
     sweep.add_argument("--seeds", default="1-10", help="1-10, or 1,4,7-9; default: %(default)s")
     where = sweep.add_mutually_exclusive_group()
-    where.add_argument("--jobs", type=_whole(1, 10_000), help="runs at a time; default: one a core, or one on a GPU")
+    where.add_argument(
+        "--jobs",
+        type=_whole(1, 10_000),
+        help="runs at a time; default: as many as cores and memory allow, or one on a GPU",
+    )
     where.add_argument(
         "--ray", metavar="ADDRESS", help="hand the runs to the Ray cluster at HOST:PORT, or to a `local` one"
     )
@@ -149,24 +166,31 @@ def _run(arguments: argparse.Namespace) -> None:
     from mnist_s7.notebooks import NOTEBOOKS, ORDER, execute
     from mnist_s7.overview import Overview, in_words
     from mnist_s7.report import comparison, series_runs
+    from mnist_s7.sweep import stored_run
 
     *iterations, compare = ORDER
     names = arguments.notebooks or ORDER
     if unknown := set(names) - set(ORDER):
         raise InvalidArgument(f"no notebook {', '.join(sorted(unknown))}: there are {', '.join(ORDER)}")
     folder, results = (NOTEBOOKS, PUBLISHED) if arguments.publish else (WORKING_COPY / "runs", RUNS)
-    prepare(folder)
+    prepare(folder, *(f"{name}.ipynb" for name in names))
     prepare(results)
     digits = digits_or_synthetic()
     if arguments.publish and digits.name != "MNIST":
         raise SyntheticRefused(f"only runs on MNIST are published, and these digits are {digits.name}")
+    if not arguments.publish:  # a notebook replaces the run of its name, and must not replace another one
+        for name in set(names) & set(iterations):
+            experiment = EXPERIMENTS[name.removeprefix("MNIST_S7_")]
+            stored_run(results / f"{run_name(experiment.name, 1, digits.name)}.json", experiment, None)
 
     expected = {name: _usual_seconds(name.removeprefix("MNIST_S7_")) for name in iterations if name in names}
     expected = dict(sorted(expected.items(), key=lambda each: -each[1]))  # the longest first: then all end together
     at_once = side_by_side(len(expected), KERNEL_MEMORY)
-    if len(expected) > 1 or arguments.publish:
-        # Runs side by side get more out of the cores than one after the other on all of them.
+    # Runs side by side get more out of the cores than one after the other on all of them.
+    if arguments.publish:
         os.environ["OMP_NUM_THREADS"] = "1"
+    elif len(expected) > 1:
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
     started = time.monotonic()
     made = []
     if expected:
@@ -230,10 +254,13 @@ def _sweep(arguments: argparse.Namespace) -> int:
     digits = _digits(arguments)
     if arguments.ray is not None:
         device = arguments.device or "cpu"  # the cluster's machines are not this one
+        if device not in ("cpu", "cuda"):
+            raise InvalidArgument(f"device is {device!r}: on a Ray cluster it should be cpu or cuda")
         engine, place = partial(on_ray, address=arguments.ray), f"on Ray ({arguments.ray}), {device}"
     else:
         device = str(usable_device(arguments.device))
-        jobs = arguments.jobs if arguments.jobs is not None else usable_cores() if device == "cpu" else 1
+        most = side_by_side(len(seeds) * len(arguments.experiments), KERNEL_MEMORY) if device == "cpu" else 1
+        jobs = arguments.jobs or most
         engine, place = partial(in_processes, jobs=jobs), f"{jobs} at a time on {device}"
     print(f"{', '.join(arguments.experiments)} on {digits.name}, seeds {arguments.seeds}, {place}", flush=True)
     outcome = sweep(arguments.experiments, seeds, digits, arguments.output, engine, arguments.epochs, device)
@@ -326,10 +353,11 @@ def _draw(path: Path, figure: Figure, shown: str) -> None:
 def _shows(picture: Path, digest: str) -> bool:
     from PIL import Image
 
-    if not picture.exists():
+    try:
+        with Image.open(picture) as image:
+            return image.info.get("Description") == digest
+    except OSError:  # not there, or no picture
         return False
-    with Image.open(picture) as image:
-        return image.info.get("Description") == digest
 
 
 if __name__ == "__main__":

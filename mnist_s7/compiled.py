@@ -102,7 +102,7 @@ def kernels() -> ctypes.CDLL | None:
     except (OSError, _CompilerFailed) as fault:
         warning = CompiledLayersMissing(
             f"training without the compiled layers: {fault}. PyTorch's layers are slower, and rounding and dropout "
-            "draws differ from those of compiled runs. Install a C compiler such as gcc, or mend what keeps "
+            "draws differ from those of compiled runs. Install a C compiler such as gcc, or fix what keeps "
             f"`cc` from working; {CHOICE}=pytorch chooses PyTorch's layers without this warning"
         )
         warnings.warn(warning, stacklevel=2)
@@ -131,7 +131,7 @@ def _library() -> ctypes.CDLL:
         own = Path(_own_folder().name)
         library = _kept(own, name, build)
         warning = CompiledLayersNotKept(
-            f"{cache} cannot keep the compiled layers: {fault}. Until this process ends, they are in {own}. Mend the "
+            f"{cache} cannot keep the compiled layers: {fault}. Until this process ends, they are in {own}. Fix the "
             "folder, or set XDG_CACHE_HOME to another one of your own"
         )
         warnings.warn(warning, stacklevel=3)

@@ -50,7 +50,7 @@ IMAGES_MAGIC, LABELS_MAGIC = b"\0\0\x08\x03", b"\0\0\x08\x01"
 
 NEEDS_MNIST = "needs MNIST's files"  # a test that is skipped without them gives this reason
 
-REMEDIES = f"""Three ways to mend it:
+REMEDIES = f"""Three ways to fix it:
   1. have MNIST's four files, set MNIST_S7_DATA to their folder (a torchvision root, its MNIST/raw, or any
      folder that holds the four, .gz or not);
   2. connect this machine to the network, and they are downloaded into {DOWNLOADS.name}/ of the working copy;
@@ -92,6 +92,8 @@ class Digits:
     source: str
 
     def __post_init__(self):
+        if not self.name or "/" in self.name or os.sep in self.name:
+            raise InvalidArgument(f"name is {self.name!r}: runs' files are named after it, so that it cannot be a path")
         for part in ("train", "test"):
             images, labels = getattr(self, f"{part}_images"), getattr(self, f"{part}_labels")
             check_images(images, f"{part}_images")
@@ -144,7 +146,7 @@ def load_digits(root: str | os.PathLike | None = None, dataset: str | None = Non
 
     root = root or os.environ.get("MNIST_S7_DATA")
     if root:
-        return _read(_find(Path(root).expanduser(), named=True), source=os.fspath(root))
+        return _read(_find(Path(os.path.expanduser(root)), named=True), source=os.fspath(root))
     try:
         files = _find(DOWNLOADS, named=False)
     except DigitsUnavailable as error:
@@ -189,8 +191,8 @@ def hold_out(digits: Digits, count: int = 10_000) -> Digits:
 
 def _find(folder: Path, named: bool) -> dict[str, Path]:
     """The paths of the four files in whichever of the three layouts `folder` has."""
-    if not folder.is_dir():
-        found = "is a file" if folder.exists() else "does not exist"
+    if not os.path.isdir(folder):  # False also where it may not be looked for
+        found = "is a file" if os.path.exists(folder) else "does not exist, or may not be looked into"
         raise DigitsUnavailable(
             f"{_place(folder, named)}: the folder with MNIST's files {found}; name one that holds them, or none, "
             f"to have them looked for in {DOWNLOADS.name}/ and downloaded",
@@ -302,7 +304,7 @@ def _fetch(name: str, archive: str, md5: str, scratch: Path, tried: list[str]) -
 
 
 def _unavailable(tried: list[str]) -> str:
-    return "\n  ".join(["MNIST is not at hand and could not be downloaded. Tried:", *tried]) + f"\n{REMEDIES}"
+    return "\n  ".join(["MNIST was not found and could not be downloaded. Tried:", *tried]) + f"\n{REMEDIES}"
 
 
 @contextmanager

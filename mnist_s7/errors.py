@@ -1,4 +1,4 @@
-"""What the package raises where the one who calls it can mend things: all of one base class, so that a fault of the
+"""What the package raises where the one who calls it can fix things: all of one base class, so that a fault of the
 package's own is never taken for one of the user's. And what it warns of."""
 
 __all__ = [
@@ -16,7 +16,7 @@ class MnistS7Error(Exception):
 
 
 class InvalidArgument(MnistS7Error, ValueError):
-    """An argument that cannot be: out of range, of the wrong type, or a name that nothing has."""
+    """An argument that is out of range, of the wrong type, or the name of nothing."""
 
 
 class MnistS7Warning(UserWarning):

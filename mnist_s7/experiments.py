@@ -37,6 +37,7 @@ __all__ = [
     "OneCycle",
     "StepDecay",
     "check_recipe",
+    "is_of",
     "load_own_runs",
 ]
 
@@ -102,6 +103,10 @@ class Experiment:
     weight_decay: float = 0.0
     batch_size: int = 128
     epochs: int = 15
+
+    def __post_init__(self):
+        if not self.name or "/" in self.name or os.sep in self.name:
+            raise InvalidArgument(f"name is {self.name!r}: runs' files are named after it, so that it cannot be a path")
 
     @property
     def fingerprint(self) -> str:
@@ -370,17 +375,22 @@ def check_recipe(run: Run, path: str | os.PathLike) -> None:
     experiment = EXPERIMENTS.get(run.experiment)
     if experiment is None:
         return
-    fingerprint, parameters, rates = _of_its_runs(experiment, len(run.epochs))
-    as_today = (run.recipe, run.parameters) == (fingerprint, parameters)
-    if not as_today or not all(map(math.isclose, rates, (epoch.lr for epoch in run.epochs))):
+    if not is_of(run, experiment):
         raise RunFileError(
             f"{path}: a run of another recipe than {run.experiment} has today: one of the two has been changed; "
             "train it again, choose another folder, or move the file"
         )
 
 
+def is_of(run: Run, experiment: Experiment) -> bool:
+    """Whether the run was trained as `experiment` says."""
+    fingerprint, parameters, rates = _expected(experiment, len(run.epochs))
+    same = (run.recipe, run.parameters) == (fingerprint, parameters)
+    return same and all(map(math.isclose, rates, (epoch.lr for epoch in run.epochs)))
+
+
 @cache  # many runs are of one experiment
-def _of_its_runs(experiment: Experiment, epochs: int) -> tuple[str, int, list[float]]:
+def _expected(experiment: Experiment, epochs: int) -> tuple[str, int, list[float]]:
     return experiment.fingerprint, experiment.parameters, experiment.learning_rates(epochs)
 
 

@@ -91,7 +91,7 @@ def fit_many(
                     lost.setdefault(i, error)
                 records[i].append(epoch_record(epoch, lr, steps, each, seconds))
             if len(lost) == len(seeds):
-                return list(lost.values())
+                return [lost[i] for i in range(len(seeds))]
         model.give_back(models)
     note_kernels(machine, step)
 

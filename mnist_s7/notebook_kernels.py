@@ -5,6 +5,7 @@ of the two dies ("Kernel died before replying to kernel_info"). Sockets that are
 do not meet.
 """
 
+import os
 import shutil
 import tempfile
 import weakref
@@ -15,7 +16,7 @@ from jupyter_client import AsyncKernelManager, BlockingKernelClient, KernelManag
 
 __all__ = ["AsyncKernel", "Kernel"]
 
-LONGEST = 80  # characters of a folder: with a socket's name behind it, systems take about 100
+LONGEST = 80  # bytes of a folder's name: with a socket's name behind it, systems take about 100
 
 
 class _OwnFolder:
@@ -46,7 +47,7 @@ def _short_folder() -> Path | None:
     if not zmq.has("ipc"):
         return None
     for place in (tempfile.gettempdir(), "/tmp"):
-        if len(place) < LONGEST and Path(place).is_dir():
+        if len(os.fsencode(place)) < LONGEST and Path(place).is_dir():
             try:
                 return Path(tempfile.mkdtemp(prefix="kernel-", dir=place))
             except OSError:  # full, or not to be written to

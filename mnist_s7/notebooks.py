@@ -43,7 +43,7 @@ SHOWN_LINES, SHOWN_COLUMNS = 25, 300  # of the traceback of a cell that failed
 
 
 class NotebookFailed(MnistS7Error):
-    """A cell of a notebook failed, or its kernel died."""
+    """A notebook cannot be read, a cell of it failed, or its kernel died."""
 
 
 def execute(
@@ -53,8 +53,8 @@ def execute(
     `folder`. Returns the paths of the executed notebooks.
 
     Their runs go to `results`. On other digits than MNIST's, title and file name say so. One that fails does not stop
-    the others; what was executed of it until then is written all the same, but never over the notebook itself: then to
-    `runs/`. Whatever ends this call early ends the kernels too.
+    the others; what was executed of it until then is written to `runs/<name>-unfinished.ipynb`. Whatever ends this call
+    early ends the kernels too.
 
     Raises `NotebookFailed` at the end, naming each that failed and why.
     """
@@ -88,7 +88,7 @@ class _Execution:
         self.failure: str | None = None
         self.stopped = False
         self.environment = os.environ | {"MNIST_S7_RESULTS": os.fspath(results)}
-        self.notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
+        self.notebook = _read(name)
         self.file = f"{name}.ipynb"
         if digits.name != "MNIST":
             self.file = f"{name}-{digits.name.replace(' ', '-')}.ipynb"
@@ -113,8 +113,9 @@ class _Execution:
 
     @property
     def path(self) -> Path:
-        failed_in_place = (self.failure or self.stopped) and self.folder == NOTEBOOKS
-        return (RUNS.parent if failed_in_place else self.folder) / self.file
+        if self.failure or self.stopped:
+            return RUNS.parent / self.file.replace(".ipynb", "-unfinished.ipynb")
+        return self.folder / self.file
 
     def run(self) -> None:
         if self.stopped:  # before its turn
@@ -126,7 +127,7 @@ class _Execution:
             source = self.notebook.cells[self.client.place].source
             self.failure = failure(f"{self.name}, cell {self.client.place}", source, error.traceback)
         except (DeadKernelError, RuntimeError) as error:
-            self.failure = f"{self.name}: its kernel ended, for want of memory perhaps ({error})"
+            self.failure = f"{self.name}: its kernel ended, for want of memory perhaps, or did not start ({error})"
         _clean(self.notebook)
         write_atomically(self.path, nbformat.writes(self.notebook) + "\n")
         if self.failure:
@@ -177,7 +178,7 @@ def stale_cells(name: str, runs: dict[str, Run], stored: Runs) -> list[str]:
     all seeds by experiment; and the log of a training, line by line.
     """
     run = runs.get(name.removeprefix("MNIST_S7_"))
-    notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
+    notebook = _read(name)
     stale = [cell.source for cell, output, markdown in _tables(notebook, name, runs, stored) if output.data != markdown]
     for cell in notebook.cells:
         if cell.cell_type == "code" and "fit" in _names_in(cell):
@@ -193,11 +194,18 @@ def refresh_tables(name: str, runs: dict[str, Run], stored: Runs) -> None:
     The pictures stay. Those of an iteration show its own run alone; the page that compares iterations, whose pictures
     show many, is executed instead.
     """
-    path = NOTEBOOKS / f"{name}.ipynb"
-    notebook = nbformat.read(path, as_version=4)
+    path, notebook = NOTEBOOKS / f"{name}.ipynb", _read(name)
     for _, output, markdown in _tables(notebook, name, runs, stored):
         output.data = markdown
     write_atomically(path, nbformat.writes(notebook) + "\n")
+
+
+def _read(name: str) -> nbformat.NotebookNode:
+    path = NOTEBOOKS / f"{name}.ipynb"
+    try:
+        return nbformat.read(path, as_version=4)
+    except Exception as error:  # of many types, for what is no notebook
+        raise NotebookFailed(f"{path}: no notebook that can be read ({str(error)[:200]})") from error
 
 
 def _tables(

@@ -38,8 +38,9 @@ class Overview:
         self.notebooks[name].started, self.notebooks[name].state = self.now(), "starts"
 
     def update(self, name: str, share: float) -> None:
-        """`share` of the notebook is done, of 0 to 1."""
-        self.notebooks[name].share, self.notebooks[name].state = share, f"{share:.0%}"
+        """`share` of the notebook's training run is done, of 0 to 1."""
+        # A little is left for the cells after the training run.
+        self.notebooks[name].share, self.notebooks[name].state = 0.95 * share, f"{0.95 * share:.0%}"
 
     def ends(self, name: str, state: str) -> None:
         notebook = self.notebooks[name]

@@ -1,5 +1,6 @@
 """What a training run shows while it goes on: a live bar, and the lines that each epoch leaves."""
 
+import math
 import sys
 import time
 
@@ -61,7 +62,7 @@ class Lines(Silent):
         self.epoch, self.steps, self.started = epoch, steps, time.perf_counter()
         self.figures = _Figures()
         if self.live:
-            where = {"file": self.live, "miniters": steps // UPDATES + 1}
+            where = {"file": self.live, "miniters": steps // UPDATES + 1, "maxinterval": math.inf}
         else:
             where = {"file": sys.stderr, "disable": None}  # None: shown only where that is a terminal
         self.bar = tqdm(total=steps, leave=False, mininterval=REFRESH, **where)

@@ -18,7 +18,7 @@ __all__ = ["ClusterLost", "ClusterUnfit", "ClusterUnreachable", "RayMissing", "o
 
 PACKAGE = Path(__file__).resolve().parent
 SECONDS_TO_ANSWER = 5  # for a machine to take a connection
-SECONDS_TO_CONNECT = 60  # for Ray, which alone would take minutes to find that it talks to something else
+SECONDS_TO_CONNECT = 120  # for Ray, which alone would take minutes to find that it talks to something else
 SECONDS_BETWEEN_CHECKS = 10  # whether a machine for the tasks is left, while none of them tells anything
 SECONDS_TO_END = 10  # for Ray, in order
 REPEATS = 3  # of a task whose process or machine is lost
@@ -71,7 +71,7 @@ def on_ray(tasks: Iterable[Task], digits: bytes, address: str) -> Iterator[tuple
 
 
 def _refuse_dead(address: str) -> None:
-    """Raise what can be known without Ray, which would take minutes for it."""
+    """Raise the errors that need no connection: Ray itself would take minutes to find them."""
     host, _, port = address.rpartition(":")
     is_host = host and "/" not in host and port.isdecimal() and 0 < int(port) < 2**16
     if not (is_host or address in ("local", "auto")):
@@ -94,7 +94,7 @@ def _received(connection: Connection, address: str) -> tuple[Task, Told] | str |
     try:
         message = connection.recv()
     except (EOFError, ConnectionError) as error:
-        raise _lost(address, "its head no longer answers") from error
+        raise _lost(address, "its head no longer answers, or the process that talks to it ended") from error
     if isinstance(message, Exception):
         raise message
     return message

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from mnist_s7.compiled import cpu_layers
 from mnist_s7.data import Digits
 from mnist_s7.errors import InvalidArgument, MixedLayers, MnistS7Error
-from mnist_s7.experiments import EXPERIMENTS, Experiment
+from mnist_s7.experiments import EXPERIMENTS, Experiment, is_of
 from mnist_s7.results import Run, prepare, refuse_synthetic, run_name
 from mnist_s7.training import whole_number
 from mnist_s7.worker import Lost, Task, Told, work
@@ -48,7 +48,7 @@ class Outcome:
     layers: dict[str, str] = field(default_factory=dict)  # whose each run has that is found or made
 
     def note(self, run: Run, names: list[str]) -> None:
-        """Count the run among `names`, which are those found or those made."""
+        """Add the run to `names`: to those found, or to those made."""
         names.append(run.name)
         self.layers[run.name] = run.environment["kernels"]
 
@@ -60,6 +60,8 @@ class Outcome:
             lines.append(f"Files cannot be locked there ({self.unlocked}): another sweep may have made the same runs.")
         if len(set(self.layers.values())) > 1:
             lines.append(f"Not all runs have the same layers, so figures differ slightly: {_by_layers(self.layers)}.")
+        elif "PyTorch" in self.layers.values():
+            lines.append("The runs have PyTorch's layers: figures differ slightly from those of the compiled ones.")
         return "\n".join([*lines, *(f"{name} failed: {reason}" for name, reason in self.failed.items())])
 
 
@@ -90,8 +92,9 @@ def sweep(
         for task in _tasks(experiments, seeds, epochs, device)
         if (missing := _missing(task, digits, folder, outcome))
     ]
-    if tasks:
-        _warn_of_mixed_layers(outcome.layers, folder, device)
+    if not tasks:
+        return outcome
+    _warn_of_mixed_layers(outcome.layers, folder, device)
     claims = _Claims(folder)
 
     def claimed() -> Iterator[Task]:
@@ -263,7 +266,7 @@ def stored_run(path: Path, experiment: Experiment, epochs: int | None) -> Run | 
             f"{path}: a run of {run.name} with {len(run.epochs)} epochs, and {path.stem} with {epochs} was asked for: "
             "choose another folder, or move the file"
         )
-    if run.recipe != experiment.fingerprint:
+    if not is_of(run, experiment):
         raise RunConflict(
             f"{path}: a run of another recipe; {experiment.name} has been changed since: choose another folder, or "
             "move the file"

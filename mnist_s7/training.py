@@ -68,7 +68,10 @@ class Steps:
     sizes: Tensor
 
     def check(self, experiment: str, epoch: int, lr: float) -> None:
-        """Raise `LossNotFinite` if a loss is NaN or infinite."""
+        """Raise `LossNotFinite` if a loss is NaN or infinite, and `InvalidArgument` if one is negative, which those of
+        log-probabilities never are."""
+        if (self.losses < 0).any():
+            raise InvalidArgument(f"{experiment}: a loss is negative: its network should give log-probabilities")
         if not torch.isfinite(self.losses).all():
             step = int(torch.nonzero(~torch.isfinite(self.losses))[0, 0])
             raise LossNotFinite(experiment, epoch, step, self.losses[step].max().item(), lr)
@@ -313,7 +316,8 @@ def whole_number(name: str, value: int, least: int, most: int) -> int:
     except TypeError:
         number = None
     if number is None or isinstance(value, bool) or not least <= number <= most:
-        raise InvalidArgument(f"{name} is {value!r}: a whole number from {least:,} to {most:,} is needed")
+        found = repr(value) if number is None or abs(number) < 10**80 else "a number of more than 80 digits"
+        raise InvalidArgument(f"{name} is {found}: a whole number from {least:,} to {most:,} is needed")
     return number
 
 

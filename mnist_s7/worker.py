@@ -4,6 +4,7 @@ import os
 import pickle
 import signal
 import threading
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing import parent_process
@@ -11,6 +12,7 @@ from multiprocessing.connection import Connection
 
 import torch
 
+from mnist_s7.errors import MnistS7Error
 from mnist_s7.experiments import EXPERIMENTS
 from mnist_s7.many import fit_many
 from mnist_s7.progress import Silent
@@ -53,6 +55,8 @@ def do(task: Task, digits: bytes, tell: Callable[[Told], None]) -> None:
         else:
             runs = fit_many(experiment, pickle.loads(digits), task.seeds, task.epochs, task.device)
     except Exception as error:  # whatever it is: the other runs go on, and the sweep ends with it
+        if not isinstance(error, MnistS7Error):  # a fault of our own, or of a network from elsewhere
+            traceback.print_exc()
         tell(_in_words(error))
         return
     for seed, run in zip(task.seeds, runs, strict=True):

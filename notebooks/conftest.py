@@ -14,6 +14,7 @@ from nbval.plugin import IPyNbCell
 
 from mnist_s7 import synthetic
 from mnist_s7.data import NEEDS_MNIST, digits_or_synthetic
+from mnist_s7.errors import MnistS7Error
 from mnist_s7.experiments import SERIES
 from mnist_s7.notebook_kernels import Kernel
 from mnist_s7.notebooks import PATIENCE, failure
@@ -58,7 +59,10 @@ def pytest_configure(config):
         ENVIRONMENT.update(config.workerinput["notebooks"])
         return
     asked_for_synthetic = os.environ.get("MNIST_S7_DATASET") == "synthetic"
-    dataset = synthetic.NAME if asked_for_synthetic else digits_or_synthetic().name
+    try:
+        dataset = synthetic.NAME if asked_for_synthetic else digits_or_synthetic().name
+    except MnistS7Error as error:  # a place that was named, and is wrong
+        raise pytest.UsageError(str(error)) from None
     runs = tempfile.TemporaryDirectory(prefix="mnist_s7-runs-")
     config.add_cleanup(runs.cleanup)
     for experiment in SERIES:  # for the notebook that compares, which does not wait for the others

@@ -12,7 +12,7 @@ import psutil
 import pytest
 import torch
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
-from waiting import wait_for
+from waiting import PATIENCE, has_ended, wait_for
 
 from mnist_s7 import SERIES, Digits, Run, __main__, load_runs
 from mnist_s7.compiled import CHOICE, kernels
@@ -121,7 +121,7 @@ def test_ctrl_c_leaves_no_file(tmp_path):
                 break
         time.sleep(1)  # well into the first of 15 epochs
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=PATIENCE)
 
     assert process.returncode == 130
     assert "stopped" in errors
@@ -240,7 +240,7 @@ def test_a_device_that_is_not_there_is_named(mnist_s7, monkeypatch, few_digits, 
 def trains_in_vain(monkeypatch, few_digits):
     monkeypatch.setattr(__main__, "load_digits", lambda *_: few_digits)
     monkeypatch.setattr(__main__, "fit", lambda *_, **__: pytest.fail("trained in vain"))
-    monkeypatch.setattr("mnist_s7.worker.fit", lambda *_, **__: pytest.fail("trained in vain"))
+    monkeypatch.setattr("mnist_s7.sweep.in_processes", lambda *_, **__: pytest.fail("trained in vain"))
 
 
 @pytest.mark.parametrize("command", ["train", "sweep"])
@@ -258,7 +258,7 @@ def test_a_file_for_a_folder_and_a_folder_for_a_file_are_named(mnist_s7, tmp_pat
     (tmp_path / "file").touch()
     code, _, errors = mnist_s7(command, "T1", "--output", tmp_path / "file")
     assert code == 1
-    assert f"{tmp_path / 'file'}: is a file" in errors
+    assert f"{tmp_path / 'file'}: is no folder" in errors
 
     (tmp_path / "T1-seed1-few-digits.json").mkdir()
     code, _, errors = mnist_s7(command, "T1", "--output", tmp_path)
@@ -292,30 +292,37 @@ def test_a_fault_of_our_own_is_no_error_of_the_user(mnist_s7, monkeypatch, few_d
         mnist_s7("train", "T1", "--output", tmp_path)
 
 
-def run_apart(*arguments, **settings):
-    command = [sys.executable, "-m", "mnist_s7", *map(str, arguments)]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, **settings)
+def compare_into(monkeypatch, capsys, file):
+    """The exit code and the errors of a command whose output goes there."""
+    monkeypatch.setattr(sys, "argv", ["mnist_s7", "compare"])
+    with os.fdopen(file, "w", buffering=1) as output:
+        monkeypatch.setattr(sys, "stdout", output)
+        return __main__.main(), capsys.readouterr().err
 
 
-def test_a_reader_that_has_seen_enough_is_no_error():
+def test_a_reader_that_has_seen_enough_is_no_error(monkeypatch, capsys):
     reading, writing = os.pipe()
     os.close(reading)  # as `| head` does
-    with run_apart("compare", stdout=writing) as process:
-        os.close(writing)
-        _, errors = process.communicate(timeout=60)
 
-    assert (process.returncode, errors) == (128 + signal.SIGPIPE, "")
+    assert compare_into(monkeypatch, capsys, writing) == (128 + signal.SIGPIPE, "")
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a file that is always full is Linux's")
-def test_an_output_that_takes_no_more_is_one_line():
-    with open("/dev/full", "w") as full, run_apart("compare", stdout=full) as process:
-        _, errors = process.communicate(timeout=60)
+def test_an_output_that_takes_no_more_is_one_line(monkeypatch, capsys):
+    code, errors = compare_into(monkeypatch, capsys, os.open("/dev/full", os.O_WRONLY))
 
-    assert (process.returncode, errors) == (
-        1,
-        "mnist_s7 compare: its output cannot be written (No space left on device)\n",
-    )
+    assert code == 1
+    assert errors == "mnist_s7 compare: its output cannot be written (No space left on device)\n"
+
+
+def test_a_full_disk_elsewhere_is_not_taken_for_the_outputs(mnist_s7, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("mnist_s7.report.series_runs", full)
+
+    with pytest.raises(OSError, match="No space left on device"):
+        mnist_s7("compare")
 
 
 RUNS_A_NOTEBOOK = """
@@ -330,8 +337,14 @@ sys.exit(__main__.main())
 """
 
 
+def under_nohup():
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where tests run in the background
+
+
 @pytest.mark.parametrize(("number", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGKILL", -9)])
 def test_a_run_that_is_ended_leaves_no_kernel(tmp_path, number, code):
+    """A hangup does not end it under nohup."""
     source = "from pathlib import Path\nimport os, time\nPath('pid').write_text(str(os.getpid()))\ntime.sleep(600)"
     nbformat.write(
         new_notebook(cells=[new_markdown_cell("# T1"), new_code_cell(source)]), tmp_path / "MNIST_S7_T1.ipynb"
@@ -341,15 +354,16 @@ def test_a_run_that_is_ended_leaves_no_kernel(tmp_path, number, code):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        preexec_fn=under_nohup,
     ) as process:
         wait_for(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
+        process.send_signal(signal.SIGHUP)
         process.send_signal(getattr(signal, number))
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=PATIENCE)
 
     assert process.returncode == code
-    assert len(errors.strip().splitlines()) == (number == "SIGINT")
-    wait_for(lambda: not psutil.pid_exists(int((tmp_path / "pid").read_text())))
+    assert len(errors.strip().splitlines()) == (number != "SIGKILL")
+    wait_for(lambda: has_ended(int((tmp_path / "pid").read_text())))
 
 
 def test_a_sweep_that_is_told_to_end_leaves_no_lock_and_no_worker(tmp_path):
@@ -364,9 +378,27 @@ def test_a_sweep_that_is_told_to_end_leaves_no_lock_and_no_worker(tmp_path):
         wait_for(lambda: len(list(tmp_path.glob(".T1-seed*.lock"))) == 2)
         children = psutil.Process(process.pid).children(recursive=True)
         process.terminate()
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=PATIENCE)
 
-    assert (process.returncode, errors) == (143, "")
+    assert (process.returncode, errors) == (
+        143,
+        "\nmnist_s7: stopped by SIGTERM; no run was left half-written\n",
+    )
     assert children
-    wait_for(lambda: not any(child.is_running() for child in children))
+    wait_for(lambda: all(has_ended(child.pid) for child in children))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_run_does_not_replace_another_run(mnist_s7, tmp_path, monkeypatch, few_digits):
+    """Of fewer epochs, say; that is noticed before any notebook is executed."""
+    monkeypatch.setattr(__main__, "load_digits", lambda *_: few_digits)
+    monkeypatch.setattr(__main__, "digits_or_synthetic", lambda: few_digits)
+    monkeypatch.setattr(__main__, "WORKING_COPY", tmp_path)
+    monkeypatch.setattr(__main__, "RUNS", tmp_path / "results")
+    monkeypatch.setattr("mnist_s7.notebooks.execute", lambda *_: pytest.fail("executed in vain"))
+    assert mnist_s7("train", "T1", "--epochs", 1, "--device", "cpu", "--output", tmp_path / "results")[0] == 0
+
+    code, _, errors = mnist_s7("run", "MNIST_S7_T1")
+
+    assert code == 1
+    assert "with 1 epochs, and T1-seed1-few-digits with 15 was asked for" in errors

@@ -267,8 +267,9 @@ FAILS = "echo '/usr/bin/ld: cannot find -lgomp' >&2; echo 'collect2: error: ld r
     ],
 )
 def test_without_a_working_c_compiler_it_says_so_once_and_goes_on(monkeypatch, cc, script, reason):
-    monkeypatch.setattr(compiled, "VERSION_SECONDS", 1)
-    monkeypatch.setattr(compiled, "COMPILE_SECONDS", 1)
+    if reason.startswith("has not ended"):
+        monkeypatch.setattr(compiled, "VERSION_SECONDS", 1)
+        monkeypatch.setattr(compiled, "COMPILE_SECONDS", 1)
     if script is not None:
         cc(script)
 

@@ -168,7 +168,7 @@ def test_an_unreadable_file(idx_files, unprivileged):
 
     with pytest.raises(DigitsUnavailable, match=rf"{IMAGES}: cannot be read \(Permission denied\)") as error:
         load_digits(unprivileged)
-    assert "Three ways to mend it" in str(error.value)
+    assert "Three ways to fix it" in str(error.value)
 
 
 class Mirror(http.server.BaseHTTPRequestHandler):
@@ -289,7 +289,7 @@ def test_a_read_only_folder(mirrors, unprivileged, monkeypatch):
 
 
 def test_without_download_it_says_so(idx_files):
-    with pytest.raises(DigitsUnavailable, match="Three ways to mend it"):
+    with pytest.raises(DigitsUnavailable, match="Three ways to fix it"):
         load_digits(download=False)
     assert not data.DOWNLOADS.exists()
 

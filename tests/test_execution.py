@@ -5,11 +5,10 @@ import signal
 import threading
 
 import nbformat
-import psutil
 import pytest
 import torch
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
-from waiting import wait_for
+from waiting import has_ended, wait_for
 
 from mnist_s7 import notebooks
 from mnist_s7.data import Digits
@@ -96,7 +95,7 @@ def test_a_failure_never_overwrites_the_notebook_itself(execute, tmp_path):
         execute("1 / 0", folder=tmp_path)
 
     assert nbformat.read(tmp_path / "short.ipynb", as_version=4).cells[1].outputs == []
-    assert nbformat.read(tmp_path / "runs" / "short.ipynb", as_version=4).cells[1].outputs != []
+    assert nbformat.read(tmp_path / "runs" / "short-unfinished.ipynb", as_version=4).cells[1].outputs != []
 
 
 def test_a_failing_cell_is_an_error_and_what_ran_before_is_kept(execute, tmp_path):
@@ -106,9 +105,10 @@ def test_a_failing_cell_is_an_error_and_what_ran_before_is_kept(execute, tmp_pat
     lines = str(error.value).splitlines()
     assert lines[:2] == ["short, cell 2 failed:", "    1 / 0"]
     assert lines[-2] == "ZeroDivisionError: division by zero"
-    assert lines[-1] == f"As far as it came it is in {tmp_path / 'out' / 'short.ipynb'}."
+    assert lines[-1] == f"As far as it came it is in {tmp_path / 'runs' / 'short-unfinished.ipynb'}."
     assert len(lines) <= 40
-    written = nbformat.read(tmp_path / "out" / "short.ipynb", as_version=4)
+    assert not (tmp_path / "out").exists()
+    written = nbformat.read(tmp_path / "runs" / "short-unfinished.ipynb", as_version=4)
     assert written.cells[1].outputs[0].text == "second\n"
     assert written.cells[2].outputs[0].ename == "ZeroDivisionError"
     assert written.cells[3].outputs == []
@@ -164,17 +164,23 @@ def test_what_stops_it_stops_the_kernels(write, tmp_path):
         write(name, f"from pathlib import Path\nimport os\nPath('{name}').write_text(str(os.getpid()))", SLEEPS)
 
     def stop():
-        wait_for(lambda: all((tmp_path / name).exists() for name in ("first", "second")))
-        os.kill(os.getpid(), signal.SIGINT)
+        try:
+            wait_for(lambda: all((tmp_path / name).exists() for name in ("first", "second")))
+        finally:
+            os.kill(os.getpid(), signal.SIGINT)
 
-    threading.Thread(target=stop).start()
-    with pytest.raises(KeyboardInterrupt):
-        execute_all(["first", "second", "third"], tmp_path, at_once=2)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where tests run in the background
+    try:
+        threading.Thread(target=stop).start()
+        with pytest.raises(KeyboardInterrupt):
+            execute_all(["first", "second", "third"], tmp_path, at_once=2)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
     assert not (tmp_path / "third").exists()
     for name in ("first", "second"):
-        assert not psutil.pid_exists(int((tmp_path / name).read_text()))
-        assert (tmp_path / "out" / f"{name}.ipynb").exists()  # as far as it came
+        assert has_ended(int((tmp_path / name).read_text()))
+        assert (tmp_path / "runs" / f"{name}-unfinished.ipynb").exists()  # as far as it came
 
 
 SLEEPS = "import time\ntime.sleep(600)"
@@ -206,3 +212,13 @@ def test_a_failure_is_short_whatever_the_traceback():
     assert text.endswith("\nError: end")
     assert "\x1b" not in text
     assert len(text.splitlines()) <= 30 and max(map(len, text.splitlines())) <= 300
+
+
+def test_a_file_that_is_no_notebook_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(notebooks, "NOTEBOOKS", tmp_path)
+    for content in ("", "{", "[]", "{}"):
+        (tmp_path / "short.ipynb").write_text(content)
+        with pytest.raises(NotebookFailed, match="short.ipynb: no notebook that can be read"):
+            execute_all(["short"], tmp_path)
+    with pytest.raises(NotebookFailed, match="nowhere.ipynb: no notebook that can be read"):
+        execute_all(["nowhere"], tmp_path)

@@ -10,6 +10,7 @@ from mnist_s7 import SERIES, T2, T3, LossNotFinite, fit, predict
 from mnist_s7.compiled import kernels
 from mnist_s7.experiments import StepDecay
 from mnist_s7.many import SideBySide, fit_many
+from mnist_s7.training import Steps
 
 SEEDS = [3, 1, 2]
 
@@ -99,10 +100,23 @@ def test_a_seed_that_diverges_leaves_the_others_as_they_are_without_it(few_digit
         assert run.final.train_loss == pytest.approx(same.final.train_loss, rel=0.01)  # rounding grows with each step
 
 
-def test_where_all_seeds_diverge_none_trains_on(few_digits):
-    lost = fit_many(dataclasses.replace(T2, network=nan_for_seed_2), few_digits, [2], epochs=10**6, device="cpu")
+def test_where_all_seeds_diverge_none_trains_on_and_each_has_its_own_error(few_digits, monkeypatch):
+    def nan_in_epoch(self, experiment, epoch, lr):
+        raise LossNotFinite(experiment, epoch, 0, torch.nan, lr)
 
-    assert [type(each) for each in lost] == [LossNotFinite]
+    check = Steps.check
+    calls = []
+
+    def diverging(self, *arguments):
+        """The second seed in the first epoch, the first one in the second."""
+        calls.append(arguments)
+        (nan_in_epoch if len(calls) in (2, 3) else check)(self, *arguments)
+
+    monkeypatch.setattr(Steps, "check", diverging)
+
+    lost = fit_many(T2, few_digits, [1, 2], epochs=10**6, device="cpu")
+
+    assert [(type(each), each.epoch) for each in lost] == [(LossNotFinite, 1), (LossNotFinite, 0)]
 
 
 @pytest.mark.parametrize(

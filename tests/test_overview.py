@@ -24,8 +24,8 @@ def test_the_line_says_how_far_the_whole_is(clock):
     overview.starts("MNIST_S7_T1")
     overview.starts("MNIST_S7_T2")
     clock.now = 300.0
-    overview.update("MNIST_S7_T1", 0.75)
-    overview.update("MNIST_S7_T2", 0.375)
+    overview.update("MNIST_S7_T1", 0.75 / 0.95)
+    overview.update("MNIST_S7_T2", 0.375 / 0.95)
 
     # This machine takes 4 s for an expected one: of T1 100 s are left, of T2 500 s, and of T3 all 400 s.
     assert overview.seconds_left() == pytest.approx(500)

@@ -29,7 +29,8 @@ pytestmark = pytest.mark.xdist_group("ray")  # one cluster for all of them
 
 
 @pytest.fixture
-def digits(few_digits):
+def digits(few_digits, monkeypatch):
+    monkeypatch.setattr("mnist_s7.results.run.TEST_SETS", {})  # these are fewer than MNIST's
     return dataclasses.replace(few_digits, name="MNIST")
 
 
@@ -160,13 +161,13 @@ def test_seeds_on_two_machines_have_the_figures_of_those_that_are_run_here(digit
                         kill(worker)
             yield task, told
 
-    outcome = sweep(["T1", "T3"], [1, 2], digits, tmp_path / "ray", killing, epochs=5)
+    outcome = sweep(["T1", "T3"], [1, 2], digits, tmp_path / "ray", killing, epochs=20)
 
     assert at_work == {0, 1}
     assert killed
     assert sorted(outcome.made) == ["T1-seed1", "T1-seed2", "T3-seed1", "T3-seed2"]
     assert list(shares.values()) == pytest.approx([1, 1, 1, 1])
-    sweep(["T1", "T3"], [1, 2], digits, tmp_path / "here", partial(in_processes, jobs=1), epochs=5)
+    sweep(["T1", "T3"], [1, 2], digits, tmp_path / "here", partial(in_processes, jobs=1), epochs=20)
     assert files(tmp_path / "ray") == files(tmp_path / "here")
     for run in load_runs(tmp_path / "here"):
         other = Run.load(tmp_path / "ray" / f"{run.name}.json")
@@ -260,7 +261,13 @@ def test_ctrl_c_ends_a_local_cluster(tmp_path):
     command = [sys.executable, "-m", "mnist_s7", "sweep", "T1", "--seeds", "1", "--epochs", str(LONG)]
     command += ["--ray", "local", "--dataset", "synthetic", "--output", tmp_path]
     with (tmp_path / "log").open("w") as log:
-        process = subprocess.Popen(command, start_new_session=True, stdout=log, stderr=log)
+        process = subprocess.Popen(
+            command,
+            start_new_session=True,
+            stdout=log,
+            stderr=log,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # ignored in the background
+        )
     try:
         wait_for(lambda: any(b"ray::_train" in command_line(pid) for pid in of_session(process.pid)))
         process.send_signal(signal.SIGINT)

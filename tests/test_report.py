@@ -335,20 +335,20 @@ def test_a_run_of_another_recipe_is_refused(tmp_path, changes, message):
         report.series_runs(tmp_path)
 
 
-def test_a_run_of_fewer_epochs_or_images_is_not_published(tmp_path, monkeypatch):
+def test_a_run_of_fewer_epochs_is_not_published(tmp_path, monkeypatch):
     monkeypatch.setattr(readme, "PUBLISHED", tmp_path)
     run = Run.load(saved(tmp_path, "T1"))
     assert len(readme.published_seeds()["T1"]) == 1
 
-    dataclasses.replace(run, errors=[(i, 0) for i in range(22)], epochs=_ending(run.epochs, 97.8)).save(tmp_path)
-    with pytest.raises(RunFileError, match="of fewer epochs than are published, or of other test images"):
-        readme.published_seeds()
-
     wrong = round(10_000 - 100 * run.epochs[-2].test_accuracy)
     dataclasses.replace(run, epochs=run.epochs[:-1], errors=[(i, 0) for i in range(wrong)]).save(tmp_path)
-    with pytest.raises(RunFileError, match="of fewer epochs"):
+    with pytest.raises(RunFileError, match="T1-seed1.json: a run of fewer epochs than are published"):
         readme.published_seeds()
 
 
-def _ending(epochs, accuracy):
-    return [*epochs[:-1], dataclasses.replace(epochs[-1], test_accuracy=accuracy)]
+def test_a_run_of_no_experiment_is_not_published(tmp_path, monkeypatch):
+    monkeypatch.setattr(readme, "PUBLISHED", tmp_path)
+    dataclasses.replace(Run.load(saved(tmp_path, "T1")), experiment="T9").save(tmp_path)
+
+    with pytest.raises(RunFileError, match="T9-seed1.json: a run of T9, and there is no such experiment"):
+        readme.published_seeds()

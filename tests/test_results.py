@@ -103,6 +103,7 @@ def error(place, index, digit):
         (final(seconds=-1), "seconds of epoch 2"),
         (final(test_accuracy=99.41), "60 errors do not make a final test accuracy of 99.41 %"),
         (final(test_accuracy=100), "60 errors do not make"),
+        (final(test_accuracy=99.0), "60 errors do not make"),  # of 6,000 images, but MNIST's are 10,000
         (lambda content: content.update(errors=[]), "0 errors do not make a final test accuracy of 99.4 %"),
         (lambda content: content["errors"].pop(), "59 errors do not make"),
         (lambda content: content.update(errors=[1, 2]), "not the shape of a run"),
@@ -154,6 +155,15 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
     for path in (tmp_path, tmp_path / "nowhere.json"):
         with pytest.raises(RunFileError, match=f"{path}: cannot be read"):
             Run.load(path)
+
+
+def test_of_other_digits_the_accuracy_says_how_many_test_images_there_were(tmp_path):
+    few = {"dataset": "few digits", "test_accuracies": [97.0]}
+    path = make_run(errors=[(1, 2), (7, 3), (99, 0)], **few).save(tmp_path)
+    assert len(Run.load(path).errors) == 3
+
+    with pytest.raises(RunFileError, match="not one of 100 test images, 0 to 99"):
+        make_run(errors=[(1, 2), (7, 3), (100, 0)], **few).save(tmp_path)
 
 
 def test_a_copy_of_a_run_is_not_counted_twice(tmp_path):
@@ -211,7 +221,7 @@ def test_a_folder_is_tried_before_it_is_needed(tmp_path):
     (tmp_path / "file").touch()
     (tmp_path / "T3-seed1.json").mkdir()
     for folder, message in {
-        tmp_path / "file": "file: is a file",
+        tmp_path / "file": "file: is no folder",
         tmp_path / "file" / "below": r"below: cannot be written \(Not a directory\)",
         tmp_path: "T3-seed1.json: is a folder, where a file is to be written",
     }.items():

@@ -8,11 +8,10 @@ import os
 import signal
 import subprocess
 from functools import partial
-from pathlib import Path
 
 import pytest
 import torch
-from waiting import wait_for
+from waiting import has_ended, wait_for
 
 import mnist_s7.sweep
 from mnist_s7 import T3, InvalidArgument, Run, fit, load_runs
@@ -26,7 +25,8 @@ LONG = 10_000  # epochs: more than a test waits for
 
 
 @pytest.fixture
-def digits(few_digits):
+def digits(few_digits, monkeypatch):
+    monkeypatch.setattr("mnist_s7.results.run.TEST_SETS", {})  # these are fewer than MNIST's
     return dataclasses.replace(few_digits, name="MNIST")
 
 
@@ -151,7 +151,8 @@ def test_runs_with_other_layers_are_told(digits, tmp_path, monkeypatch):
         sweep(["T3"], [1, 2, 3, 4], digits, tmp_path, lambda *_: [], epochs=1)
     outcome = sweep(["T3"], [1, 2, 3], digits, tmp_path, here, epochs=1)
     assert "PyTorch in 2 (T3-seed2 ...), compiled in 1 (T3-seed1)." in str(outcome)
-    assert "layers" not in str(sweep(["T3"], [2, 3], digits, tmp_path, here, epochs=1))
+    assert "The runs have PyTorch's layers: " in str(sweep(["T3"], [2, 3], digits, tmp_path, here, epochs=1))
+    assert "layers" not in str(sweep(["T3"], [1], digits, tmp_path, here, epochs=1))
     outcome = sweep(["T3"], [2, 3, 4], digits, tmp_path, made_with("compiled"), epochs=1, device="cuda")
     assert "PyTorch in 2 (T3-seed2 ...), compiled in 1 (T3-seed4)." in str(outcome)
 
@@ -236,7 +237,7 @@ def started(digits, tmp_path):
 
 
 def wait_for_end(pids):
-    wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))
+    wait_for(lambda: all(map(has_ended, pids)))
 
 
 @pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])

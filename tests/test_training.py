@@ -430,3 +430,46 @@ def test_running_figures_are_looked_at_seldom():
     assert figures.latest() is None
     figures.looked = time.perf_counter() - 2 * progress.REFRESH
     assert figures.latest() is not None
+
+
+def test_a_network_that_gives_no_log_probabilities_is_refused(few_digits):
+    experiment = dataclasses.replace(T1, network=lambda: nn.Sequential(nn.Flatten(), nn.Linear(784, 10)))
+
+    with pytest.raises(InvalidArgument, match="T1: a loss is negative: its network should give log-probabilities"):
+        fit(experiment, few_digits, epochs=1, progress=False)
+
+
+@pytest.mark.parametrize("name", ["", "a/b"])
+def test_names_that_no_file_can_have_are_refused(few_digits, name):
+    with pytest.raises(InvalidArgument, match="name is "):
+        dataclasses.replace(T1, name=name)
+    with pytest.raises(InvalidArgument, match="name is "):
+        dataclasses.replace(few_digits, name=name)
+
+
+def test_a_notebooks_live_line_is_updated_a_bounded_number_of_times(monkeypatch):
+    """However long an epoch takes: here each step takes longer than the time between two updates."""
+    written = []
+
+    class Recorder:
+        share = None
+
+        def write(self, text):
+            if text.strip():
+                written.append((text, self.share))
+
+        def flush(self): ...
+
+    monkeypatch.setattr(progress, "_in_notebook", lambda: True)
+    monkeypatch.setattr(progress, "_NotebookLine", Recorder)
+    monkeypatch.setattr(progress, "REFRESH", 0)
+    lines = progress.Lines("T1", epochs=2)
+    lines.epoch_starts(0, 0.01, steps=469)
+    for _ in range(469):
+        lines.step(torch.tensor(1.0), torch.tensor(1), 128)
+    lines.epoch_trained()
+
+    assert 10 < len(written) <= progress.UPDATES + 2
+    shares = [share for _, share in written if share is not None]
+    assert shares == sorted(shares)
+    assert 0.45 < shares[-1] <= 0.5  # one of two epochs

@@ -10,6 +10,9 @@ from mnist_s7.results import write_atomically
 __all__ = ["Benchmark", "BenchmarkFileError", "Cost"]
 
 
+MACHINE = {"device", "system", "python", "torch", "kernels"}  # of an environment, what is told
+
+
 class BenchmarkFileError(MnistS7Error, ValueError):
     """A file that does not hold a benchmark."""
 
@@ -52,12 +55,14 @@ class Benchmark:
 
     @classmethod
     def load(cls, path: Path) -> "Benchmark":
-        """Raises `BenchmarkFileError` for a file that is not a benchmark's, and OSError where it cannot be read."""
+        """Raises `BenchmarkFileError` for a file that is not a benchmark's, or cannot be read."""
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             costs = {name: Cost(**cost) for name, cost in content["costs"].items()}
+            if not costs or not content["environment"].keys() >= MACHINE:
+                raise ValueError("no costs, or not all of the environment")
             return cls(**{f.name: content[f.name] for f in fields(cls)} | {"costs": costs})
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
+        except (OSError, KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
             raise BenchmarkFileError(
                 f"{path}: not a benchmark ({type(error).__name__}: {error}); `make bench` measures one"
             ) from error

@@ -47,7 +47,7 @@ def prepare(folder: Path, *names: str) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except FileExistsError as error:
-        raise OutputError(f"{folder}: is a file; choose another folder, or move the file") from error
+        raise OutputError(f"{folder}: is no folder; choose another one, or move what is there") from error
     except OSError as error:
         raise _unwritable(folder, error) from error
     for name in names:

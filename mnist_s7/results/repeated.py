@@ -30,8 +30,9 @@ def check_against_stored(run: Run) -> str:
     ours = [each for each in load_runs(folder) if (each.experiment, each.dataset) == (run.experiment, run.dataset)]
     seeds = {each.seed: each for each in ours}
     if run.seed not in seeds:
+        option = "--dataset synthetic " if run.stand_in else ""
         raise RunsMissing(
-            f"{folder / run.name}.json: no such stored run; `python -m mnist_s7 sweep {run.experiment} "
+            f"{folder / run.name}.json: no such stored run; `python -m mnist_s7 sweep {run.experiment} {option}"
             f"--seeds {run.seed} --output {folder}` makes and stores it"
         )
     stored = seeds[run.seed]

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, fields
 from itertools import pairwise
@@ -32,6 +33,7 @@ __all__ = [
     "stored_folder",
 ]
 
+TEST_SETS = {"MNIST": 10_000, synthetic.NAME: 10_000}  # images
 FORMAT = 2  # raised whenever the meaning or the shape of a run's file changes
 PUBLISHED = WORKING_COPY / "notebooks" / "results"
 HELD_OUT = PUBLISHED / "held-out"  # runs tested on training images
@@ -139,7 +141,7 @@ class Run:
         folder = Path(folder)
         refuse_synthetic(self.dataset, folder)
         path = folder / f"{self.name}.json"
-        _check(self, path)
+        _check(self, path, "it is not saved")
         content = {"format": FORMAT} | {f.name: getattr(self, f.name) for f in _stored_fields()}
         content["epochs"] = [asdict(epoch) for epoch in self.epochs]
         write_atomically(path, _json(content))
@@ -173,7 +175,7 @@ class Run:
             run.errors = [(index, digit) for index, digit in run.errors]
         except (TypeError, ValueError) as error:
             raise RunFileError(f"{path}: not the shape of a run ({error})") from error
-        _check(run, path)
+        _check(run, path, "train it again to replace the file")
         return run
 
 
@@ -185,7 +187,7 @@ def run_name(experiment: str, seed: int, dataset: str) -> str:
 
 def refuse_synthetic(dataset: str, folder: str | os.PathLike) -> None:
     """Raise `SyntheticRefused` where `folder` is the published one and the digits are not MNIST's."""
-    if dataset != "MNIST" and Path(folder).resolve() == PUBLISHED:
+    if dataset != "MNIST" and os.path.realpath(folder) == os.path.realpath(PUBLISHED):
         raise SyntheticRefused(
             f"{PUBLISHED.name}/ holds results on MNIST alone, and these digits are {dataset}: name another folder"
         )
@@ -237,16 +239,17 @@ def _no_json(constant: str) -> None:
 def _without_duplicates(pairs: list[tuple[str, object]]) -> dict:
     content = dict(pairs)
     if len(content) < len(pairs):
-        raise ValueError(f"a name stands twice: {', '.join(name for name, _ in pairs)}")
+        twice = [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]
+        raise ValueError(f"it says {', '.join(twice)} more than once")
     return content
 
 
-def _check(run: Run, path: Path) -> None:
+def _check(run: Run, path: Path, consequence: str) -> None:
     """What is true of every run, whatever trained it. Raises `RunFileError`, naming `path`, where something is not."""
 
     def require(condition: bool, what: str) -> None:
         if not condition:
-            raise RunFileError(f"{path}: not a run: {what}; train it again to replace the file")
+            raise RunFileError(f"{path}: not a run: {what}; {consequence}")
 
     def require_type(name: str, value: object, kind: type) -> None:
         # True and False are ints to Python, and neither seeds nor digits.
@@ -277,11 +280,16 @@ def _check(run: Run, path: Path) -> None:
                 f"{name} of epoch {count} should be a number{' from 0 to 100' if most == 100 else ' of 0 or more'}, "
                 f"found {str(value)[:80]!r}",
             )
-    _check_errors(run.errors, run.final.test_accuracy, require)
+    _check_errors(run.errors, run.final.test_accuracy, TEST_SETS.get(run.dataset), require)
 
 
-def _check_errors(errors: list[tuple[int, int]], accuracy: float, require: Callable[[bool, str], None]) -> None:
-    """The errors are test images, each once, with a digit each, and as many as the final test accuracy says."""
+def _check_errors(
+    errors: list[tuple[int, int]], accuracy: float, images: int | None, require: Callable[[bool, str], None]
+) -> None:
+    """The errors are test images, each once, with a digit each, and as many as the final test accuracy says.
+
+    Of digits whose number of test `images` is not known here, the accuracy and the errors give it.
+    """
     require(all(type(index) is int and type(digit) is int for index, digit in errors), "an error is not two integers")
     require(all(0 <= digit <= 9 for _, digit in errors), "an error's predicted digit is not from 0 to 9")
     require(
@@ -292,7 +300,7 @@ def _check_errors(errors: list[tuple[int, int]], accuracy: float, require: Calla
     if not errors or accuracy == 100:
         require(not errors and accuracy == 100, what)
         return
-    images = round(len(errors) / (1 - accuracy / 100))
+    images = images or round(len(errors) / (1 - accuracy / 100))
     require(math.isclose(100 * (images - len(errors)) / images, accuracy, abs_tol=1e-9), what)
     first, last = errors[0][0], errors[-1][0]
     require(first >= 0 and last < images, f"an error's index is not one of {images:,} test images, 0 to {images - 1:,}")
