@@ -25,7 +25,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadgroup -p 
 
 test: lint ## lint, the README's figures, the notebooks executed again, and the unit tests
 	@$(BIN)/python -m mnist_s7 readme --check
-	$(PYTEST) --nbval-lax --nbval-current-env --nbval-kernel-startup-timeout 600 --nbval-cell-timeout 14400 notebooks tests
+	$(PYTEST) --nbval-lax --nbval-current-env --nbval-kernel-startup-timeout 600 --nbval-cell-timeout 14400 --durations 8 notebooks tests
 
 unit: $(READY) ## the unit tests alone
 	$(PYTEST) -p no:nbval tests

@@ -27,6 +27,7 @@ from mnist_s7.results import (
     HELD_OUT,
     RUNS,
     TEST_IMAGES,
+    OutputError,
     Run,
     by_experiment,
     check_against_stored,
@@ -65,7 +66,7 @@ def execute(
             while running:
                 ended, running = wait(running, overview.interval, FIRST_COMPLETED)
                 for each in ended:
-                    each.result()  # raises what `run` did
+                    each.result()  # raises what `run` does not expect
                 overview.show()
         except BaseException:  # Ctrl-C
             while running:
@@ -129,9 +130,12 @@ class _Execution:
         except (DeadKernelError, RuntimeError) as error:
             self.failure = f"{self.name}: its kernel ended, for want of memory perhaps, or did not start ({error})"
         _clean(self.notebook)
-        write_atomically(self.path, nbformat.writes(self.notebook) + "\n")
-        if self.failure:
-            self.failure += f"\nAs far as it came it is in {self.path}."
+        try:
+            write_atomically(self.path, nbformat.writes(self.notebook) + "\n")
+            if self.failure:
+                self.failure += f"\nAs far as it came it is in {self.path}."
+        except OutputError as error:
+            self.failure = "\n".join(filter(None, [self.failure, f"{self.name}: {error}"]))
         self.overview.ends(self.name, "failed" if self.failure else "done")
 
     def stop(self) -> None:

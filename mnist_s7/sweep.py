@@ -77,10 +77,10 @@ def sweep(
     """Train each of `experiments`, by name, with each of `seeds`, and save the runs in `folder`.
 
     Runs that are there are not repeated, nor are those that another sweep is making. One that fails does not stop the
-    others. However a sweep ends, a run is there whole or not at all, and the next sweep takes up where it stopped.
+    others. However a sweep ends, each file is a whole run, and the next sweep goes on where it stopped.
 
-    Raises `RunConflict` where a file in the folder is another run, `RunFileError` where it is none, and `OSError`
-    where a run cannot be saved; `SyntheticRefused` for synthetic digits and the published results.
+    Raises `RunConflict` where a file in the folder is another run, `RunFileError` where it is none, and `OutputError`
+    where runs cannot be saved; `SyntheticRefused` for synthetic digits and the published results; `InvalidArgument`.
     """
     folder, outcome = Path(folder), Outcome()
     refuse_synthetic(digits.name, folder)

@@ -332,7 +332,8 @@ from mnist_s7 import Digits, __main__, notebooks
 here = Path(sys.argv.pop())
 images, labels = torch.zeros(1, 28, 28, dtype=torch.uint8), torch.zeros(1, dtype=torch.int64)
 __main__.digits_or_synthetic = lambda: Digits(images, labels, images, labels, "MNIST", "a test")
-__main__.WORKING_COPY, __main__.RUNS, notebooks.NOTEBOOKS = here, here / "runs" / "results", here
+__main__.WORKING_COPY, notebooks.NOTEBOOKS = here, here
+__main__.RUNS = notebooks.RUNS = here / "runs" / "results"
 sys.exit(__main__.main())
 """
 
@@ -364,6 +365,7 @@ def test_a_run_that_is_ended_leaves_no_kernel(tmp_path, number, code):
     assert process.returncode == code
     assert len(errors.strip().splitlines()) == (number != "SIGKILL")
     wait_for(lambda: has_ended(int((tmp_path / "pid").read_text())))
+    assert (tmp_path / "runs" / "MNIST_S7_T1-unfinished.ipynb").exists() == (number == "SIGINT" or number == "SIGTERM")
 
 
 def test_a_sweep_that_is_told_to_end_leaves_no_lock_and_no_worker(tmp_path):

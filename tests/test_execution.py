@@ -12,7 +12,6 @@ from waiting import has_ended, wait_for
 
 from mnist_s7 import notebooks
 from mnist_s7.data import Digits
-from mnist_s7.errors import MnistS7Error
 from mnist_s7.notebook_kernels import LONGEST
 from mnist_s7.notebooks import NotebookFailed, failure
 from mnist_s7.overview import Overview
@@ -150,12 +149,16 @@ def test_one_that_fails_does_not_stop_the_others(write, tmp_path):
     assert nbformat.read(tmp_path / "out" / "second.ipynb", as_version=4).cells[1].outputs[0].text == "second\n"
 
 
-def test_a_notebook_that_cannot_be_written_is_an_error(write, tmp_path):
+def test_a_notebook_that_cannot_be_written_is_an_error_and_stops_no_other(write, tmp_path, monkeypatch):
     write("short", PRINTS)
-    (tmp_path / "out").touch()
+    write("second", PRINTS)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "short.ipynb").mkdir()
 
-    with pytest.raises(MnistS7Error, match="cannot be written"):
-        execute_all(["short"], tmp_path)
+    with pytest.raises(NotebookFailed, match="short: .*short.ipynb: cannot be written") as error:
+        execute_all(["short", "second"], tmp_path)
+    assert "second" not in str(error.value)
+    assert (tmp_path / "out" / "second.ipynb").exists()
 
 
 def test_what_stops_it_stops_the_kernels(write, tmp_path):

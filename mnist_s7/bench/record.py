@@ -49,7 +49,7 @@ class Benchmark:
     costs: dict[str, Cost]
 
     def save(self, path: Path) -> None:
-        """Write the JSON file, whole or not at all."""
+        """Write the JSON file atomically."""
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, json.dumps(asdict(self), indent=1) + "\n")
 
