@@ -19,9 +19,9 @@ help: ## list what can be made
 run: $(READY) ## run the notebooks top to bottom into runs/, then show the iterations side by side
 	@$(BIN)/python -m mnist_s7 run
 
-# One thread for each worker: tests and trainings side by side get more out of the cores than one after the other. The
-# notebooks, each a group of its cells, come first, and the unit tests fill what time the last of them leaves.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadgroup -p no:anyio
+# One thread for each worker: tests and trainings side by side get more out of the cores than one after the other. Each
+# worker takes whole files, as the cells of a notebook need; the notebooks come first, since they take longest.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -p no:anyio
 
 test: lint ## lint, the README's figures, the notebooks executed again, and the unit tests
 	@$(BIN)/python -m mnist_s7 readme --check

@@ -77,12 +77,10 @@ def pytest_configure_node(node):
     node.workerinput["notebooks"] = ENVIRONMENT
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     for item in items:
         if isinstance(item, IPyNbCell):
             item.output_timeout = PATIENCE
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))  # in one process, and one after the other
 
 
 @pytest.hookimpl(wrapper=True)

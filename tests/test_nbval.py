@@ -64,28 +64,30 @@ def report(tested, name):
     return text
 
 
-@pytest.mark.xdist_group("nbval")
-class TestOutcomes:
-    def test_whatever_number_of_messages_a_cell_sends_the_last_one_arrives(self, tested):
-        """nbval reads them when the cell has ended."""
-        assert outcomes(tested, "updates") == ["PASSED", "PASSED"]
-        assert "iopub" not in tested.stdout
+def test_whatever_number_of_messages_a_cell_sends_the_last_one_arrives(tested):
+    """nbval reads them when the cell has ended."""
+    assert outcomes(tested, "updates") == ["PASSED", "PASSED"]
+    assert "iopub" not in tested.stdout
 
-    def test_a_failure_is_short_and_what_follows_from_it_is_skipped(self, tested):
-        assert outcomes(tested, "fails") == ["PASSED", "FAILED", "SKIPPED", "SKIPPED"]
-        shown = report(tested, "fails")
-        assert shown.startswith("fails.ipynb, Cell 1 failed:\n    def deep(n):")
-        assert "ZeroDivisionError: division by zero" in shown
 
-    def test_another_output_than_the_stored_one_is_a_failure_and_no_more(self, tested):
-        assert outcomes(tested, "differs") == ["FAILED", "PASSED"]
-        assert "assert reference_output == test_output failed" in report(tested, "differs")
+def test_a_failure_is_short_and_what_follows_from_it_is_skipped(tested):
+    assert outcomes(tested, "fails") == ["PASSED", "FAILED", "SKIPPED", "SKIPPED"]
+    shown = report(tested, "fails")
+    assert shown.startswith("fails.ipynb, Cell 1 failed:\n    def deep(n):")
+    assert "ZeroDivisionError: division by zero" in shown
 
-    def test_a_kernel_that_dies_is_one_failure(self, tested):
-        assert outcomes(tested, "dies") == ["FAILED", "SKIPPED"]
-        assert "its kernel died" in report(tested, "dies")
 
-    def test_without_mnist_the_end_says_what_was_not_tested(self, tested):
-        assert tested.returncode == 1
-        assert "Without MNIST: 0 unit tests were skipped, and the notebooks were executed on synth" in tested.stdout
-        assert "set MNIST_S7_DATA to a folder" in tested.stdout
+def test_another_output_than_the_stored_one_is_a_failure_and_no_more(tested):
+    assert outcomes(tested, "differs") == ["FAILED", "PASSED"]
+    assert "assert reference_output == test_output failed" in report(tested, "differs")
+
+
+def test_a_kernel_that_dies_is_one_failure(tested):
+    assert outcomes(tested, "dies") == ["FAILED", "SKIPPED"]
+    assert "its kernel died" in report(tested, "dies")
+
+
+def test_without_mnist_the_end_says_what_was_not_tested(tested):
+    assert tested.returncode == 1
+    assert "Without MNIST: 0 unit tests were skipped, and the notebooks were executed on synth" in tested.stdout
+    assert "set MNIST_S7_DATA to a folder" in tested.stdout

@@ -25,9 +25,6 @@ LONG = 10_000  # epochs: more than a test waits for
 PATIENCE = 120  # seconds; a busy machine takes half of them to start a cluster
 
 
-pytestmark = pytest.mark.xdist_group("ray")  # one cluster for all of them
-
-
 @pytest.fixture
 def digits(few_digits, monkeypatch):
     monkeypatch.setattr("mnist_s7.results.run.TEST_SETS", {})  # these are fewer than MNIST's
