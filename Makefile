@@ -16,14 +16,14 @@ export PYTHONDONTWRITEBYTECODE :=
 help: ## list what can be made
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-10s %s\n", $$1, $$2 }'
 
-run: $(READY) ## run the notebooks top to bottom into runs/, then show the iterations side by side
+run: $(READY) ## execute the notebooks top to bottom into runs/, then show the iterations side by side
 	@$(BIN)/python -m mnist_s7 run
 
-# One thread for each worker: tests and trainings side by side get more out of the cores than one after the other. Each
-# worker takes whole files, as the cells of a notebook need; the notebooks come first, since they take longest.
+# One thread for each worker: tests and training runs in parallel get more out of the cores than one after the other.
+# Each worker takes whole files, as the cells of a notebook need; the notebooks come first, since they take longest.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -p no:anyio
 
-test: lint ## lint, the README's figures, the notebooks executed again, and the unit tests
+test: lint ## lint, the generated pages, the notebooks executed again, and the unit tests
 	@$(BIN)/python -m mnist_s7 readme --check
 	$(PYTEST) --nbval-lax --nbval-current-env --nbval-kernel-startup-timeout 600 --nbval-cell-timeout 14400 --durations 8 notebooks tests
 
@@ -34,11 +34,11 @@ lint: $(READY) ## ruff, on the package, the tests and the notebooks
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-notebooks: $(READY) ## train seed 1 of each iteration anew: the stored outputs, the results and the README's tables
+notebooks: $(READY) ## train seed 1 of each iteration again: stored outputs, results and generated pages
 	@$(BIN)/python -m mnist_s7 run --publish
 	@$(BIN)/python -m mnist_s7 readme
 
-bench: $(READY) ## measure seconds an epoch: the usual loop, this package, its convolutions alone
+bench: $(READY) ## measure seconds per epoch: this package, a baseline loop, and others
 	@$(BIN)/python -m mnist_s7 bench
 
 clean: ## remove the environment and caches; data/ and runs/ stay
@@ -50,6 +50,6 @@ $(READY): requirements.txt pyproject.toml
 	@echo "Building .venv with $$($(PYTHON) --version): PyTorch and Jupyter, a few gigabytes, a minute or more ..."
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --no-compile --requirement requirements.txt
-	@$(BIN)/python -c 'import mnist_s7.__main__, mnist_s7.plots'
+	@$(BIN)/python -c 'import mnist_s7.cli, mnist_s7.plots'
 	@touch $@
 	@echo "The environment is ready."

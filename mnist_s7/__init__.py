@@ -1,41 +1,49 @@
-"""Iterations of a small CNN on MNIST, and what they share."""
+"""A series of small CNNs that classify MNIST digits, and the package that its notebooks share.
 
-from mnist_s7.data import Digits, DigitsCorrupt, DigitsError, DigitsInvalid, DigitsUnavailable, load_digits
-from mnist_s7.errors import InvalidArgument, MnistS7Error
-from mnist_s7.experiments import SERIES, T1, T2, T3, T4, Experiment
-from mnist_s7.models import MnistNet_1, MnistNet_2, MnistNet_3, MnistNet_4
-from mnist_s7.receptive_field import receptive_field
-from mnist_s7.results import OutputError, Run, RunFileError, RunsMissing, SyntheticRefused, load_runs
-from mnist_s7.training import LossNotFinite, evaluate, fit, predict
+The series itself is in four files: `models`, `transforms`, `experiments` and `training`. The folders are rooms around
+them, each with a docstring that says what it holds: `data`, `receptive_field`, `kernels`, `results`, `report`, `plots`,
+`sweep` and `bench`. The names below are imported when they are first used (PEP 562), so that a room can be had alone.
+"""
 
-__all__ = [
-    "SERIES",
-    "T1",
-    "T2",
-    "T3",
-    "T4",
-    "Digits",
-    "DigitsCorrupt",
-    "DigitsError",
-    "DigitsInvalid",
-    "DigitsUnavailable",
-    "Experiment",
-    "InvalidArgument",
-    "LossNotFinite",
-    "MnistNet_1",
-    "MnistNet_2",
-    "MnistNet_3",
-    "MnistNet_4",
-    "MnistS7Error",
-    "OutputError",
-    "Run",
-    "RunFileError",
-    "RunsMissing",
-    "SyntheticRefused",
-    "evaluate",
-    "fit",
-    "load_digits",
-    "load_runs",
-    "predict",
-    "receptive_field",
-]
+from importlib import import_module
+
+_HOMES = {
+    "mnist_s7.data": (
+        *("Digits", "DigitsCorrupt", "DigitsError", "DigitsInvalid", "DigitsUnavailable"),
+        *("digits_or_synthetic", "load_digits"),
+    ),
+    "mnist_s7.experiments": ("SERIES", "T1", "T2", "T3", "T4", "Experiment"),
+    "mnist_s7.models": ("MnistNet_1", "MnistNet_2", "MnistNet_3", "MnistNet_4"),
+    "mnist_s7.results": ("OutputError", "Run", "RunFileError", "RunsMissing", "PublishingRefused", "load_runs"),
+    "mnist_s7.training": ("LossNotFinite", "evaluate", "fit", "predict"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+_ROOMS = ("bench", "data", "kernels", "plots", "receptive_field", "report", "results", "sweep")  # imported as they are
+
+__all__ = ["InvalidArgument", "MnistS7Error", "MnistS7Warning", "receptive_field", *_HOME_OF]
+
+
+class MnistS7Error(Exception):
+    """The base of the package's errors. The message says what is wrong, where, and what to do."""
+
+
+class InvalidArgument(MnistS7Error, ValueError):
+    """An argument that is out of range, of the wrong type, or the name of nothing."""
+
+
+class MnistS7Warning(UserWarning):
+    """The base of the package's warnings. The message says what is wrong, where, and what to do."""
+
+
+def __getattr__(name: str):
+    if name in _ROOMS:
+        return import_module(f"mnist_s7.{name}")
+    if name in _HOME_OF:
+        value = getattr(import_module(_HOME_OF[name]), name)
+        globals()[name] = value  # found without this function from now on
+        return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,14 +1,14 @@
 """The networks: (N, 1, 28, 28) normalised images -> (N, 10) log-probabilities. No convolution has a bias.
 
-Layers, their order and their parameter counts are, in the first three, those of the original series' model summaries.
+Plain PyTorch: this file can be copied out as it is. Layers, their order and their parameter counts are, in the first
+three, those of the reference series' model summaries.
 """
+
+from collections.abc import Iterator
+from itertools import pairwise
 
 import torch.nn.functional as F
 from torch import Tensor, nn
-
-from mnist_s7.fast import Residual, Sequential
-
-__all__ = ["MnistNet_1", "MnistNet_2", "MnistNet_3", "MnistNet_4"]
 
 
 def _conv(channels_in: int, channels_out: int, kernel_size: int = 3) -> nn.Conv2d:
@@ -33,20 +33,20 @@ class MnistNet_1(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.block1 = Sequential(  # (N, 1, 28, 28)
+        self.block1 = nn.Sequential(  # (N, 1, 28, 28)
             _conv(1, 8), nn.ReLU(),  # (N, 8, 26, 26)
             _conv(8, 16), nn.ReLU(),  # (N, 16, 24, 24)
             _conv(16, 16), nn.ReLU(),  # (N, 16, 22, 22)
             _conv(16, 8, kernel_size=1),  # (N, 8, 22, 22)
             nn.MaxPool2d(2),  # (N, 8, 11, 11)
         )  # fmt: skip
-        self.block2 = Sequential(
+        self.block2 = nn.Sequential(
             _conv(8, 8), nn.ReLU(),  # (N, 8, 9, 9)
             _conv(8, 8), nn.ReLU(),  # (N, 8, 7, 7)
             _conv(8, 16), nn.ReLU(),  # (N, 16, 5, 5)
             _conv(16, 10, kernel_size=1), nn.ReLU(),  # (N, 10, 5, 5)
         )  # fmt: skip
-        self.head = Sequential(_conv(10, 10, kernel_size=5))  # (N, 10, 1, 1)
+        self.head = nn.Sequential(_conv(10, 10, kernel_size=5))  # (N, 10, 1, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         return _log_probabilities(self.head(self.block2(self.block1(x))))
@@ -57,10 +57,10 @@ class _Pooled(nn.Module):
 
     def __init__(self, block1: list[nn.Module], block2: list[nn.Module]):
         super().__init__()
-        self.block1 = Sequential(*block1)
-        self.block2 = Sequential(*block2)
+        self.block1 = nn.Sequential(*block1)
+        self.block2 = nn.Sequential(*block2)
         self.pool = nn.AdaptiveAvgPool2d(1)  # (N, 16, 1, 1)
-        self.head = Sequential(_conv(16, 10, kernel_size=1))  # (N, 10, 1, 1)
+        self.head = nn.Sequential(_conv(16, 10, kernel_size=1))  # (N, 10, 1, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         return _log_probabilities(self.head(self.pool(self.block2(self.block1(x)))))
@@ -122,43 +122,94 @@ def _separable(channels_in: int, channels_out: int) -> list[nn.Module]:
     ]
 
 
-class _Residual(Residual):
+class Residual(nn.Module):
     """(N, C, H, W) -> the same: a separable convolution of the input, added to it, and a ReLU.
 
     After K. He et al., "Deep Residual Learning for Image Recognition" (arXiv:1512.03385), figure 2.
     """
 
     def __init__(self, channels: int):
-        super().__init__(Sequential(*_separable(channels, channels)))
+        super().__init__()
+        self.branch = nn.Sequential(*_separable(channels, channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(x + self.branch(x))
 
 
 class MnistNet_4(nn.Module):
     """T4's network, 7,824 parameters: after the first, depthwise separable convolutions, every other one residual.
 
-    A separable convolution from 32 channels to 32 has 1,312 weights where a full 3x3 one has 9,216: that pays for twice
-    T3's channels, and for more layers. `widths` are the channels of the three residual layers and of the last one.
+    A separable convolution from 32 channels to 32 has 1,312 weights where a standard 3x3 one has 9,216: that pays for
+    twice T3's channels, and for more layers. `widths` are the channels of the three residual layers and of the last.
     """
 
     def __init__(self, widths: tuple[int, int, int, int] = (16, 32, 32, 40)):
         super().__init__()
         first, second, third, last = widths
-        self.block1 = Sequential(
+        self.block1 = nn.Sequential(
             _conv(1, first), nn.BatchNorm2d(first), nn.ReLU(),  # (N, 16, 26, 26)
-            _Residual(first),  # (N, 16, 26, 26)
+            Residual(first),  # (N, 16, 26, 26)
             nn.MaxPool2d(2),  # (N, 16, 13, 13)
         )  # fmt: skip
-        self.block2 = Sequential(
+        self.block2 = nn.Sequential(
             *_separable(first, second), nn.ReLU(),  # (N, 32, 13, 13)
-            _Residual(second),  # (N, 32, 13, 13)
+            Residual(second),  # (N, 32, 13, 13)
             nn.MaxPool2d(2),  # (N, 32, 6, 6)
         )  # fmt: skip
-        self.block3 = Sequential(
+        self.block3 = nn.Sequential(
             *_separable(second, third), nn.ReLU(),  # (N, 32, 6, 6)
-            _Residual(third),  # (N, 32, 6, 6)
+            Residual(third),  # (N, 32, 6, 6)
             *_separable(third, last), nn.ReLU(),  # (N, 40, 6, 6)
         )  # fmt: skip
         self.pool = nn.AdaptiveAvgPool2d(1)  # (N, 40, 1, 1)
-        self.head = Sequential(_conv(last, 10, kernel_size=1))  # (N, 10, 1, 1)
+        self.head = nn.Sequential(_conv(last, 10, kernel_size=1))  # (N, 10, 1, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         return _log_probabilities(self.head(self.pool(self.block3(self.block2(self.block1(x))))))
+
+
+# Variants of these networks, for the ablation study.
+
+
+def without_batchnorm() -> nn.Module:
+    """T3's network without its BatchNorm layers."""
+    network = MnistNet_3()
+    for name, block in network.named_children():
+        if isinstance(block, nn.Sequential):
+            setattr(network, name, nn.Sequential(*(layer for layer in block if not isinstance(layer, nn.BatchNorm2d))))
+    return network
+
+
+def without_skips() -> nn.Module:
+    """T4's network without its skip connections: the same layers, with the same parameters."""
+    network = MnistNet_4()
+    for block in (network.block1, network.block2, network.block3):
+        for name, layer in block.named_children():
+            if isinstance(layer, Residual):
+                setattr(block, name, nn.Sequential(*layer.branch, nn.ReLU()))
+    return network
+
+
+def with_dropout() -> nn.Module:
+    """T4's network, with T3's dropout after each ReLU but those after a skip connection."""
+    network = MnistNet_4()
+    for layers in [module for module in network.modules() if isinstance(module, nn.Sequential)]:
+        for place in reversed(range(len(layers))):
+            if isinstance(layers[place], nn.ReLU):
+                layers.insert(place + 1, nn.Dropout(0.01))
+    return network
+
+
+def standard_convolutions() -> nn.Module:
+    """About as many parameters as T4's network has, 7,852, in standard 3x3 convolutions with as many pools."""
+
+    def layers(*channels: int) -> Iterator[nn.Module]:
+        for channels_in, channels_out in pairwise(channels):
+            yield nn.Conv2d(channels_in, channels_out, 3, padding=1, bias=False)
+            yield from (nn.BatchNorm2d(channels_out), nn.ReLU())
+
+    return nn.Sequential(
+        nn.Sequential(*layers(1, 8, 8), nn.MaxPool2d(2), *layers(8, 13, 14), nn.MaxPool2d(2), *layers(14, 16, 16)),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Sequential(nn.Conv2d(16, 10, 1, bias=False), nn.Flatten(), nn.LogSoftmax(1)),
+    )

@@ -2,44 +2,25 @@
 
 import math
 import operator
-import os
-import platform
-import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-import torchvision
 from torch import Generator, Tensor, nn, optim
 
-from mnist_s7.compiled import cpu_layers
-from mnist_s7.data import WORKING_COPY, Digits, check_images, check_labels
-from mnist_s7.errors import InvalidArgument, MnistS7Error
+from mnist_s7 import InvalidArgument, MnistS7Error
+from mnist_s7.data import Digits, check_images, check_labels
 from mnist_s7.experiments import Experiment
-from mnist_s7.fast import keep_freed_memory
-from mnist_s7.graphs import CapturedStep, Step, own_stream
-from mnist_s7.progress import Lines, Silent
+from mnist_s7.kernels import accelerate
+from mnist_s7.kernels.cuda_graphs import CapturedStep, Step, own_stream
 from mnist_s7.results import Epoch, Run
-from mnist_s7.transforms import Twin, batched, normalize
+from mnist_s7.results.machine import environment, usable_device
+from mnist_s7.results.progress import Lines, Silent
+from mnist_s7.transforms import Batched, batched, normalize
 
-__all__ = [
-    "Evaluation",
-    "LossNotFinite",
-    "Steps",
-    "environment",
-    "evaluate",
-    "fit",
-    "predict",
-    "train_epoch",
-    "training_step",
-    "usable_device",
-]
-
-PACKAGE = Path(__file__).resolve().parent
 TRANSFORMED_AT_ONCE = 10  # batches: a transform's many small steps cost half as much on more images
 
 
@@ -58,9 +39,9 @@ class LossNotFinite(MnistS7Error, ArithmeticError):
 
 @dataclass(frozen=True)
 class Steps:
-    """An epoch's steps, each (steps,) on the device: mean losses in nats, images right, images in all.
+    """An epoch's steps, each (steps,) on the device: mean losses in nats, images classified correctly, images in all.
 
-    Of S networks trained together, losses and images right are (steps, S).
+    Of S networks trained together, losses and correct images are (steps, S).
     """
 
     losses: Tensor
@@ -135,25 +116,26 @@ def fit(
         generator = Generator(device).manual_seed(seed)
         optimizer = experiment.optimizer(model)
         scheduler = experiment.scheduler(optimizer, epochs)
-        step = training_step(model, optimizer)
+        accelerated = accelerate(model)
+        step = training_step(accelerated, optimizer)
         for epoch in range(epochs):
             started = time.perf_counter()
             lr = optimizer.param_groups[0]["lr"]
             progress.epoch_starts(epoch, lr, steps=-(-len(train_images) // experiment.batch_size))
             batches = shuffled_batches(train_images, train_labels, transform, experiment.batch_size, generator)
             try:
-                trained = train_epoch(model, batches, step, progress.step)
+                trained = train_epoch(accelerated, batches, step, progress.step)
             finally:
                 progress.epoch_trained()
             trained.check(experiment.name, epoch, lr)
             tested = evaluate(model, test_images, test_labels)
             tested.check(experiment.name, epoch, lr)
-            dataloader_order(len(test_images))  # the original series shuffles its test images too: the state moves on
+            dataloader_order(len(test_images))  # the reference series shuffles its test images too: the state moves on
             scheduler.step()
             records.append(epoch_record(epoch, lr, trained, tested, time.perf_counter() - started))
             progress.epoch_ends(records[-1], len(test_images))
         progress.run_ends(records)
-    note_kernels(machine, step)
+    ran = {"kernels": kernels_of(step, accelerated.kernels), "freed_memory": accelerated.freed_memory}
 
     return Run(
         experiment=experiment.name,
@@ -161,7 +143,7 @@ def fit(
         seed=seed,
         dataset=digits.name,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
-        environment=machine,
+        environment=machine | ran,
         epochs=records,
         errors=tested.errors,
         model=model,
@@ -171,7 +153,7 @@ def fit(
 def shuffled_batches(
     images: Tensor,
     labels: Tensor,
-    transform: Twin,
+    transform: Batched,
     batch_size: int,
     generator: Generator,
     order: Generator | None = None,
@@ -189,7 +171,7 @@ def shuffled_batches(
 def dataloader_order(n: int, generator: Generator | None = None) -> Tensor:
     """(n,) indices in the order in which a `DataLoader` would shuffle from the generator's state.
 
-    A seed means the same here as in the usual loop: T1's batches are those of the original series' own run.
+    A seed means the same here as in a plain loop: T1's batches are those of the reference series' own run.
     """
     torch.empty((), dtype=torch.int64).random_(generator=generator)  # drawn by the loader, for workers
     seed = int(torch.empty((), dtype=torch.int64).random_(generator=generator))  # drawn by its sampler
@@ -321,19 +303,6 @@ def whole_number(name: str, value: int, least: int, most: int) -> int:
     return number
 
 
-def usable_device(device: str | torch.device | None) -> torch.device:
-    """`device`, None standing for a CUDA GPU where there is one. Raises `InvalidArgument` for one that is not there."""
-    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    try:
-        found = torch.device(device or ("cuda" if gpus else "cpu"))
-    except (RuntimeError, TypeError):
-        found = None
-    if found is None or (found.index or 0) >= {"cpu": 1, "cuda": gpus}.get(found.type, 0):
-        usable = ["cpu", *(["cuda"] if gpus else []), *(f"cuda:{i}" for i in range(gpus) if gpus > 1)]
-        raise InvalidArgument(f"device is {str(device)!r}: on this machine it should be {' or '.join(usable)}")
-    return torch.device("cpu") if found.type == "cpu" else found
-
-
 @contextmanager
 def repeatable(device: torch.device) -> Iterator[None]:
     """The global random state is given back after. On a GPU, sums are made in the same order each time, and in
@@ -361,51 +330,6 @@ def _torch_defaults() -> Iterator[None]:
             torch.set_default_device(device)
 
 
-def environment(device: torch.device) -> dict:
-    """What a run's figures and seconds may depend on.
-
-    `kernels` says whose layers the run has, `freed_memory` whether `keep_freed_memory` worked. `dirty` tells whether
-    the package's files differ from the commit's; both are None where there is no git.
-    """
-    on_cpu = device.type == "cpu"
-    top = _git("rev-parse", "--show-toplevel")
-    in_git = top is not None and os.path.samefile(top, WORKING_COPY)  # and not in another repository around it
-    changes = _git("status", "--porcelain", "--", PACKAGE) if in_git else None
-    autocast = str(torch.get_autocast_dtype(device.type)) if torch.is_autocast_enabled(device.type) else None
-    return {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "torchvision": torchvision.__version__,
-        "system": f"{platform.system()} {platform.machine()}",
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name(),
-        "threads": torch.get_num_threads(),
-        "precision": f"autocast to {autocast.removeprefix('torch.')}" if autocast else "float32",
-        "kernels": cpu_layers() if on_cpu and not autocast else "PyTorch",
-        "freed_memory": "kept" if on_cpu and keep_freed_memory() else "given back",
-        "commit": _git("rev-parse", "HEAD") if in_git else None,
-        "dirty": None if changes is None else changes != "",
-    }
-
-
-def note_kernels(machine: dict, step: Step) -> None:
-    """Say in a run's environment that its steps were captured, which is known only after them: a capture can fail."""
-    if isinstance(step, CapturedStep) and step.works:
-        machine["kernels"] = "CUDA graphs"
-
-
-def _cpu_name() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
-
-
-def _git(*arguments: str) -> str | None:
-    """What git says of the working copy; None where there is no git or no repository."""
-    try:
-        answer = subprocess.run(
-            ["git", "-C", PACKAGE, *arguments], capture_output=True, text=True, check=True, timeout=10
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return answer.stdout.strip()
+def kernels_of(step: Step, layers: str) -> str:
+    """What ran the steps, `layers` where no graph did: it is known only after them, since a capture can fail."""
+    return "CUDA graphs" if isinstance(step, CapturedStep) and step.works else layers

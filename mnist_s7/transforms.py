@@ -1,8 +1,8 @@
-"""The torchvision pipelines, and their batched twins that the training loop uses.
+"""The torchvision pipelines, and their batched equivalents that the training loop uses.
 
 A pipeline of torchvision transforms one PIL image at a time. `batched(pipeline)` reads the settings out of the
-pipeline's own objects and does the same to a whole batch of tensors at once, still drawing for every image by
-itself. There is one source of each setting, so the two cannot drift apart.
+pipeline's own objects and does the same to a whole batch of tensors at once, with random draws for each image. Each
+setting has one source, so the two cannot drift apart.
 """
 
 from collections.abc import Callable
@@ -13,21 +13,7 @@ from torch import Generator, Tensor
 from torchvision import transforms
 from torchvision.transforms import InterpolationMode
 
-from mnist_s7.errors import InvalidArgument
-
-__all__ = [
-    "AUGMENTED",
-    "MEAN",
-    "ONE_AFFINE",
-    "PLAIN",
-    "STD",
-    "affine",
-    "augmented",
-    "batched",
-    "changing",
-    "normalize",
-    "rotate",
-]
+from mnist_s7 import InvalidArgument
 
 MEAN, STD = 0.1307, 0.3081  # of all pixels of MNIST's training images, scaled to 0..1
 
@@ -53,12 +39,12 @@ ONE_AFFINE = transforms.Compose(
     ]
 )
 
-Twin = Callable[[Tensor, Generator | None], Tensor]
-WITH_TWIN = (transforms.RandomRotation, transforms.RandomAffine, transforms.ToTensor, transforms.Normalize)
+Batched = Callable[[Tensor, Generator | None], Tensor]
+KNOWN = (transforms.RandomRotation, transforms.RandomAffine, transforms.ToTensor, transforms.Normalize)
 
 
 def rotate(images: Tensor, degrees: Tensor, fill: float = 0) -> Tensor:
-    """Turn each of the (N, 1, H, W) `images` counter-clockwise by its own angle, (N,) `degrees`, about its centre.
+    """Rotate each of the (N, 1, H, W) `images` counter-clockwise by its own angle, (N,) `degrees`, about its centre.
 
     Nearest neighbour; pixels from outside the image become `fill`, in the images' own units. The same as
     torchvision's `rotate` on each tensor alone.
@@ -74,7 +60,7 @@ def affine(
     mode: str = "nearest",
     fill: float = 0,
 ) -> Tensor:
-    """Turn each of the (N, 1, H, W) `images` clockwise by its own angle, (N,) `degrees`, scale it by its own (N,)
+    """Rotate each of the (N, 1, H, W) `images` clockwise by its own angle, (N,) `degrees`, scale it by its own (N,)
     `scale`, and shift it by its own (N, 2) `shift`, pixels to the right and down. `mode` is nearest or bilinear.
 
     As torchvision's `affine` without shear, on tensors: the grid's arithmetic is the same, in coordinates of -1..1
@@ -103,38 +89,39 @@ def normalize(images: Tensor) -> Tensor:
     return batched(PLAIN)(images, None)
 
 
-def batched(pipeline: transforms.Compose) -> Twin:
-    """The batched twin of a torchvision `pipeline`: (N, 1, H, W) uint8 images and a generator, on the same device,
+def batched(pipeline: transforms.Compose) -> Batched:
+    """The batched equivalent of a torchvision `pipeline`: (N, 1, H, W) uint8 images and a generator on their device
     -> (N, 1, H, W) float32. Draws are the generator's; None stands for PyTorch's global one.
 
-    Raises `InvalidArgument` for a transform, or a setting of one, that has no twin here.
+    Raises `InvalidArgument` for a transform, or a setting of one, that has no equivalent here.
     """
     if type(pipeline) is not transforms.Compose:
-        raise InvalidArgument(f"no batched twin for a {type(pipeline).__name__}: a torchvision Compose is needed")
-    twins = [_twin(transform) for transform in pipeline.transforms]
+        raise InvalidArgument(f"no batched equivalent of a {type(pipeline).__name__}: a torchvision Compose is needed")
+    steps = [_batched(transform) for transform in pipeline.transforms]
 
     def transform(images: Tensor, generator: Generator | None) -> Tensor:
-        images = images.float()  # once, and not in every turn
-        for twin in twins:
-            images = twin(images, generator)
+        images = images.float()  # once, and not in every rotation
+        for step in steps:
+            images = step(images, generator)
         return images
 
     return transform
 
 
-def changing(pipeline: transforms.Compose) -> list:
-    """What of `pipeline` changes the digits, and does not only make numbers of them."""
+def augmentation_of(pipeline: transforms.Compose) -> list:
+    """The transforms of `pipeline` that augment: all but those that make normalised tensors of images."""
     return [t for t in pipeline.transforms if not isinstance(t, (transforms.ToTensor, transforms.Normalize))]
 
 
 def augmented(images: Tensor, pipeline: transforms.Compose, seed: int) -> Tensor:
-    """uint8 (N, 28, 28) `images` as `pipeline` turns them, before it makes them floats: for a person to look at."""
-    turned = batched(transforms.Compose(changing(pipeline)))(images.unsqueeze(1), torch.Generator().manual_seed(seed))
-    return turned.squeeze(1).round().to(images.dtype)
+    """uint8 (N, 28, 28) `images` as `pipeline` augments them, before it makes them floats: for a person to look at."""
+    augment = batched(transforms.Compose(augmentation_of(pipeline)))
+    found = augment(images.unsqueeze(1), torch.Generator().manual_seed(seed))
+    return found.squeeze(1).round().to(images.dtype)
 
 
-def _twin(transform: object) -> Twin:
-    match transform if type(transform) in WITH_TWIN else None:  # a class derived from one may draw in its own way
+def _batched(transform: object) -> Batched:
+    match transform if type(transform) in KNOWN else None:  # a class derived from one may draw in its own way
         case transforms.RandomRotation(interpolation=InterpolationMode.NEAREST, expand=False, center=None):
             (low, high), fill = transform.degrees, _scalar(transform.fill)
             return lambda images, generator: rotate(images, _uniform(images, low, high, generator), fill)
@@ -149,8 +136,8 @@ def _twin(transform: object) -> Twin:
             mean, std = _scalar(transform.mean), _scalar(transform.std)
             return lambda images, _: (images - mean).div_(std)
     raise InvalidArgument(
-        f"no batched twin for {transform}: give it one in {__name__}, or use torchvision's own RandomRotation (nearest "
-        "neighbour), RandomAffine (nearest or bilinear, without shear and centre), ToTensor, Normalize"
+        f"no batched equivalent of {transform}: write one in {__name__}, or use torchvision's own RandomRotation "
+        "(nearest neighbour), RandomAffine (nearest or bilinear, without shear and centre), ToTensor, Normalize"
     )
 
 

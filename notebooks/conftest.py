@@ -12,13 +12,12 @@ import nbval.plugin
 import pytest
 from nbval.plugin import IPyNbCell
 
-from mnist_s7 import synthetic
-from mnist_s7.data import NEEDS_MNIST, digits_or_synthetic
-from mnist_s7.errors import MnistS7Error
+from mnist_s7 import MnistS7Error
+from mnist_s7.data import NEEDS_MNIST, SYNTHETIC_DIGITS, digits_or_synthetic
 from mnist_s7.experiments import SERIES
-from mnist_s7.notebook_kernels import Kernel
-from mnist_s7.notebooks import PATIENCE, failure
-from mnist_s7.results import run_name, stored_folder
+from mnist_s7.report.jupyter_kernels import Kernel
+from mnist_s7.report.notebooks import PATIENCE, failure
+from mnist_s7.results import MNIST, run_name, stored_folder
 
 ENVIRONMENT = {}  # of the kernels, besides this process's
 
@@ -60,7 +59,7 @@ def pytest_configure(config):
         return
     asked_for_synthetic = os.environ.get("MNIST_S7_DATASET") == "synthetic"
     try:
-        dataset = synthetic.NAME if asked_for_synthetic else digits_or_synthetic().name
+        dataset = SYNTHETIC_DIGITS if asked_for_synthetic else digits_or_synthetic().name
     except MnistS7Error as error:  # a place that was named, and is wrong
         raise pytest.UsageError(str(error)) from None
     runs = tempfile.TemporaryDirectory(prefix="mnist_s7-runs-")
@@ -69,7 +68,7 @@ def pytest_configure(config):
         name = f"{run_name(experiment.name, 1, dataset)}.json"
         shutil.copy(stored_folder(dataset) / name, runs.name)
     ENVIRONMENT["MNIST_S7_RESULTS"] = runs.name
-    ENVIRONMENT["MNIST_S7_DATASET"] = "mnist" if dataset == "MNIST" else "synthetic"
+    ENVIRONMENT["MNIST_S7_DATASET"] = "mnist" if dataset == MNIST else "synthetic"
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from mnist_s7 import SERIES, Digits, load_digits
+from mnist_s7 import SERIES, Digits, MnistS7Warning, load_digits
 from mnist_s7.bench import Benchmark, Cost
-from mnist_s7.compiled import kernels
 from mnist_s7.data import NEEDS_MNIST, DigitsUnavailable
-from mnist_s7.errors import MnistS7Warning
-from mnist_s7.machine import side_by_side
+from mnist_s7.kernels.library import load
+from mnist_s7.results.machine import side_by_side
 
 WORKER_MEMORY = 1_500 << 20  # bytes: of one that trains, or has a notebook's kernel train
 
@@ -21,10 +20,10 @@ WORKER_MEMORY = 1_500 << 20  # bytes: of one that trains, or has a notebook's ke
 def pytest_configure(config):
     """Where there is no C compiler, the tests pass all the same: those of the compiled layers are skipped."""
     for warning in ("CompiledLayersMissing", "CompiledLayersNotKept"):  # named here, since pyproject.toml's imports it
-        config.addinivalue_line("filterwarnings", f"ignore::mnist_s7.errors.{warning}")
+        config.addinivalue_line("filterwarnings", f"ignore::mnist_s7.kernels.{warning}")
     with warnings.catch_warnings():
         warnings.simplefilter("default", MnistS7Warning)
-        kernels()  # before other processes of the tests start, which then need not find out or compile
+        load()  # before other processes of the tests start, which then need not find out or compile
 
 
 def pytest_xdist_auto_num_workers(config):
@@ -59,7 +58,7 @@ def idx_files(tmp_path, monkeypatch):
     """A torchvision root with four small files, which `data` is told to take for MNIST's: 6 + 4 images."""
     from hashlib import md5
 
-    from mnist_s7 import data
+    from mnist_s7.data import mnist as data
 
     raw = tmp_path / "root" / "MNIST" / "raw"
     raw.mkdir(parents=True)
@@ -85,12 +84,14 @@ def idx_files(tmp_path, monkeypatch):
 def measured() -> Benchmark:
     """A benchmark of two rounds with figures that are easy to check."""
     cost = {
-        "usual": [40.0, 60.0],
-        "ours": [10.0, 20.0],
-        "floor": [5.0, 5.0],
+        "baseline": [40.0, 60.0],
+        "in_memory": [20.0, 30.0],
+        "torch_compile": [30.0, 40.0],
+        "package": [10.0, 20.0],
+        "lower_bound": [5.0, 5.0],
         "each_core": [8.0, 6.0],
         "workers": 1,
-        "floor_setting": "float32, channels last",
+        "lower_bound_setting": "float32, channels last",
         "peak_memory": 812.0,
         "shares": {"data": 25.0, "forward": 75.0},
         "by_batch_size": {"32": [30.0, 32.0], "2048": [8.0, 8.0]},

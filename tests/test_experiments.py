@@ -9,7 +9,7 @@ from torch import nn
 from torchvision import transforms
 
 from mnist_s7 import SERIES, T2, T3, T4
-from mnist_s7.experiments import ABLATIONS, EXPERIMENTS, OneCycle, StepDecay
+from mnist_s7.experiments import ABLATIONS, EXPERIMENTS, OneCycle, StepLR
 
 VARIANTS = {
     "T2-dropout-0.01": (T2, "network"),
@@ -21,11 +21,11 @@ VARIANTS = {
     "T4-6.5K": (T4, "network"),
     "T4-5K": (T4, "network"),
     "T4-4K": (T4, "network"),
-    "T4-no-residual": (T4, "network"),
-    "T4-full": (T4, "network"),
-    "T4-turns": (T4, "train_transform"),
-    "T4-steps": (T4, "lr", "schedule", "nesterov"),
-    "T4-no-decay": (T4, "weight_decay"),
+    "T4-no-skip": (T4, "network"),
+    "T4-standard": (T4, "network"),
+    "T4-rotations": (T4, "train_transform"),
+    "T4-StepLR": (T4, "lr", "schedule", "nesterov"),
+    "T4-no-weight-decay": (T4, "weight_decay"),
     "T4-dropout-0.01": (T4, "network"),
 }
 
@@ -34,7 +34,7 @@ def layers(experiment):
     return [repr(layer) for layer in experiment.network().modules() if not list(layer.children())]
 
 
-def turns(experiment):
+def rotations(experiment):
     fixed = (transforms.ToTensor, transforms.Normalize)
     return [repr(each) for each in experiment.train_transform.transforms if not isinstance(each, fixed)]
 
@@ -47,9 +47,9 @@ def test_a_fingerprint_is_that_of_one_recipe():
     """The same each time, drawing no random numbers, and another for each experiment and each setting."""
     state = torch.random.get_rng_state()
     settings = {"lr": 0.06, "momentum": 0.8, "batch_size": 64, "nesterov": True, "weight_decay": 0.1}
-    settings |= {"schedule": StepDecay(0.35, every=5)}
+    settings |= {"schedule": StepLR(0.35, step=5)}
     changed = [dataclasses.replace(T3, **{name: value}) for name, value in settings.items()]
-    changed += [dataclasses.replace(T3, schedule=OneCycle(rise)) for rise in (0.12, 0.125)]
+    changed += [dataclasses.replace(T3, schedule=OneCycle(warmup)) for warmup in (0.12, 0.125)]
     prints = [experiment.fingerprint for experiment in [*EXPERIMENTS.values(), *changed]]
 
     assert prints == [experiment.fingerprint for experiment in [*EXPERIMENTS.values(), *changed]]
@@ -70,7 +70,7 @@ def test_one_cycle_rises_and_falls_in_lines():
     """Over whatever number of epochs; each has the rate of its middle, and no epoch has none."""
     assert list(rates(OneCycle(0.2), 0.2, 10)) == pytest.approx([0.05, 0.15, *(0.2 * (7.5 - i) / 8 for i in range(8))])
     assert list(rates(OneCycle(0.5), 1.0, 4)) == pytest.approx([0.25, 0.75, 0.75, 0.25])
-    with pytest.raises(ValueError, match=r"rise is 1\.0: it should be a share"):
+    with pytest.raises(ValueError, match=r"warmup is 1\.0: it should be a share"):
         OneCycle(1.0)
 
 
@@ -78,13 +78,13 @@ def test_weight_decay_is_the_optimizers():
     optimizer = dataclasses.replace(T3, weight_decay=0.001).optimizer(T3.network())
 
     assert [group["weight_decay"] for group in optimizer.param_groups] == [0.001]
-    assert "weight decay 0.001, learning rate" in dataclasses.replace(T3, weight_decay=0.001).recipe
+    assert "weight decay 0.001, highest learning rate" in dataclasses.replace(T3, weight_decay=0.001).recipe
 
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_variants_change_their_settings_alone(name):
     original, *changed = VARIANTS[name]
-    spoken_of = {"name", "change", "targets", "claims", "document"}
+    spoken_of = {"name", "change", "targets", "claims", "reference"}
     differing = {
         field.name
         for field in dataclasses.fields(original)
@@ -116,19 +116,19 @@ def test_without_batchnorm_all_other_layers_are_there_with_the_same_weights():
     assert all(map(torch.equal, bare.parameters(), weights))
 
 
-def test_without_residuals_all_layers_are_there_with_the_same_weights():
+def test_without_skip_connections_all_layers_are_there_with_the_same_weights():
     torch.manual_seed(0)
-    bare = EXPERIMENTS["T4-no-residual"].network()
+    bare = EXPERIMENTS["T4-no-skip"].network()
     torch.manual_seed(0)
     whole = T4.network()
 
-    assert sorted(layers(EXPERIMENTS["T4-no-residual"])) == sorted([*layers(T4), *["ReLU()"] * 3])
+    assert sorted(layers(EXPERIMENTS["T4-no-skip"])) == sorted([*layers(T4), *["ReLU()"] * 3])
     assert all(map(torch.equal, bare.parameters(), whole.parameters()))
     x = torch.randn(2, 1, 28, 28)
     assert not torch.allclose(bare.eval()(x), whole.eval()(x))
 
 
-def test_dropout_in_t4_is_behind_each_relu_of_the_same_layers():
+def test_dropout_in_t4_is_after_each_relu_of_the_same_layers():
     torch.manual_seed(0)
     dropped = EXPERIMENTS["T4-dropout-0.01"].network()
     torch.manual_seed(0)
@@ -143,7 +143,9 @@ def test_dropout_in_t4_is_behind_each_relu_of_the_same_layers():
     assert not torch.equal(dropped.train()(x), whole.train()(x))
 
 
-@pytest.mark.parametrize(("name", "most"), [("T4-6.5K", 6_544), ("T4-5K", 5_000), ("T4-4K", 4_000), ("T4-full", 7_999)])
+@pytest.mark.parametrize(
+    ("name", "most"), [("T4-6.5K", 6_544), ("T4-5K", 5_000), ("T4-4K", 4_000), ("T4-standard", 7_999)]
+)
 def test_networks_of_a_size_are_of_that_size(name, most):
     parameters = sum(p.numel() for p in EXPERIMENTS[name].network().parameters())
 
@@ -151,9 +153,9 @@ def test_networks_of_a_size_are_of_that_size(name, most):
     assert EXPERIMENTS[name].network().eval()(torch.zeros(2, 1, 28, 28)).exp().sum(1).tolist() == pytest.approx([1, 1])
 
 
-def test_variants_of_augmentation_have_one_turn_or_none():
-    first, second = turns(T3)
+def test_variants_of_augmentation_have_one_rotation_or_none():
+    first, second = rotations(T3)
 
-    assert turns(EXPERIMENTS["T3-rotation-7"]) == [first]
-    assert turns(EXPERIMENTS["T3-rotation-15"]) == [second]
-    assert turns(EXPERIMENTS["T3-no-augmentation"]) == []
+    assert rotations(EXPERIMENTS["T3-rotation-7"]) == [first]
+    assert rotations(EXPERIMENTS["T3-rotation-15"]) == [second]
+    assert rotations(EXPERIMENTS["T3-no-augmentation"]) == []

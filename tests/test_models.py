@@ -1,12 +1,15 @@
-"""The networks against the original series' model summaries, row by row."""
+"""The networks against the reference series' model summaries, row by row."""
+
+import warnings
 
 import pytest
 import torch
 
-from mnist_s7 import MnistNet_1, MnistNet_2, MnistNet_3, MnistNet_4
-from mnist_s7.report import statistics, summary
+from mnist_s7 import T1, T2, T3, MnistNet_1, MnistNet_2, MnistNet_3, MnistNet_4
+from mnist_s7.report import summary
+from mnist_s7.report.iteration import model_statistics
 
-# The document's rows after the network's own: layer, output shape, parameters (0 where it prints --).
+# The reference series' rows after the network's own: layer, output shape, parameters (0 where it prints --).
 T1_ROWS = """
 Sequential 1,8,11,11 3656
 Conv2d 1,8,26,26 72
@@ -93,15 +96,15 @@ FOURTH_SEPARABLE = ((16, 16), (16, 32), (32, 32), (32, 32), (32, 32), (32, 40))
 
 
 @pytest.mark.parametrize(
-    ("network", "rows", "parameters", "mult_adds", "activations"),
+    ("experiment", "rows", "parameters", "mult_adds", "activations"),
     [
-        (MnistNet_1, T1_ROWS, 8_620, "2.00", "0.22"),
-        (MnistNet_2, T2_ROWS, 7_416, "1.13", "0.32"),
-        (MnistNet_3, T3_ROWS, 6_544, "1.07", "0.32"),
+        (T1, T1_ROWS, 8_620, "2.00", "0.22"),
+        (T2, T2_ROWS, 7_416, "1.13", "0.32"),
+        (T3, T3_ROWS, 6_544, "1.07", "0.32"),
     ],
 )
-def test_summary_is_the_documents(network, rows, parameters, mult_adds, activations):
-    found = statistics(network())
+def test_summary_is_the_references(experiment, rows, parameters, mult_adds, activations):
+    found = model_statistics(experiment.network())
 
     described = [
         f"{layer.class_name} {','.join(map(str, layer.output_size))} {sum(map(torch.numel, layer.module.parameters()))}"
@@ -112,11 +115,11 @@ def test_summary_is_the_documents(network, rows, parameters, mult_adds, activati
     assert found.total_params == found.trainable_params == parameters
     assert f"{found.total_mult_adds / 1e6:.2f}" == mult_adds
     assert f"{found.total_output_bytes / 1e6:.2f}" == activations
-    assert f"Total mult-adds (M): {mult_adds}\n" in summary(network())
+    assert f"Total mult-adds (M): {mult_adds}\n" in summary(experiment)
 
 
 def test_the_fourth_counts_what_its_description_says():
-    found = statistics(MnistNet_4())
+    found = model_statistics(MnistNet_4())
 
     first = 9 * 16 + 2 * 16
     separable = [9 * c_in + 2 * c_in + c_in * c_out + 2 * c_out for c_in, c_out in FOURTH_SEPARABLE]
@@ -153,7 +156,7 @@ def test_outputs_are_log_probabilities(network):
 
 
 @pytest.mark.parametrize(("network", "dropout"), [(MnistNet_2, 0.05), (MnistNet_3, 0.01)])
-def test_dropout_is_the_documents_and_can_be_set(network, dropout):
+def test_dropout_is_the_references_and_can_be_set(network, dropout):
     def rates(model):
         return [module.p for module in model.modules() if isinstance(module, torch.nn.Dropout)]
 
@@ -165,6 +168,19 @@ def test_summary_leaves_the_random_state():
     model = MnistNet_1()
     state = torch.random.get_rng_state()
 
-    summary(model)
+    model_statistics(model)
 
     assert torch.equal(torch.random.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("network", [MnistNet_1, MnistNet_2, MnistNet_3, MnistNet_4])
+def test_models_print_and_script_as_plain_pytorch(network):
+    model, x = network().eval(), torch.randn(2, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+
+    own = {type(module).__name__ for module in model.modules() if not type(module).__module__.startswith("torch.nn.")}
+    assert own == {"MnistNet_4": {"MnistNet_4", "Residual"}}.get(network.__name__, {network.__name__})
+    assert str(model).startswith(f"{network.__name__}(\n  (block1): Sequential(\n    (0): Conv2d(1, ")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # torch.jit is deprecated
+        scripted = torch.jit.script(model)
+    assert torch.equal(scripted(x), model(x))

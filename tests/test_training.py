@@ -4,8 +4,6 @@ import contextlib
 import dataclasses
 import functools
 import re
-import subprocess
-import time
 
 import numpy as np
 import pytest
@@ -26,14 +24,13 @@ from mnist_s7 import (
     evaluate,
     fit,
     predict,
-    progress,
-    training,
 )
-from mnist_s7.compiled import kernels
-from mnist_s7.experiments import OneCycle, StepDecay
-from mnist_s7.graphs import CapturedStep
-from mnist_s7.many import fit_many
-from mnist_s7.training import environment, note_kernels, shuffled_batches, train_epoch, training_step, usable_device
+from mnist_s7.experiments import OneCycle, StepLR
+from mnist_s7.kernels.cuda_graphs import CapturedStep
+from mnist_s7.kernels.library import load
+from mnist_s7.results.machine import usable_device
+from mnist_s7.sweep.ensemble import fit_seeds
+from mnist_s7.training import kernels_of, shuffled_batches, train_epoch, training_step
 from mnist_s7.transforms import PLAIN, batched, normalize
 
 QUICK = {"batch_size": 100, "epochs": 2}
@@ -72,7 +69,7 @@ def test_showing_progress_changes_no_figure(few_digits, capsys):
     assert runs[0].errors == runs[1].errors
 
 
-@pytest.mark.parametrize("train", [fit, lambda *given, **named: fit_many(*given, seeds=[1], **named)[0]])
+@pytest.mark.parametrize("train", [fit, lambda *given, **named: fit_seeds(*given, seeds=[1], **named)[0]])
 def test_a_cycle_spans_the_epochs_that_are_trained(few_digits, train):
     experiment = dataclasses.replace(T3, **QUICK, lr=0.1, schedule=OneCycle(0.5))
     run = train(experiment, few_digits, epochs=4, device="cpu")
@@ -81,7 +78,7 @@ def test_a_cycle_spans_the_epochs_that_are_trained(few_digits, train):
 
 
 def test_a_run_holds_what_happened(few_digits):
-    experiment = dataclasses.replace(T2, **QUICK, schedule=StepDecay(0.65))
+    experiment = dataclasses.replace(T2, **QUICK, schedule=StepLR(0.65))
     run = fit(experiment, few_digits, seed=3, epochs=3, device="cpu", progress=False)
 
     assert (run.experiment, run.seed, run.dataset, run.parameters) == ("T2", 3, "few digits", 7_416)
@@ -90,7 +87,7 @@ def test_a_run_holds_what_happened(few_digits):
     assert all(epoch.seconds > 0 for epoch in run.epochs)
     assert run.final.test_accuracy == pytest.approx(100 - len(run.errors))
     assert {"torch", "torchvision", "device", "threads", "precision", "commit", "dirty"} <= run.environment.keys()
-    assert run.environment["kernels"] == ("compiled" if kernels() else "PyTorch")
+    assert run.environment["kernels"] == ("compiled" if load() else "PyTorch")
     predicted = predict(run.model, few_digits.test_images).argmax(1)
     assert torch.equal(predicted, run.predictions(few_digits.test_labels))
 
@@ -167,11 +164,8 @@ def test_evaluate_against_one_pass(few_digits):
 def test_a_run_says_captured_only_if_its_steps_were(works, kernels):
     step = CapturedStep(None, None, None)
     step.works = works
-    machine = {"kernels": "PyTorch"}
 
-    note_kernels(machine, step)
-
-    assert machine == {"kernels": kernels}
+    assert kernels_of(step, "PyTorch") == kernels
 
 
 def test_predicting_in_parts_changes_nothing(few_digits):
@@ -350,26 +344,7 @@ def test_evaluating_leaves_each_layer_in_the_mode_it_was_in(few_digits):
     assert not any(module.training for module in model.modules())
 
 
-def test_the_commit_is_the_working_copys_own(monkeypatch, tmp_path):
-    """And not that of a repository which the package lies in, as in a virtual environment, or unpacked."""
-    commit = environment(torch.device("cpu"))["commit"]
-    assert commit is None or re.fullmatch("[0-9a-f]{40}", commit)
-
-    subprocess.run(["git", "init", "-q", tmp_path], check=True)
-    git = ["git", "-C", tmp_path, "-c", "user.name=a", "-c", "user.email=a@b"]
-    subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "another project's"], check=True)
-    package = tmp_path / "unpacked" / "mnist_s7"
-    package.mkdir(parents=True)
-    monkeypatch.setattr(training, "PACKAGE", package)
-    monkeypatch.setattr(training, "WORKING_COPY", package.parent)
-    machine = environment(torch.device("cpu"))
-    assert (machine["commit"], machine["dirty"]) == (None, None)
-
-    monkeypatch.setattr(training, "WORKING_COPY", tmp_path)
-    assert re.fullmatch("[0-9a-f]{40}", environment(torch.device("cpu"))["commit"])
-
-
-def test_lines_are_in_the_documents_form(few_digits, capsys):
+def test_lines_are_in_the_references_form(few_digits, capsys):
     run = fit(dataclasses.replace(T2, **QUICK), few_digits, epochs=3)
 
     lines = capsys.readouterr().out.splitlines()
@@ -385,53 +360,6 @@ def test_lines_are_in_the_documents_form(few_digits, capsys):
     assert last == f"Test set: Average loss: {run.final.test_loss:.7f}, Accuracy: {right}/100 ({right:.2f}%)"
 
 
-class LateEvent:
-    """A CUDA event that has happened once it was asked three times."""
-
-    def __init__(self):
-        self.asked = 0
-
-    def record(self): ...
-
-    def query(self):
-        self.asked += 1
-        return self.asked > 3
-
-
-def test_running_figures_never_wait_for_a_gpu(monkeypatch):
-    """The GPU's path on a CPU: figures are asked for, and shown some steps later when they have arrived."""
-    monkeypatch.setattr(progress, "REFRESH", 0)
-    monkeypatch.setattr(torch.Tensor, "is_cuda", True)
-    monkeypatch.setattr(torch.cuda, "Event", LateEvent)
-    figures = progress._Figures()
-
-    seen = []
-    for _ in range(4):
-        figures.add(torch.tensor(0.5), torch.tensor(3), 4)
-        seen.append(figures.latest())
-
-    assert seen == [None, None, None, "loss=0.5000 Accuracy=75.00%"]
-
-
-def test_running_figures_are_means_over_the_images(monkeypatch):
-    monkeypatch.setattr(progress, "REFRESH", 0)
-    figures = progress._Figures()
-
-    figures.add(torch.tensor(1.0), torch.tensor(4), 4)
-    figures.add(torch.tensor(4.0), torch.tensor(0), 2)
-
-    assert figures.latest() == "loss=2.0000 Accuracy=66.67%"
-
-
-def test_running_figures_are_looked_at_seldom():
-    figures = progress._Figures()
-    figures.add(torch.tensor(1.0), torch.tensor(4), 4)
-
-    assert figures.latest() is None
-    figures.looked = time.perf_counter() - 2 * progress.REFRESH
-    assert figures.latest() is not None
-
-
 def test_a_network_that_gives_no_log_probabilities_is_refused(few_digits):
     experiment = dataclasses.replace(T1, network=lambda: nn.Sequential(nn.Flatten(), nn.Linear(784, 10)))
 
@@ -445,31 +373,3 @@ def test_names_that_no_file_can_have_are_refused(few_digits, name):
         dataclasses.replace(T1, name=name)
     with pytest.raises(InvalidArgument, match="name is "):
         dataclasses.replace(few_digits, name=name)
-
-
-def test_a_notebooks_live_line_is_updated_a_bounded_number_of_times(monkeypatch):
-    """However long an epoch takes: here each step takes longer than the time between two updates."""
-    written = []
-
-    class Recorder:
-        share = None
-
-        def write(self, text):
-            if text.strip():
-                written.append((text, self.share))
-
-        def flush(self): ...
-
-    monkeypatch.setattr(progress, "_in_notebook", lambda: True)
-    monkeypatch.setattr(progress, "_NotebookLine", Recorder)
-    monkeypatch.setattr(progress, "REFRESH", 0)
-    lines = progress.Lines("T1", epochs=2)
-    lines.epoch_starts(0, 0.01, steps=469)
-    for _ in range(469):
-        lines.step(torch.tensor(1.0), torch.tensor(1), 128)
-    lines.epoch_trained()
-
-    assert 10 < len(written) <= progress.UPDATES + 2
-    shares = [share for _, share in written if share is not None]
-    assert shares == sorted(shares)
-    assert 0.45 < shares[-1] <= 0.5  # one of two epochs

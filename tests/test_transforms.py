@@ -1,4 +1,4 @@
-"""The batched twins against torchvision's own transforms, on tensors and on PIL images."""
+"""The batched equivalents against torchvision's own transforms, on tensors and on PIL images."""
 
 import pytest
 import torch
@@ -29,26 +29,26 @@ def degrees():
 
 
 @pytest.mark.parametrize(
-    ("twin", "reference"),
+    ("equivalent", "reference"),
     [(lambda x, a: rotate(x, a, fill=1), torchvision_rotate), (affine, torchvision_affine)],
     ids=["rotate", "affine"],
 )
 class TestTwins:
-    def test_equal_torchvision_on_tensors(self, images, degrees, twin, reference):
+    def test_equal_torchvision_on_tensors(self, images, degrees, equivalent, reference):
         expected = torch.stack([reference(image, a) for image, a in zip(images, degrees.tolist(), strict=True)])
 
-        assert torch.equal(twin(images, degrees), expected)
+        assert torch.equal(equivalent(images, degrees), expected)
 
-    def test_nearly_equal_torchvision_on_pil_images(self, images, degrees, twin, reference):
+    def test_nearly_equal_torchvision_on_pil_images(self, images, degrees, equivalent, reference):
         pairs = zip(images, degrees.tolist(), strict=True)
         expected = torch.stack([F.pil_to_tensor(reference(F.to_pil_image(image), a)) for image, a in pairs])
 
-        assert (twin(images, degrees) == expected).float().mean() >= 0.995
+        assert (equivalent(images, degrees) == expected).float().mean() >= 0.995
 
-    def test_a_shape_that_is_not_square(self, twin, reference):
+    def test_a_shape_that_is_not_square(self, equivalent, reference):
         image = torch.randint(0, 256, (1, 1, 20, 31), generator=torch.Generator().manual_seed(0)).byte()
 
-        assert torch.equal(twin(image, torch.tensor([11.0])), reference(image, 11.0))
+        assert torch.equal(equivalent(image, torch.tensor([11.0])), reference(image, 11.0))
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def draws(degrees):
 
 
 class TestShiftsAndScales:
-    """One affine of torchvision's with everything in it but shear, against the twin with the same draws."""
+    """One affine of torchvision's with everything in it but shear, against the batched one with the same draws."""
 
     def theirs(self, images, draws, mode):
         for image, angle, shift, scale in zip(images, *(draw.tolist() for draw in draws), strict=True):
@@ -103,8 +103,8 @@ class TestShiftsAndScales:
 
         monkeypatch.setattr("mnist_s7.transforms.affine", record)
         transform = transforms.RandomAffine(10, translate=(0.1, 0.5), scale=(0.9, 1.1), fill=3)
-        twin = batched(transforms.Compose([transform]))
-        twin(torch.zeros(5000, 1, 20, 40, dtype=torch.uint8), torch.Generator().manual_seed(0))
+        equivalent = batched(transforms.Compose([transform]))
+        equivalent(torch.zeros(5000, 1, 20, 40, dtype=torch.uint8), torch.Generator().manual_seed(0))
 
         assert drawn["mode"] == "nearest"
         assert set(drawn["x"].tolist()) == set(range(-4, 5))
@@ -128,7 +128,7 @@ def test_turns_no_pixel_by_zero_degrees():
 
 
 def test_the_whole_pipeline_follows_torchvisions(images):
-    """With the angles that the generator will draw, PIL's pipeline step by step gives what the twin gives."""
+    """With the angles that the generator will draw, PIL's pipeline step by step gives what the batched one gives."""
     ours = batched(AUGMENTED)(images, torch.Generator().manual_seed(5))
 
     generator = torch.Generator().manual_seed(5)
@@ -144,7 +144,7 @@ def test_the_whole_pipeline_follows_torchvisions(images):
 
 
 def test_one_affine_follows_torchvisions(images):
-    """With the numbers that the generator will draw, PIL gives what the twin gives, but for its rounding."""
+    """With the numbers that the generator will draw, PIL gives what the batched one gives, but for its rounding."""
     some = images[:200]
     ours = batched(ONE_AFFINE)(some, torch.Generator().manual_seed(5))
 
@@ -182,9 +182,9 @@ def test_angles_are_uniform_and_each_image_has_its_own(monkeypatch, transform, n
 
     monkeypatch.setattr(f"mnist_s7.transforms.{name}", record)
     images = torch.zeros(5000, 1, 2, 2, dtype=torch.uint8)
-    twin, generator = batched(transforms.Compose([transform])), torch.Generator().manual_seed(0)
+    equivalent, generator = batched(transforms.Compose([transform])), torch.Generator().manual_seed(0)
     for _ in range(4):
-        twin(images, generator)
+        equivalent(images, generator)
 
     angles = torch.cat(drawn)
     assert len(angles) == 20_000
@@ -193,19 +193,19 @@ def test_angles_are_uniform_and_each_image_has_its_own(monkeypatch, transform, n
 
 
 def test_one_image_many_times_comes_out_in_many_ways(images):
-    turned = batched(AUGMENTED)(images[:1].expand(50, 1, 28, 28), torch.Generator().manual_seed(0))
+    rotated = batched(AUGMENTED)(images[:1].expand(50, 1, 28, 28), torch.Generator().manual_seed(0))
 
-    assert len(turned.unique(dim=0)) == 50
+    assert len(rotated.unique(dim=0)) == 50
 
 
-def test_fill_is_the_documents():
+def test_fill_is_the_references():
     """1 on a scale of 255 in the corners that the rotation uncovers, 0 in those of the affine turn."""
     white = torch.full((1, 1, 28, 28), 255, dtype=torch.uint8)
 
     assert rotate(white, torch.tensor([7.0]), fill=AUGMENTED.transforms[0].fill[0])[0, 0, 0, 0] == 1
     assert affine(white, torch.tensor([15.0]))[0, 0, 0, 0] == 0
     corner = batched(transforms.Compose(AUGMENTED.transforms[:1]))(white.expand(99, 1, 28, 28), None)[:, 0, 0, 0]
-    assert set(corner.tolist()) == {1, 255}  # 255: turned by too little to uncover the corner
+    assert set(corner.tolist()) == {1, 255}  # 255: rotated by too little to uncover the corner
 
 
 def test_augmented_is_for_looking_at(images):
@@ -226,8 +226,8 @@ def test_augmented_is_for_looking_at(images):
         transforms.RandomRotation(5, expand=True),
     ],
 )
-def test_a_transform_without_a_twin_is_refused(transform):
-    with pytest.raises(ValueError, match="no batched twin for"):
+def test_a_transform_without_an_equivalent_is_refused(transform):
+    with pytest.raises(ValueError, match="no batched equivalent of"):
         batched(transforms.Compose([transform]))
 
 
@@ -250,14 +250,14 @@ class OwnOrder(transforms.Compose):
 @pytest.mark.parametrize(
     ("pipeline", "message"),
     [
-        (transforms.Compose([OwnAngles(7)]), "no batched twin for OwnAngles"),
-        (transforms.Compose([OwnScale()]), "no batched twin for OwnScale"),
-        (OwnOrder([transforms.ToTensor()]), "no batched twin for a OwnOrder"),
+        (transforms.Compose([OwnAngles(7)]), "no batched equivalent of OwnAngles"),
+        (transforms.Compose([OwnScale()]), "no batched equivalent of OwnScale"),
+        (OwnOrder([transforms.ToTensor()]), "no batched equivalent of a OwnOrder"),
         (transforms.Compose([transforms.Normalize((0.1, 0.2), (1, 1))]), "settings for 2 channels"),
         (transforms.Compose([transforms.RandomRotation(7, fill=(1, 2, 3))]), "settings for 3 channels"),
         (transforms.Compose([transforms.RandomAffine(7, fill=(1, 2))]), "settings for 2 channels"),
     ],
 )
-def test_what_the_twin_would_do_otherwise_is_refused(pipeline, message):
+def test_what_the_equivalent_would_do_otherwise_is_refused(pipeline, message):
     with pytest.raises(InvalidArgument, match=message):
         batched(pipeline)

@@ -1,4 +1,4 @@
-"""The benchmark: seconds an epoch in the usual loop, in `fit`, and in PyTorch's convolutions alone.
+"""Seconds per epoch: of the baseline loop, of this package's on three kinds of layers, and of the convolutions alone.
 
 All is measured in one run, interleaved and in several rounds, since a machine's speed drifts from one minute to the
 next: a ratio is that of two neighbours in time, and what is quoted is the median over the rounds. One measurement
@@ -22,22 +22,21 @@ from torch import Generator, Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
+from mnist_s7 import InvalidArgument
 from mnist_s7.bench.record import Benchmark, Cost
 from mnist_s7.data import Digits
-from mnist_s7.errors import InvalidArgument
 from mnist_s7.experiments import SERIES, Experiment
-from mnist_s7.fast import keep_freed_memory
-from mnist_s7.machine import usable_cores
-from mnist_s7.training import environment, evaluate, fit, shuffled_batches, train_epoch, training_step
+from mnist_s7.kernels import accelerate
+from mnist_s7.results.machine import usable_cores
+from mnist_s7.training import evaluate, fit, shuffled_batches, train_epoch, training_step
 from mnist_s7.transforms import PLAIN, batched
-
-__all__ = ["benchmark", "floor", "ours", "usual"]
 
 EPOCH = 60_000  # training images, to which seconds are scaled
 PART = 12_000  # training images of a measurement
 BATCH_SIZES = (32, 64, 128, 256, 512, 1024, 2048)
 IMAGES = (6_000, 12_000, 30_000, 60_000)
-EXPERIMENTS = {experiment.name: experiment for experiment in SERIES}
+Loop = Callable[[Digits], float]  # seconds per epoch on some digits
+ITERATIONS = {experiment.name: experiment for experiment in SERIES}
 
 
 def benchmark(digits: Digits, rounds: int = 5, part: int = PART, show: Callable[[str], None] = print) -> Benchmark:
@@ -46,72 +45,81 @@ def benchmark(digits: Digits, rounds: int = 5, part: int = PART, show: Callable[
         raise InvalidArgument(f"rounds is {rounds}: a benchmark needs at least one")
     cores = usable_cores()
     few = _first(digits, part)
-    costs = {name: Cost() for name in EXPERIMENTS}
+    costs = {name: Cost() for name in ITERATIONS}
     with _threads(cores):
-        result = Benchmark(environment(torch.device("cpu")), cores, rounds, part, costs)
+        machine = fit(SERIES[0], _first(few, 1_000), epochs=1, device="cpu", progress=False).environment
+        result = Benchmark(machine, cores, rounds, part, costs)
         show(f"Warming up on {cores} cores ...")
-        for name, cost in costs.items():
-            _warm_up(EXPERIMENTS[name], cost, few, cores)
+        loops = {name: _warm_up(ITERATIONS[name], cost, few, cores) for name, cost in costs.items()}
         for i in range(rounds):
             for name, cost in costs.items():
-                _measure(EXPERIMENTS[name], cost, digits, few, cores)
+                _measure(ITERATIONS[name], cost, loops[name], digits, few, cores)
             show(f"round {i + 1} of {rounds}: " + ", ".join(_line(name, cost) for name, cost in costs.items()))
         for name, cost in costs.items():
-            cost.shares = _shares(EXPERIMENTS[name], few)
+            cost.shares = _shares(ITERATIONS[name], few)
             with _processes(1) as fresh:
                 cost.peak_memory = fresh.submit(_peak_memory, name, digits).result()
     return result
 
 
-def _warm_up(experiment: Experiment, cost: Cost, few: Digits, cores: int) -> None:
-    """First calls are slow everywhere. And find the usual loop's and the floor's best settings."""
+def _warm_up(experiment: Experiment, cost: Cost, few: Digits, cores: int) -> dict[str, Loop]:
+    """First calls are slow everywhere. And find the best settings of the baseline and the lower bound.
+
+    Returns the loops on PyTorch's layers and on torch.compile, which has compiled then.
+    """
     fewer = _first(few, len(few.train_images) // 4)
-    ours(experiment, fewer)
+    package(experiment, fewer)
     tried = sorted({0, 1, cores})
-    seconds = _usual_apart(experiment.name, fewer, tried, cores)
+    seconds = _baseline_apart(experiment.name, fewer, tried, cores)
     cost.workers = tried[seconds.index(min(seconds))]
-    settings = {name: floor(experiment, name, steps=5) for name in FLOOR_SETTINGS}
-    cost.floor_setting = min(settings, key=settings.get)
+    settings = {name: lower_bound(experiment, name, steps=5) for name in LOWER_BOUND_SETTINGS}
+    cost.lower_bound_setting = min(settings, key=settings.get)
+    loops = {"in_memory": in_memory(experiment), "torch_compile": in_memory(experiment, torch.compile)}
+    for loop in loops.values():
+        loop(
+            _first(few, experiment.batch_size + len(few.train_images) % experiment.batch_size)
+        )  # both sizes of batches
+    return loops
 
 
-def _measure(experiment: Experiment, cost: Cost, digits: Digits, few: Digits, cores: int) -> None:
+def _measure(
+    experiment: Experiment, cost: Cost, loops: dict[str, Loop], digits: Digits, few: Digits, cores: int
+) -> None:
     """One round."""
-    cost.usual += _usual_apart(experiment.name, few, [cost.workers], cores)
-    cost.ours.append(ours(experiment, few))
-    cost.floor.append(floor(experiment, cost.floor_setting))
+    cost.baseline += _baseline_apart(experiment.name, few, [cost.workers], cores)
+    for name, loop in loops.items():
+        getattr(cost, name).append(loop(few))
+    cost.package.append(package(experiment, few))
+    cost.lower_bound.append(lower_bound(experiment, cost.lower_bound_setting))
     cost.each_core.append(_on_each_core(experiment.name, few, cores))
     fewer = _first(few, len(few.train_images) // 2)
     for size in BATCH_SIZES:
-        cost.by_batch_size.setdefault(str(size), []).append(ours(replace(experiment, batch_size=size), fewer))
+        cost.by_batch_size.setdefault(str(size), []).append(package(replace(experiment, batch_size=size), fewer))
     for n in range(1, cores + 1):
         with _threads(n):
-            cost.by_threads.setdefault(str(n), []).append(ours(experiment, fewer))
+            cost.by_threads.setdefault(str(n), []).append(package(experiment, fewer))
     for n in IMAGES:
         if n <= len(digits.train_images):
             some = _first(digits, n)
-            cost.by_images.setdefault(str(n), []).append(ours(experiment, some) * n / EPOCH)
+            cost.by_images.setdefault(str(n), []).append(package(experiment, some) * n / EPOCH)
 
 
 def _line(name: str, cost: Cost) -> str:
-    return f"{name} {cost.usual[-1]:.1f} usual, {cost.ours[-1]:.1f} ours, {cost.floor[-1]:.1f} floor"
+    return f"{name} {cost.baseline[-1]:.1f} baseline, {cost.package[-1]:.1f} package"
 
 
 # ------------------------------------------------------------------------------------------- what is measured
 
-FLOOR_SETTINGS = {
+LOWER_BOUND_SETTINGS = {
     f"{kind}, {order}": (dtype, memory_format)
     for kind, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16))
     for order, memory_format in (("channels first", torch.contiguous_format), ("channels last", torch.channels_last))
 }
 
 
-def usual(experiment: Experiment, digits: Digits, workers: int) -> float:
-    """Seconds an epoch of the loop of the tutorials: DataLoader, PIL transforms, nn.Dropout, `.item()` twice a step."""
+def baseline(experiment: Experiment, digits: Digits, workers: int) -> float:
+    """Seconds per epoch of a plain loop: DataLoader, PIL transforms, `.item()` twice a step."""
     model = experiment.network()
-    for parent in list(model.modules()):
-        for name, block in parent.named_children():
-            if isinstance(block, nn.Sequential):
-                setattr(parent, name, nn.Sequential(*block))  # not this package's
     optimizer = experiment.optimizer(model)
     train = _Images(digits.train_images, digits.train_labels, experiment.train_transform)
     test = _Images(digits.test_images, digits.test_labels, PLAIN)
@@ -151,22 +159,38 @@ class _Images(Dataset):
         return self.transform(Image.fromarray(self.images[i].numpy())), int(self.labels[i])
 
 
-def ours(experiment: Experiment, digits: Digits) -> float:
-    """Seconds an epoch of `fit`: shuffling, augmentation, training, its figures, and the test."""
+def in_memory(experiment: Experiment, prepare: Callable[[nn.Module], nn.Module] = lambda model: model) -> Loop:
+    """The loop of `fit` on PyTorch's layers, or on what `prepare` makes of them for training: it gives the seconds per
+    epoch on some digits."""
+    model = experiment.network().to(memory_format=torch.channels_last)
+    prepared, optimizer = prepare(model), experiment.optimizer(model)
+
+    def seconds(digits: Digits) -> float:
+        started = time.perf_counter()
+        train_epoch(prepared, _batches(experiment, digits), training_step(prepared, optimizer))
+        evaluate(model, digits.test_images, digits.test_labels)
+        return _scaled(time.perf_counter() - started, digits)
+
+    return seconds
+
+
+def package(experiment: Experiment, digits: Digits) -> float:
+    """Seconds per epoch of `fit`: shuffling, augmentation, training, its figures, and the test."""
     run = fit(experiment, digits, epochs=1, device="cpu", progress=False)
     return _scaled(run.final.seconds, digits)
 
 
-def floor(experiment: Experiment, setting: str, steps: int = 20) -> float:
-    """Seconds an epoch of the convolutions' forward and backward alone, on ready tensors of one of `FLOOR_SETTINGS`."""
-    dtype, memory_format = FLOOR_SETTINGS[setting]
+def lower_bound(experiment: Experiment, setting: str, steps: int = 20) -> float:
+    """Seconds per epoch of the convolutions' forward and backward alone, on ready tensors; `setting` is one of
+    `LOWER_BOUND_SETTINGS`."""
+    dtype, memory_format = LOWER_BOUND_SETTINGS[setting]
     model = experiment.network().to(dtype=dtype, memory_format=memory_format).eval()
-    work = []
+    convolutions = []
 
     def ready(conv: nn.Conv2d, inputs: tuple[Tensor], output: Tensor) -> None:
         x = torch.randn(inputs[0].shape).to(dtype=dtype, memory_format=memory_format)
         x.requires_grad_(conv.in_channels > 1)  # nobody needs the gradient of the image
-        work.append((conv, x, torch.randn(output.shape).to(dtype=dtype, memory_format=memory_format)))
+        convolutions.append((conv, x, torch.randn(output.shape).to(dtype=dtype, memory_format=memory_format)))
 
     hooks = [m.register_forward_hook(ready) for m in model.modules() if isinstance(m, nn.Conv2d)]
     with torch.no_grad():
@@ -176,39 +200,39 @@ def floor(experiment: Experiment, setting: str, steps: int = 20) -> float:
 
     started = time.perf_counter()
     for _ in range(steps):
-        for conv, x, gradient in work:
+        for conv, x, gradient in convolutions:
             wanted = [conv.weight, x] if x.requires_grad else [conv.weight]
             torch.autograd.grad(conv(x), wanted, gradient)
     return (time.perf_counter() - started) / steps * -(-EPOCH // experiment.batch_size)
 
 
-def _usual_apart(name: str, digits: Digits, workers: list[int], threads: int) -> list[float]:
-    """`usual` with each number of workers, in a process of its own: this package's settings would speed it up, too."""
+def _baseline_apart(name: str, digits: Digits, workers: list[int], threads: int) -> list[float]:
+    """`baseline` with each number of workers, in a process of its own: this package's settings would help it, too."""
     with _processes(1) as process:
-        return process.submit(_usual_on_threads, name, digits, workers, threads).result()
+        return process.submit(_baseline_on_threads, name, digits, workers, threads).result()
 
 
-def _usual_on_threads(name: str, digits: Digits, workers: list[int], threads: int) -> list[float]:
+def _baseline_on_threads(name: str, digits: Digits, workers: list[int], threads: int) -> list[float]:
     with _threads(threads):
-        return [usual(EXPERIMENTS[name], digits, n) for n in workers]
+        return [baseline(ITERATIONS[name], digits, n) for n in workers]
 
 
 def _on_each_core(name: str, digits: Digits, cores: int) -> float:
     """Seconds that an epoch takes of the whole machine while every core has a run of its own."""
     with _processes(cores) as processes:
-        runs = [processes.submit(_ours_on_one_thread, name, digits) for _ in range(cores)]
+        runs = [processes.submit(_package_on_one_thread, name, digits) for _ in range(cores)]
         return 1 / sum(1 / run.result() for run in runs)
 
 
-def _ours_on_one_thread(name: str, digits: Digits) -> float:
+def _package_on_one_thread(name: str, digits: Digits) -> float:
     with _threads(1):
-        ours(EXPERIMENTS[name], _first(digits, len(digits.train_images) // 8))  # first calls are slow
-        return ours(EXPERIMENTS[name], digits)
+        package(ITERATIONS[name], _first(digits, len(digits.train_images) // 8))  # first calls are slow
+        return package(ITERATIONS[name], digits)
 
 
 def _peak_memory(name: str, digits: Digits) -> float:
-    """MB that this process has held at most, once it has trained an epoch."""
-    ours(EXPERIMENTS[name], digits)
+    """Peak memory of this process in MB, once it has trained an epoch."""
+    package(ITERATIONS[name], digits)
     status = Path("/proc/self/status")
     if status.exists():  # Linux, where getrusage would count what the parent held when it started this process
         return int(re.search(r"VmHWM:\s+(\d+) kB", status.read_text())[1]) * 1024 / 1e6
@@ -217,8 +241,8 @@ def _peak_memory(name: str, digits: Digits) -> float:
 
 def _shares(experiment: Experiment, digits: Digits) -> dict[str, float]:
     """Percent of an epoch's seconds by what they are spent on: the loop's own parts, with a clock read between them."""
-    keep_freed_memory()
     model = experiment.network().to(memory_format=torch.channels_last)
+    accelerated = accelerate(model)
     optimizer = experiment.optimizer(model)
     spent = dict.fromkeys(("data", "forward", "backward", "optimizer", "figures", "evaluation"), 0.0)
     last = time.perf_counter()
@@ -235,14 +259,10 @@ def _shares(experiment: Experiment, digits: Digits) -> dict[str, float]:
             yield batch
             ends("figures")
 
-    forward = model.register_forward_hook(lambda *_: ends("forward"))
+    accelerated.register_forward_hook(lambda *_: ends("forward"))
     optimizer.register_step_pre_hook(lambda *_: ends("backward"))
     optimizer.register_step_post_hook(lambda *_: ends("optimizer"))
-    transform, generator = batched(experiment.train_transform), Generator().manual_seed(1)
-    images, labels = digits.train_images, digits.train_labels
-    batches = shuffled_batches(images, labels, transform, experiment.batch_size, generator)
-    train_epoch(model, timed(batches), training_step(model, optimizer))
-    forward.remove()
+    train_epoch(accelerated, timed(_batches(experiment, digits)), training_step(accelerated, optimizer))
     ends("figures")
     evaluate(model, digits.test_images, digits.test_labels)
     ends("evaluation")
@@ -250,6 +270,11 @@ def _shares(experiment: Experiment, digits: Digits) -> dict[str, float]:
 
 
 # ---------------------------------------------------------------------------------------------------- how
+
+
+def _batches(experiment: Experiment, digits: Digits) -> Iterator[tuple[Tensor, Tensor]]:
+    transform, generator = batched(experiment.train_transform), Generator().manual_seed(1)
+    return shuffled_batches(digits.train_images, digits.train_labels, transform, experiment.batch_size, generator)
 
 
 def _first(digits: Digits, n: int) -> Digits:

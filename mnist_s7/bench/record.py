@@ -4,13 +4,10 @@ import json
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
-from mnist_s7.errors import MnistS7Error
+from mnist_s7 import MnistS7Error
 from mnist_s7.results import write_atomically
 
-__all__ = ["Benchmark", "BenchmarkFileError", "Cost"]
-
-
-MACHINE = {"device", "system", "python", "torch", "kernels"}  # of an environment, what is told
+MACHINE = {"device", "system", "python", "torch", "kernels"}  # of an environment, what is reported
 
 
 class BenchmarkFileError(MnistS7Error, ValueError):
@@ -21,14 +18,16 @@ class BenchmarkFileError(MnistS7Error, ValueError):
 class Cost:
     """What an iteration costs. A list has an entry for each round; seconds are those of an epoch and its test."""
 
-    usual: list[float] = field(default_factory=list)
-    ours: list[float] = field(default_factory=list)
-    floor: list[float] = field(default_factory=list)  # forward and backward of the convolutions, without any test
-    each_core: list[float] = field(default_factory=list)  # seconds an epoch takes of all cores, with a run on each
-    workers: int = 0  # of the usual loop's DataLoader: the number that was fastest
-    floor_setting: str = ""  # the data type and memory format that was fastest
+    baseline: list[float] = field(default_factory=list)  # a plain PyTorch training loop with a DataLoader
+    in_memory: list[float] = field(default_factory=list)  # this package's loop on PyTorch's layers
+    torch_compile: list[float] = field(default_factory=list)  # the same on torch.compile, compiled before
+    package: list[float] = field(default_factory=list)  # `fit`: the same on the compiled layers
+    lower_bound: list[float] = field(default_factory=list)  # forward and backward of the convolutions, without any test
+    each_core: list[float] = field(default_factory=list)  # seconds per epoch of all cores, with a run on each
+    workers: int = 0  # of the baseline's DataLoader: the number that was fastest
+    lower_bound_setting: str = ""  # the data type and memory format that was fastest
     peak_memory: float = 0.0  # MB, of a process that trains it on all digits
-    shares: dict[str, float] = field(default_factory=dict)  # percent of `ours`
+    shares: dict[str, float] = field(default_factory=dict)  # percent of `package`
     by_batch_size: dict[str, list[float]] = field(default_factory=dict)
     by_threads: dict[str, list[float]] = field(default_factory=dict)
     by_images: dict[str, list[float]] = field(default_factory=dict)  # seconds of a pass over so many, not scaled

@@ -1,31 +1,29 @@
 """Every figure: functions that take runs, images or tables, and return a matplotlib `Figure`.
 
-The figures live outside pyplot: one shows itself where a notebook's cell ends with it.
+May import matplotlib, and of the package `results`, `receptive_field` and `bench`. The figures live outside pyplot: one
+shows itself where a notebook's cell ends with it. Open `runs` first, the figures of one run; `replication` has those of
+many seeds, `images` those made of digits, and `style` and `axes` how all of them look.
 """
 
-from mnist_s7.plots.benchmark import benchmark_picture
+from mnist_s7.plots.benchmark import benchmark_figure
 from mnist_s7.plots.images import augmentation_grid, confident_errors, disagreements, effective_fields, field_growth
-from mnist_s7.plots.runs import (
-    accuracy_per_digit,
-    compare_curves,
-    confusion_matrix,
-    training_curves,
-)
-from mnist_s7.plots.seeds import (
-    against_published,
-    bands,
+from mnist_s7.plots.replication import (
+    ablation_study,
+    accuracy_against_parameters,
+    accuracy_by_epoch,
     every_seed,
-    most_missed,
-    results_picture,
-    worth_of_changes,
+    most_misclassified,
+    results_figure,
 )
+from mnist_s7.plots.runs import accuracy_per_digit, compare_curves, confusion_matrix, training_curves
 
 __all__ = [
+    "ablation_study",
+    "accuracy_against_parameters",
+    "accuracy_by_epoch",
     "accuracy_per_digit",
-    "against_published",
     "augmentation_grid",
-    "bands",
-    "benchmark_picture",
+    "benchmark_figure",
     "compare_curves",
     "confident_errors",
     "confusion_matrix",
@@ -33,8 +31,7 @@ __all__ = [
     "effective_fields",
     "every_seed",
     "field_growth",
-    "most_missed",
-    "results_picture",
+    "most_misclassified",
+    "results_figure",
     "training_curves",
-    "worth_of_changes",
 ]

@@ -38,7 +38,7 @@ def parameter_axis(ax: Axes) -> None:
 
 
 # Accuracies are drawn by the logarithm of the errors, so that 14 % and the tenths around 99.4 % both have room.
-# Errors are taken 0.05 points larger than they are, which keeps 100 % on the axis.
+# Errors are taken 0.05 percentage points larger than they are, which keeps 100 % on the axis.
 def _height(accuracy):
     return -np.log10(np.maximum(100.05 - np.asarray(accuracy), 1e-9))
 
@@ -74,7 +74,7 @@ def end_labels(ax: Axes, form: str) -> None:
     """
     lines, names = ax.get_legend_handles_labels()
     lasts = [line.get_ydata()[-1] for line in lines]
-    heights = spread([fraction_of(ax, last) for last in lasts], gap=0.075)
+    heights = place_apart([fraction_of(ax, last) for last in lasts], gap=0.075)
     for line, name, last, y in zip(lines, names, lasts, heights, strict=True):
         say(ax, f"{name} {form.format(last)}", 1.01, y, "axes fraction", colour=line.get_color(), bold=True)
 
@@ -84,7 +84,7 @@ def fraction_of(ax: Axes, y: float) -> float:
     return ax.transAxes.inverted().transform(ax.transData.transform((ax.get_xlim()[0], y)))[1]
 
 
-def spread(positions: Sequence[float], gap: float) -> np.ndarray:
+def place_apart(positions: Sequence[float], gap: float) -> np.ndarray:
     """The positions, moved until neighbours are at least `gap` apart."""
     order = np.argsort(positions, kind="stable")
     steps = gap * np.arange(len(order))

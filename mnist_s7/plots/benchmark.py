@@ -10,47 +10,49 @@ from matplotlib.ticker import NullLocator
 from mnist_s7.bench import Benchmark
 from mnist_s7.plots.style import FAINT, INK, LOOKS, MUTED, Picture, plain_axes, say
 
-KINDS = {
-    "usual": ("usual loop", MUTED),
-    "ours": ("this package", None),
-    "floor": ("PyTorch's convolutions alone", FAINT),
+LOOPS = {
+    "baseline": ("baseline loop", MUTED),
+    "in_memory": ("in memory, PyTorch's layers", "#999999"),
+    "torch_compile": ("in memory, torch.compile", "#BBBBBB"),
+    "package": ("in memory, compiled layers", None),
+    "lower_bound": ("convolutions alone", FAINT),
 }
 PANELS = {
     "by_batch_size": "batch size (images, log scale)",
     "by_threads": "threads",
-    "by_images": "training images a pass",
+    "by_images": "training images per pass",
 }
 
 
-def benchmark_picture(benchmark: Benchmark) -> Figure:
-    """Seconds an epoch of the usual loop, ours and the floor; then ours by batch size, threads and images."""
-    title = f"Seconds an epoch on {benchmark.cores} cores, by loop, batch size, threads and images"
-    figure = Picture(5.6, title)
-    grid = figure.add_gridspec(2, len(PANELS), height_ratios=(1.15, 1))
+def benchmark_figure(benchmark: Benchmark) -> Figure:
+    """Seconds per epoch of each loop; then those of this package by batch size, threads and images."""
+    title = f"Seconds per epoch on {benchmark.cores} cores, by loop, batch size, threads and images"
+    figure = Picture(7.4, title)
+    grid = figure.add_gridspec(2, len(PANELS), height_ratios=(1.9, 1))
     _bars(figure.add_subplot(grid[0, :]), benchmark)
     for i, (by, label) in enumerate(PANELS.items()):
         ax = figure.add_subplot(grid[1, i])
         _lines(ax, benchmark, by)
-        plain_axes(ax, xlabel=label, ylabel=("seconds a pass" if by == "by_images" else "seconds an epoch"))
+        plain_axes(ax, xlabel=label, ylabel=("seconds per pass" if by == "by_images" else "seconds per epoch"))
     return figure
 
 
 def _bars(ax: Axes, benchmark: Benchmark) -> None:
     """A group of bars for each iteration, with the lowest and highest round, and the ratios in words."""
     for i, (name, cost) in enumerate(benchmark.costs.items()):
-        for j, (kind, (label, colour)) in enumerate(KINDS.items()):
-            seconds, y = getattr(cost, kind), i + 0.27 * (j - 1)
-            ax.barh(y, median(seconds), 0.25, color=colour or LOOKS[name][0], edgecolor=MUTED, linewidth=0.5)
+        for j, (loop, (label, colour)) in enumerate(LOOPS.items()):
+            seconds, y = getattr(cost, loop), i + 0.17 * (j - 2)
+            ax.barh(y, median(seconds), 0.15, color=colour or LOOKS[name][0], edgecolor=MUTED, linewidth=0.5)
             ax.plot([min(seconds), max(seconds)], [y, y], color=INK, linewidth=1)
             text = f"{label}: {median(seconds):.1f} s"
-            if kind == "usual":
-                text += f", {median(cost.ratios('usual', 'ours')):.1f} times ours"
+            if loop not in ("package", "lower_bound"):
+                text += f", {median(cost.ratios(loop, 'package')):.1f} times the compiled layers"
             say(ax, text, max(seconds), y, dx=5)
     ax.set_yticks(range(len(benchmark.costs)), benchmark.costs, fontweight="bold")
     ax.invert_yaxis()
-    ax.set_xlim(0, 1.45 * max(max(cost.usual) for cost in benchmark.costs.values()))
+    ax.set_xlim(0, 1.75 * max(max(cost.baseline) for cost in benchmark.costs.values()))
     ax.tick_params(axis="y", length=0)
-    plain_axes(ax, xlabel="seconds an epoch (medians; lines, and bands below: lowest to highest round)", grid="x")
+    plain_axes(ax, xlabel="seconds per epoch (medians; lines, and bands below: range of the rounds)", grid="x")
 
 
 def _lines(ax: Axes, benchmark: Benchmark, by: str) -> None:

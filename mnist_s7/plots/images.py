@@ -30,7 +30,7 @@ COLUMNS = 10  # digits in a row
 
 
 def augmentation_grid(before: Tensor, after: Tensor, labels: Tensor, title: str, dataset: str = "MNIST") -> Figure:
-    """Digits above what augmentation made of them: `before`, `after` uint8 (n, 28, 28), `labels` int64 (n,)."""
+    """Images above what augmentation made of them: `before`, `after` uint8 (n, 28, 28), `labels` int64 (n,)."""
     pitch = 2.55  # image heights from one pair of rows to the next
     figure, ax = sheet(title, COLUMNS, pitch * math.ceil(len(labels) / COLUMNS), dataset, left=0.9)
     for i, label in enumerate(labels.tolist()):
@@ -127,10 +127,10 @@ def _percent(probability: float) -> str:
 
 
 def field_growth(table: ReceptiveFieldTable, image: Tensor, dataset: str = "MNIST") -> Figure:
-    """The pixels of one digit that the centre unit of each layer's map sees, a panel for each row of the table.
+    """The pixels of one digit that the centre unit of each layer's feature map sees, a panel for each row of the table.
 
     `image` uint8 (28, 28), the size that the table was made for. A box ends where the image does. Under the digit stand
-    the layer, its kind and the size of its map.
+    the layer, its kind and the size of its feature map.
     """
     columns, pitch = 5, 1.55
     title = "The receptive field of each layer's centre unit"
@@ -152,8 +152,8 @@ def effective_fields(
 ) -> Figure:
     """Where a unit's value comes from, before training and after: shares of the gradient, in percent a pixel.
 
-    Both maps have one colour scale, so that they can be compared. Over each the theoretical field of the same
-    unit, from the table, and the circle around the map's centre of mass that holds 95 % of the gradient.
+    Both panels have one colour scale, so that they can be compared. Over each the theoretical field of the same
+    unit, from the table, and the circle around the gradient's centre of mass that holds 95 % of the gradient.
     """
     figure = Picture(4.4, f"The effective receptive field of the centre unit of {after.layer}", dataset)
     axes = figure.subplots(1, 2, sharey=True)

@@ -9,8 +9,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-from mnist_s7.claims import HEADLINE
-from mnist_s7.errors import InvalidArgument
+from mnist_s7 import InvalidArgument
 from mnist_s7.plots.axes import (
     ERROR_SCALE,
     accuracy_axis,
@@ -32,8 +31,9 @@ from mnist_s7.plots.style import (
     say,
 )
 from mnist_s7.results import Run, wilson
+from mnist_s7.results.claims import HEADLINE
 
-FLOOR = 90  # percent: where runs that end above it are compared, epochs below it are told in words
+LOWEST = 90  # percent: where runs that end above it are compared, epochs below it are only counted
 LINES = {
     "train": {"linestyle": "--", "linewidth": 1.3, "markersize": 4.5, "markerfacecolor": "white"},
     "test": {"linestyle": "-", "linewidth": 1.8, "markersize": 4.5},
@@ -149,8 +149,8 @@ def refuse_empty(runs: Mapping) -> None:
 def accuracy_panel(ax: Axes, groups: Mapping[str, Sequence[Run]], split: str) -> None:
     """Draw `split` accuracies over the epochs, on an axis that has room for train and test alike.
 
-    Each group of runs, which have equally many epochs, is a line for their mean; where there are several of them, it
-    lies in a band from the lowest to the highest.
+    Each group of runs, which have equally many epochs, is a line for their mean; several of them have a band for their
+    range.
     """
     accuracies = {name: np.array([_by_epoch(run, f"{split}_accuracy") for run in g]) for name, g in groups.items()}
     means = {name: values.mean(axis=0) for name, values in accuracies.items()}
@@ -163,15 +163,15 @@ def accuracy_panel(ax: Axes, groups: Mapping[str, Sequence[Run]], split: str) ->
     plain_axes(ax, ylabel=f"{split} accuracy ({ERROR_SCALE})")
     runs = [run for group in groups.values() for run in group]
     ends = [min(run.final.train_accuracy, run.final.test_accuracy) for run in runs]
-    floor = FLOOR if min(ends) > FLOOR else 0
+    lowest = LOWEST if min(ends) > LOWEST else 0
     both = [a for run in runs for s in LINES for a in _by_epoch(run, f"{s}_accuracy")]
-    accuracy_axis(ax, [HEADLINE, *(max(a, floor) for a in both)])
+    accuracy_axis(ax, [HEADLINE, *(max(a, lowest) for a in both)])
     epoch_axis(ax, max(map(len, means.values())))
     if split == "test":
         target_line(ax, HEADLINE)
     end_labels(ax, "{:.2f} %")
-    below = {name: sum(a < floor for a in values) for name, values in means.items()}
-    notes = [f"{name} is below {floor} % in {counted(n, 'epoch')}" for name, n in below.items() if n]
+    below = {name: sum(a < lowest for a in values) for name, values in means.items()}
+    notes = [f"{name} is below {lowest} % in {counted(n, 'epoch')}" for name, n in below.items() if n]
     say(ax, "\n".join(notes), 0.98, 0.03, "axes fraction", colour=MUTED, ha="right", va="bottom")
 
 

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from mnist_s7.results import Run
+from mnist_s7.results import MNIST, Run, on_dataset
 
 # The colours of Okabe and Ito (2008), "Color Universal Design", which colour-blind readers can tell apart.
 GREEN, BLUE, VERMILLION = "#009E73", "#0072B2", "#D55E00"
@@ -24,15 +24,15 @@ TEXT = 9.5  # points, inside the axes
 
 
 class Picture(Figure):
-    """A figure that a notebook shows without pyplot or a magic. Its title names a dataset that is not MNIST.
+    """A figure that a notebook shows without pyplot or a magic. Its title names other digits than MNIST's test set.
 
     `width` and `height` in inches; it grows by as much as its title has lines beyond the first.
     """
 
-    def __init__(self, height: float, title: str, dataset: str = "MNIST", width: float = WIDTH):
+    def __init__(self, height: float, title: str, dataset: str = MNIST, width: float = WIDTH):
         lines = textwrap.wrap(title, int(9.8 * width))
-        if dataset != "MNIST":
-            lines.append(f"on {dataset}, not MNIST")
+        if note := on_dataset(dataset):
+            lines.append(note)
         super().__init__(figsize=(width, height + 0.2 * (len(lines) - 1)), dpi=DPI, layout="constrained")
         self.suptitle("\n".join(lines), x=0.01, ha="left", fontsize=12, fontweight="bold", color=INK)
 
@@ -72,8 +72,8 @@ def name_of(run: Run) -> str:
 
 
 def dataset_of(runs: Iterable[Run]) -> str:
-    """What the runs were trained on; the stand-in's name as soon as one of them was."""
-    return next((run.dataset for run in runs if run.stand_in), "MNIST")
+    """What the runs were tested on; other digits than MNIST's test set as soon as one of them was."""
+    return next((run.dataset for run in runs if run.dataset != MNIST), MNIST)
 
 
 def counted(n: int, noun: str) -> str:

@@ -6,24 +6,28 @@
     table.box("conv1", (0, 0)).clipped            # ((0, 2), (0, 2)): rows 0 to 2, columns 0 to 2
 
 `receptive_field` runs the model once and follows each tensor through the torch functions that are really called.
-`measured_receptive_field` finds the same boxes from gradients alone, and `effective_receptive_field` shows which part
+`gradient_receptive_field` finds the same boxes from gradients alone, and `effective_receptive_field` shows which part
 of its field a unit really uses (Luo et al. 2016, arXiv:1701.04128).
 
 Pixels are counted from 0, and pixel 0 has its centre at 0: a 3-wide convolution without padding starts at 1.
 
-In the order of reading: `fields`, what is known of a map; `layers` and `joins`, what functions do to it; `table`, how
-it is shown; `tracing`, which functions a model calls; then `measured` and `effective`.
+Imports torch alone, and nothing of the package. Open `fields` first, what is known of a feature map; then `layers`
+and `merges`, what functions do to it; `tracing`, which functions a model calls; `table`, how it is shown; and last
+`gradients` and `effective`.
 """
+
+import sys
+from types import ModuleType
 
 from mnist_s7.receptive_field.effective import EffectiveField, effective_receptive_field
 from mnist_s7.receptive_field.fields import ReceptiveFieldError, UnequalJumps, UnitBox, UnsupportedLayer
-from mnist_s7.receptive_field.measured import MeasuredField, measured_receptive_field
+from mnist_s7.receptive_field.gradients import GradientField, gradient_receptive_field
 from mnist_s7.receptive_field.table import ReceptiveFieldTable, Row
 from mnist_s7.receptive_field.tracing import receptive_field
 
 __all__ = [
     "EffectiveField",
-    "MeasuredField",
+    "GradientField",
     "ReceptiveFieldError",
     "ReceptiveFieldTable",
     "Row",
@@ -31,6 +35,15 @@ __all__ = [
     "UnitBox",
     "UnsupportedLayer",
     "effective_receptive_field",
-    "measured_receptive_field",
+    "gradient_receptive_field",
     "receptive_field",
 ]
+
+
+class _Callable(ModuleType):
+    """This room and its main function have one name: `mnist_s7.receptive_field(model)` calls the function."""
+
+    __call__ = staticmethod(receptive_field)
+
+
+sys.modules[__name__].__class__ = _Callable

@@ -17,7 +17,7 @@ class EffectiveField:
 
     map: Tensor  # (H, W), float64 on the CPU; sums to 1
     centre: tuple[float, float]  # the map's centre of mass: row and column, in pixels
-    radius: float  # pixels around that centre that hold 95 % of the map
+    radius: float  # pixels around that centre that hold 95 % of the gradient
     layer: str
     unit: tuple[int, int]
 
@@ -26,18 +26,18 @@ def effective_receptive_field(model: nn.Module, images: Tensor, layer: str | Non
     """The mean absolute gradient of a layer's centre unit with respect to the pixels of real images.
 
     images: (N, C, H, W), normalised as the model expects them.
-    layer: path of a module with a map; if None, the last convolution whose map has more than one unit: its
-        map is the last one before global pooling, or before a convolution that takes in all that is left.
+    layer: path of a module with a feature map; if None, the last convolution whose feature map has more than one
+        unit: that is the last one before global pooling, or before a convolution that takes in all that is left.
 
     The gradient is that of the unit's sum over channels, in evaluation mode; absolute values are averaged
     over images and colours (after Luo et al. 2016, arXiv:1701.04128). Of an even number of units the centre
-    is the one behind the middle, n // 2. The model is left as it was, its gradients included.
+    is the one after the middle, n // 2. The model is left as it was, its gradients included.
     """
     modules = dict(model.named_modules())
     if layer is not None and layer not in modules:
         raise KeyError(f"no module {layer!r} in the model")
     names = [name for name, module in modules.items() if isinstance(module, nn.Conv2d)] if layer is None else [layer]
-    last = None  # of the layers that have such a map: name, unit, and the sum over its channels
+    last = None  # of the layers that have such a feature map: name, unit, and the sum over its channels
 
     def keep(name: str, y) -> None:
         nonlocal last
@@ -54,9 +54,9 @@ def effective_receptive_field(model: nn.Module, images: Tensor, layer: str | Non
                 pixels = batch.detach().to(like.device, like.dtype, copy=True).requires_grad_()
                 model(pixels)
                 if last is None and layer is None:
-                    raise ReceptiveFieldError("no convolution with a map of more than one unit; name a layer")
+                    raise ReceptiveFieldError("no convolution with a feature map of more than one unit; name a layer")
                 if last is None:
-                    raise ReceptiveFieldError(f"{layer!r} gives no map (N, C, H, W); name another layer")
+                    raise ReceptiveFieldError(f"{layer!r} gives no feature map (N, C, H, W); name another layer")
                 name, unit, value = last
                 (gradient,) = torch.autograd.grad(value, pixels)
                 total += gradient.abs().sum((0, 1)).double().cpu()

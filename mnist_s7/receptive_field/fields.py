@@ -1,10 +1,11 @@
-"""The fields of a map's units: an interval of pixels along each axis, and the box of each unit inside the image.
+"""The fields of a feature map's units: an interval of pixels along each axis, and the box of each unit in the image.
 
-Of every map two things are kept. The one is the field by the formulas: an interval of input pixels on each axis, that
-moves by a constant jump from one unit to the next (Dumoulin & Visin 2016, arXiv:1603.07285; Araujo, Norris & Sim 2019,
-"Computing Receptive Fields of Convolutional Neural Networks", Distill). Padding lies outside the image, so it can be
-negative. The other is the box of every single unit inside the image, found by running the network's windows on boxes
-instead of numbers: the box of a window is the smallest box around the boxes in it, and padding has none.
+Two things are stored of every feature map. The one is the field by the formulas: an interval of input pixels on each
+axis, that moves by a constant jump from one unit to the next (Dumoulin & Visin 2016, arXiv:1603.07285; Araujo, Norris
+& Sim 2019, "Computing Receptive Fields of Convolutional Neural Networks", Distill). Padding lies outside the image,
+so it can be negative. The other is the box of every single unit inside the image, found by running the network's
+windows on boxes instead of numbers: the box of a window is the smallest box around the boxes in it, and padding has
+none.
 """
 
 from __future__ import annotations
@@ -31,13 +32,13 @@ class UnsupportedLayer(ReceptiveFieldError):
 
 
 class UnequalJumps(ReceptiveFieldError):
-    """Branches join whose units are different numbers of pixels apart. Has `.layer` and `.branches`."""
+    """Branches merge whose units are different numbers of pixels apart. Has `.layer` and `.branches`."""
 
     def __init__(self, layer: str, axis: str, branches: list[tuple[str, int]]):
         self.layer, self.branches = layer, [name for name, _ in branches]
         jumps = ", ".join(f"{name!r} has jump {jump}" for name, jump in branches)
         super().__init__(
-            f"join {layer!r}: unequal jumps along {axis}: {jumps}; such maps drift apart from unit to unit. "
+            f"merge {layer!r}: unequal jumps along {axis}: {jumps}; such feature maps drift apart from unit to unit. "
             "Give all branches the same total stride."
         )
 
@@ -68,9 +69,9 @@ class Window(NamedTuple):
 
 @dataclass(frozen=True)
 class Axis:
-    """The fields along one axis of a map: unit i looks at the pixels lo + i * jump to hi + i * jump.
+    """The fields along one axis of a feature map: unit i looks at the pixels lo + i * jump to hi + i * jump.
 
-    `shared` are pixels that all units look at besides, as behind a gate that is pooled from the whole map. Sizes then
+    `shared` are pixels that all units look at besides, as after a gate that is pooled from the whole map. Sizes then
     differ from unit to unit, so the field of each is taken to be the one around all of them.
     """
 
@@ -140,7 +141,7 @@ class Field:
     def box(self, unit: tuple[int, ...]) -> UnitBox:
         sizes = tuple(axis.n for axis in self.axes.values())
         if len(unit) != len(sizes) or not all(0 <= i < n for i, n in zip(unit, sizes, strict=True)):
-            raise IndexError(f"unit {unit} is not on the map of {sizes} units")
+            raise IndexError(f"unit {unit} is not on the feature map of {sizes} units")
         unclipped = tuple(axis.interval(i) for axis, i in zip(self.axes.values(), unit, strict=True))
         first, last = self.seen[(slice(None), *unit)].chunk(2)
         if last.isneginf().any():

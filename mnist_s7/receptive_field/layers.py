@@ -38,7 +38,7 @@ def axis_at(x: Field, dim: int) -> str | None:
     return content[0] if has_axis(content) else None
 
 
-# ------------------------------------------------------------------------------------------ windows over the map
+# ---------------------------------------------------------------------------------- windows over the feature map
 
 
 def slide(x: Field, out: Tensor, rank: int, kernel, stride, padding, dilation=1) -> Step:
@@ -46,7 +46,7 @@ def slide(x: Field, out: Tensor, rank: int, kernel, stride, padding, dilation=1)
     windows, layout = {}, list(refit(x.layout, out.shape))
     for dim in range(len(x.layout) - rank, len(x.layout)):
         name = axis_at(x, dim)
-        if name is None and x.shape[dim] == out.shape[dim] == 1:  # a 2-D layer over a (1, L) map
+        if name is None and x.shape[dim] == out.shape[dim] == 1:  # a 2-D layer over a (1, L) feature map
             continue
         if name is None:
             raise Refused(f"dimension {dim} of its input runs along no axis of the image")
@@ -106,7 +106,7 @@ def pad(x, out, pad, mode="constant", value=None) -> Step:
             continue
         windows[name] = Window(1, 1, (before, after), 1, out.shape[dim])
         layout[dim] = (name,) if out.shape[dim] > 1 else ()
-        # what torch itself puts at each place of the padded map: a unit of the map, or -1 for none
+        # what torch itself puts at each place of the padded feature map: a unit of the feature map, or -1 for none
         units = torch.arange(float(x.axes[name].n))[None, None]
         units = F.pad(units, (before, after), mode, -1.0 if mode == "constant" else None).long()
         place = 1 + list(x.axes).index(name)
@@ -146,7 +146,7 @@ def within(x: Field, out: Tensor, dims: Sequence[int]) -> Step:
     """A function that mixes values along some dimensions; if those are channels, the field stays."""
     if any(has_axis(x.layout[dim]) for dim in dims):
         raise Refused(
-            "mixes all units of the map, so that every unit sees the whole input; "
+            "mixes all units of the feature map, so that every unit sees the whole input; "
             "unknown='identity' leaves that out of account"
         )
     return Step(x, replace(x, layout=refit(x.layout, out.shape)))
@@ -180,7 +180,7 @@ def batch_norm(x, out, mean, var, weight=None, bias=None, training=False, *_, **
     return within(x, out, range(len(x.layout)) if training else [])
 
 
-# ------------------------------------------------------------------------------------------- other views of a map
+# -------------------------------------------------------------------------------- other views of a feature map
 
 
 def permute(x: Field, func: Callable, *args, **kwargs) -> Step:
@@ -191,7 +191,7 @@ def permute(x: Field, func: Callable, *args, **kwargs) -> Step:
 
 def reshape(x, out, *_, **__) -> Step:
     """Views in row-major order: the parts of the layout are dealt out again to the new sizes."""
-    torn = Refused(f"from {x.shape} to {tuple(out.shape)} it tears the map apart")
+    torn = Refused(f"from {x.shape} to {tuple(out.shape)} it tears the feature map apart")
     parts = [part for dim in x.layout for part in dim]
     layout = []
     for size in out.shape:
@@ -221,7 +221,7 @@ def expand(x, out, *_, **__) -> Step:
 
 
 def getitem(x, out, index) -> Step:
-    """Whole numbers and slices: on channels they change nothing, along the map they are a crop."""
+    """Whole numbers and slices: on channels they change nothing, along the feature map they are a crop."""
     index = index if isinstance(index, tuple) else (index,)
     if not all(item is None or item is ... or type(item) in (int, slice) for item in index):
         raise Refused("only slices and whole numbers can be followed as an index")

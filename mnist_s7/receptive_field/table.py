@@ -13,7 +13,7 @@ from mnist_s7.receptive_field.fields import Field, Step, UnitBox, Window
 class Row:
     """One call of one layer. A value is a number where all axes agree, else a tuple, H before W.
 
-    Padding that differs between its two ends is (before, after); of a 2-D map, one such pair an axis.
+    Padding that differs between its two ends is (before, after); of a 2-D feature map, one such pair an axis.
     """
 
     layer: str  # the module's path; of a functional call, the path of its module and the function's name

@@ -14,8 +14,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from mnist_s7.receptive_field.fields import Field, ReceptiveFieldError, Refused, Step, UnsupportedLayer
-from mnist_s7.receptive_field.joins import concatenate, join
 from mnist_s7.receptive_field.layers import RULES, permute
+from mnist_s7.receptive_field.merges import concatenate, merge
 from mnist_s7.receptive_field.table import ReceptiveFieldTable, Row
 
 
@@ -25,24 +25,24 @@ def receptive_field(
     unknown: str = "error",
     gates: str = "count",
 ) -> ReceptiveFieldTable:
-    """The receptive field after each convolution, pooling, padding, crop, join and linear layer of a model.
+    """The receptive field after each convolution, pooling, padding, crop, merge and linear layer of a model.
 
     input_size: (C, H, W) or (C, L), without the batch.
     unknown: "error" raises UnsupportedLayer at self-attention, recurrent and all other layers that are not
         known; "identity" takes them to leave the field as it is, where their output has the shape of their
         input.
-    gates: a squeeze-and-excitation gate is pooled from the whole map, so that strictly every unit behind it
+    gates: a squeeze-and-excitation gate is pooled from the whole feature map, so that strictly every unit after it
         sees the whole input. "count" says so; "ignore" leaves out of a product the factors that are one value
         a channel, as published tables do.
 
-    Global pooling (`x.mean((2, 3))` as well) and a linear layer over a flattened map are rows with k = s =
-    n_in. Branches that join are a row where their fields differ; the joined field is the smallest one around
+    Global pooling (`x.mean((2, 3))` as well) and a linear layer over a flattened feature map are rows with k = s =
+    n_in. Branches that merge are a row where their fields differ; the merged field is the smallest one around
     both. Shapes are those of a real run, on zeros, in evaluation mode and without gradients. The model's
     modes, buffers, gradients, device and hooks, and the random state, are as before afterwards.
 
     Raises UnsupportedLayer (also at transposed convolution and interpolation, at adaptive pooling with
-    windows of unequal size, and at normalisation over the map), UnequalJumps where branches of unequal jump
-    join, both of them ReceptiveFieldError.
+    windows of unequal size, and at normalisation over the feature map), UnequalJumps where branches of unequal jump
+    merge, both of them ReceptiveFieldError.
     """
     for name, value, known in (
         ("unknown", unknown, ("error", "identity")),
@@ -249,7 +249,7 @@ class Tracer(TorchFunctionMode):
                     raise Refused("writes in place into memory that another tensor shares; write x = x + y")
             if self.gates == "ignore" and name == "mul":
                 operands = [x for x in operands if any(axis.n > 1 for axis in x.axes.values())] or operands
-            return join(operands, out.shape, self.who(name)[0])
+            return merge(operands, out.shape, self.who(name)[0])
         raise Refused(
             f"the effect of {name} on the receptive field is not known; unknown='identity' takes it to have none"
         )

@@ -1,69 +1,89 @@
-"""Runs as data: one training run and its file (`run`), how files are written (`files`), what many runs say together
-(`statistics`), and whether a repeated one is as it should be (`repeated`)."""
+"""Runs as data: their files, what many of them say together, and how a rerun or a claim is checked.
+
+May import torch, SciPy and of the package `data` alone. Open `run` first, which says what a `Run` file holds;
+`statistics` has means, intervals and tests, `claims` the checks of runs, `rerun` whether a repeated run agrees with the
+stored ones, `folders` where runs are kept, `machine` what they depend on, and `progress` what a run shows as it goes.
+"""
 
 from mnist_s7.results.files import OutputError, prepare, write_atomically
-from mnist_s7.results.repeated import RunDiffers, check_against_stored
-from mnist_s7.results.run import (
-    HELD_OUT,
+from mnist_s7.results.folders import (
+    MNIST,
     PUBLISHED,
+    PYTORCH_LAYERS,
     RUNS,
     SYNTHETIC,
-    Epoch,
-    Run,
-    RunFileError,
-    RunsMissing,
-    SyntheticRefused,
-    load_runs,
-    refuse_synthetic,
+    VALIDATION,
+    PublishingRefused,
+    on_dataset,
+    refuse_publishing,
     results_folder,
-    run_name,
     stored_folder,
 )
+from mnist_s7.results.public_networks import PUBLIC_NETWORKS, PublicNetwork
+from mnist_s7.results.rerun import RunDiffers, check_against_stored
+from mnist_s7.results.run import Epoch, Run, RunFileError, RunsMissing, load_runs, run_name
 from mnist_s7.results.statistics import (
     CORRECTED_LABELS,
     ENOUGH,
     LABEL_ERRORS,
     TEST_IMAGES,
     Difference,
+    Misclassified,
+    Runs,
     Summary,
+    adjusted,
     by_experiment,
+    compare,
     corrected_accuracy,
-    paired,
+    failures,
+    misclassified,
     prediction_interval,
     summarize,
+    trained,
     wilson,
 )
 
 __all__ = [
     "CORRECTED_LABELS",
     "ENOUGH",
-    "HELD_OUT",
     "LABEL_ERRORS",
+    "MNIST",
+    "PUBLIC_NETWORKS",
     "PUBLISHED",
+    "PYTORCH_LAYERS",
     "RUNS",
     "SYNTHETIC",
     "TEST_IMAGES",
+    "VALIDATION",
     "Difference",
     "Epoch",
+    "Misclassified",
     "OutputError",
+    "PublicNetwork",
+    "PublishingRefused",
     "Run",
     "RunDiffers",
     "RunFileError",
+    "Runs",
     "RunsMissing",
-    "SyntheticRefused",
     "Summary",
+    "adjusted",
     "by_experiment",
     "check_against_stored",
+    "compare",
     "corrected_accuracy",
+    "failures",
     "load_runs",
-    "paired",
+    "misclassified",
+    "on_dataset",
     "prediction_interval",
     "prepare",
-    "refuse_synthetic",
+    "refuse_publishing",
     "results_folder",
     "run_name",
     "stored_folder",
     "summarize",
+    "trained",
     "wilson",
     "write_atomically",
 ]

@@ -4,9 +4,7 @@ import os
 from pathlib import Path
 from uuid import uuid4
 
-from mnist_s7.errors import MnistS7Error
-
-__all__ = ["OutputError", "prepare", "write_atomically"]
+from mnist_s7 import MnistS7Error
 
 TRIED = bytes(64 * 1024)  # more than a run's file: a disk that is full to the last kilobytes is found out
 

@@ -12,33 +12,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from mnist_s7 import synthetic
-from mnist_s7.data import WORKING_COPY
-from mnist_s7.errors import MnistS7Error
+from mnist_s7 import MnistS7Error
 from mnist_s7.results.files import write_atomically
+from mnist_s7.results.folders import MNIST, STORED, refuse_publishing
 
-__all__ = [
-    "PUBLISHED",
-    "RUNS",
-    "SYNTHETIC",
-    "Epoch",
-    "Run",
-    "RunFileError",
-    "RunsMissing",
-    "SyntheticRefused",
-    "load_runs",
-    "refuse_synthetic",
-    "results_folder",
-    "run_name",
-    "stored_folder",
-]
-
-TEST_SETS = {"MNIST": 10_000, synthetic.NAME: 10_000}  # images
-FORMAT = 2  # raised whenever the meaning or the shape of a run's file changes
-PUBLISHED = WORKING_COPY / "notebooks" / "results"
-HELD_OUT = PUBLISHED / "held-out"  # runs tested on training images
-SYNTHETIC = PUBLISHED / "synthetic"  # runs on the synthetic digits, to hold others on those against; in no table
-RUNS = WORKING_COPY / "runs" / "results"  # for everything that is not to be published
+DATASETS = dict.fromkeys(STORED, 10_000)  # test images
+FORMAT = 3  # raised whenever the meaning or the shape of a run's file changes
 
 # What a run's environment always holds, and what each may be.
 ENVIRONMENT = {
@@ -58,13 +37,9 @@ class RunsMissing(MnistS7Error, FileNotFoundError):
     """A folder lacks runs that are needed."""
 
 
-class SyntheticRefused(MnistS7Error, ValueError):
-    """A run on synthetic digits was about to enter the published results."""
-
-
 @dataclass(frozen=True)
 class Epoch:
-    """What one epoch left behind.
+    """The figures of one epoch.
 
     `epoch` counts from 0. Accuracies are percentages, losses mean negative log-likelihoods in nats, `seconds`
     the wall time of training and testing together. Training figures are averages over the epoch's steps, taken
@@ -107,18 +82,13 @@ class Run:
 
     @property
     def best(self) -> Epoch:
-        """The first of the epochs with the highest test accuracy: picked on the test set, so flattering."""
+        """The first of the epochs with the highest test accuracy: selected on the test set, so biased upwards."""
         return max(self.epochs, key=lambda epoch: epoch.test_accuracy)
 
     @property
-    def learned(self) -> bool:
-        """Whether it ended better than guessing, with room to spare: of ten digits, about one in ten is guessed."""
-        return self.final.test_accuracy > 20
-
-    @property
-    def stand_in(self) -> bool:
-        """Whether the digits were not MNIST's own."""
-        return self.dataset != "MNIST"
+    def failed_to_train(self) -> bool:
+        """Whether it ended near chance level, which is 10 % for ten digits."""
+        return self.final.test_accuracy <= 20
 
     @property
     def name(self) -> str:
@@ -135,11 +105,11 @@ class Run:
     def save(self, folder: str | os.PathLike) -> Path:
         """Write `folder/<name>.json` atomically, and return its path.
 
-        Raises `SyntheticRefused` where `refuse_synthetic` does, `OutputError` where the file cannot be written, and
+        Raises `PublishingRefused` where `refuse_publishing` does, `OutputError` where the file cannot be written, and
         `RunFileError` for a run that contradicts itself, which no reader would take.
         """
         folder = Path(folder)
-        refuse_synthetic(self.dataset, folder)
+        refuse_publishing(self.dataset, folder)
         path = folder / f"{self.name}.json"
         _check(self, path, "it is not saved")
         content = {"format": FORMAT} | {f.name: getattr(self, f.name) for f in _stored_fields()}
@@ -181,26 +151,8 @@ class Run:
 
 def run_name(experiment: str, seed: int, dataset: str) -> str:
     """`T3-seed1`, the name of a run's file; on other digits than MNIST's these are named too."""
-    suffix = "" if dataset == "MNIST" else f"-{dataset.replace(' ', '-')}"
+    suffix = "" if dataset == MNIST else f"-{dataset.replace(' ', '-')}"
     return f"{experiment}-seed{seed}{suffix}"
-
-
-def refuse_synthetic(dataset: str, folder: str | os.PathLike) -> None:
-    """Raise `SyntheticRefused` where `folder` is the published one and the digits are not MNIST's."""
-    if dataset != "MNIST" and os.path.realpath(folder) == os.path.realpath(PUBLISHED):
-        raise SyntheticRefused(
-            f"{PUBLISHED.name}/ holds results on MNIST alone, and these digits are {dataset}: name another folder"
-        )
-
-
-def stored_folder(dataset: str) -> Path | None:
-    """Where this project's own runs on these digits are, for others to be compared with; None where there are none."""
-    return {"MNIST": PUBLISHED, synthetic.NAME: SYNTHETIC}.get(dataset)
-
-
-def results_folder(default: Path) -> Path:
-    """The folder named by the environment variable MNIST_S7_RESULTS, or `default` where it is not set."""
-    return Path(os.environ.get("MNIST_S7_RESULTS") or default)
 
 
 def load_runs(folder: str | os.PathLike) -> list[Run]:
@@ -280,7 +232,7 @@ def _check(run: Run, path: Path, consequence: str) -> None:
                 f"{name} of epoch {count} should be a number{' from 0 to 100' if most == 100 else ' of 0 or more'}, "
                 f"found {str(value)[:80]!r}",
             )
-    _check_errors(run.errors, run.final.test_accuracy, TEST_SETS.get(run.dataset), require)
+    _check_errors(run.errors, run.final.test_accuracy, DATASETS.get(run.dataset), require)
 
 
 def _check_errors(

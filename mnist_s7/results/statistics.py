@@ -1,54 +1,45 @@
-"""What runs of different seeds say together: means and how sure they are, differences, and corrected labels."""
+"""What runs with different seeds say together: means and their intervals, tests of differences, corrected labels.
+
+A run that failed to train is left out of every mean, interval, test, rank and figure, and counted beside it
+(`trained`, `failures`).
+"""
 
 import math
-from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from itertools import count
-from statistics import NormalDist, mean, stdev
+import warnings
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import mean, stdev
 
-from mnist_s7.errors import InvalidArgument
+import scipy
+
+from mnist_s7 import InvalidArgument
+from mnist_s7.results.folders import MNIST
 from mnist_s7.results.run import Run
 
-__all__ = [
-    "CORRECTED_LABELS",
-    "ENOUGH",
-    "LABEL_ERRORS",
-    "Difference",
-    "Summary",
-    "by_experiment",
-    "corrected_accuracy",
-    "paired",
-    "prediction_interval",
-    "summarize",
-    "t_distribution",
-    "t_quantile",
-    "wilson",
-]
-
-UPPER = 0.975  # the quantile at the upper end of a two-sided 95 % interval
+ENOUGH = 5  # runs: of fewer, a prediction interval is so wide that it excludes hardly anything
+TEST_IMAGES = 10_000  # in MNIST's test set
 
 # MNIST test images that five annotators judged not to show the given label, and of these the digit that at least
 # three of the five saw instead. From cleanlab's label-errors (Northcutt, Athalye & Mueller 2021, arXiv:2103.14749;
 # github.com/cleanlab/label-errors, Apache-2.0).
 LABEL_ERRORS = (947, 1621, 1901, 2130, 2462, 2597, 2654, 3520, 3558, 5937, 6651, 6783, 8527, 9679, 9729)
 CORRECTED_LABELS = {947: 9, 1621: 6, 1901: 4, 2462: 0, 2597: 3, 3558: 0, 5937: 3, 6651: 6, 6783: 6, 9729: 6}
-TEST_IMAGES = 10_000  # in MNIST's test set
 
-ENOUGH = 5  # runs: of fewer, a prediction interval is so wide that it tells hardly anything
+Runs = Mapping[str, Sequence[Run]]  # by the experiment's name
 
 
 @dataclass(frozen=True)
 class Summary:
-    """One figure of n runs, in the unit of its values: percent for an accuracy, its deviation in points.
+    """One figure of n runs, in the unit of its values: percent for an accuracy, its SD in percentage points.
 
-    `deviation` is the sample's, with n - 1; `interval` holds the mean with 95 % confidence, by Student's t. One run
-    has no spread: both are None.
+    `sd` is the sample's, with n - 1; `interval` is the 95 % confidence interval of the mean, by Student's t. One run
+    has neither: both are None.
     """
 
     n: int
     mean: float
-    deviation: float | None
+    sd: float | None
     interval: tuple[float, float] | None
     minimum: float
     maximum: float
@@ -56,25 +47,32 @@ class Summary:
 
 @dataclass(frozen=True)
 class Difference:
-    """What n seeds say of the difference of two experiments, in points for an accuracy.
+    """The difference of two experiments' means, in percentage points for an accuracy.
 
-    `interval` holds the mean with 95 % confidence, by Student's t. `p`, two-sided, is the probability of a mean at
-    least as far from zero if the experiments did not differ. Accuracies are whole images, so that every seed may differ
-    by the same: then there is no spread to go by, and p is the sign test's.
+    `test` says which one gave `interval`, of 95 % confidence, and the two-sided `p`; `n` how many runs of each it has.
     """
 
-    n: int
+    n: tuple[int, int]
     mean: float
     interval: tuple[float, float]
     p: float
+    test: str
 
     @property
     def positive(self) -> bool | None:
-        """Whether the mean is above zero; None where that cannot be told."""
+        """Whether the mean is above zero; None where that is inconclusive, p being 0.05 or more."""
         return self.mean > 0 if self.p < 0.05 else None
 
 
-# ------------------------------------------------------------------------------------------- intervals and tests
+def trained(runs: Iterable[Run]) -> list[Run]:
+    """Those that did not fail to train."""
+    return [run for run in runs if not run.failed_to_train]
+
+
+def failures(runs: Sequence[Run]) -> str:
+    """` (1 of 10 runs failed to train)`, or nothing where none did."""
+    failed = len(runs) - len(trained(runs))
+    return f" ({failed} of {len(runs)} runs failed to train)" if failed else ""
 
 
 def summarize(values: Sequence[float]) -> Summary:
@@ -85,15 +83,15 @@ def summarize(values: Sequence[float]) -> Summary:
     return Summary(
         n=n,
         mean=mean(values),
-        deviation=stdev(values) if n > 1 else None,
-        interval=_t_interval(values, 1 / n) if n > 1 else None,
+        sd=stdev(values) if n > 1 else None,
+        interval=_t_interval(values, 0.95, 1 / n) if n > 1 else None,
         minimum=min(values),
         maximum=max(values),
     )
 
 
 def prediction_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float]:
-    """Where one more run of the experiment is to be expected with this confidence, in the unit of `values`, one a run.
+    """Where one more run of the experiment is expected with this confidence, in the unit of `values`, one a run.
 
     The runs are taken to be normally distributed (Hahn & Meeker 1991, "Statistical Intervals").
 
@@ -102,36 +100,54 @@ def prediction_interval(values: Sequence[float], confidence: float = 0.95) -> tu
     n = len(values)
     if n < 2:
         raise InvalidArgument(f"a prediction interval needs at least two values, found {n}")
-    return _t_interval(values, 1 + 1 / n, (1 + confidence) / 2)
+    return _t_interval(values, confidence, 1 + 1 / n)
 
 
-def paired(
+def compare(
     ones: Sequence[Run],
     others: Sequence[Run],
+    paired: bool,
     figure: Callable[[Run], float] = lambda run: run.final.test_accuracy,
 ) -> Difference | None:
-    """The paired t-test of a `figure`, `ones` minus `others`, over the seeds with which both learned; None if these are
-    fewer than two. (A run no better than guessing would drown what the others tell; whoever leaves it out tells of it.)
+    """The difference of a `figure`'s means, `ones` minus `others`, of the runs that trained; None where these are fewer
+    than two on a side.
 
-    The figure is the final test accuracy, in percent, unless another is given.
+    Welch's t-test with every run, or `paired` by seed, which has more power where two experiments start from the same
+    weights with the same seed, and leaves out seeds that only one of them has. The figure is the final test accuracy,
+    in percent, unless another is given.
 
     Raises `InvalidArgument` where one of them has a seed twice.
     """
-    ones, others = _by_seed(ones, "the first runs"), _by_seed(others, "the second runs")
+    ones, others = _by_seed(trained(ones), "the first runs"), _by_seed(trained(others), "the second runs")
+    if paired:
+        common = ones.keys() & others.keys()
+        ones, others = ({seed: runs[seed] for seed in runs if seed in common} for runs in (ones, others))
     # Rounded: an accuracy of 99.35 % can be stored as 99.35000000000001.
-    differences = [
-        round(figure(run) - figure(others[seed]), 9)
-        for seed, run in ones.items()
-        if run.learned and seed in others and others[seed].learned
-    ]
-    n = len(differences)
-    if n < 2:
+    a, b = ([round(figure(run), 9) for run in runs.values()] for runs in (ones, others))
+    n = len(a), len(b)
+    if min(n) < 2:
         return None
-    centre, deviation = mean(differences), stdev(differences)
-    if deviation == 0:
-        return Difference(n, centre, (centre, centre), 2 * 0.5**n if centre else 1.0)
-    p = 2 * t_distribution(-abs(centre) / (deviation / math.sqrt(n)), n - 1)
-    return Difference(n, centre, _t_interval(differences, 1 / n), p)
+    centre = round(mean(a) - mean(b), 9)
+    spread = {round(x - y, 9) for x, y in zip(a, b, strict=True)} if paired else {*a} if len({*b}) == 1 else {*b}
+    if len(spread) == 1:  # nothing for a t-test to go by: as many rearrangements as there are are as extreme
+        p = 2 / 2 ** n[0] if paired else 2 / math.comb(sum(n), n[0])
+        return Difference(n, centre, (centre, centre), min(p, 1.0) if centre else 1.0, "permutation test")
+    with warnings.catch_warnings():  # SciPy warns of equal values on one side, with which Welch's test is sound
+        warnings.filterwarnings("ignore", "Precision loss", RuntimeWarning)
+        found = scipy.stats.ttest_rel(a, b) if paired else scipy.stats.ttest_ind(a, b, equal_var=False)
+    interval = tuple(map(float, found.confidence_interval(0.95)))
+    return Difference(n, centre, interval, float(found.pvalue), "paired t-test" if paired else "Welch's t-test")
+
+
+def adjusted(differences: Sequence[Difference]) -> list[Difference]:
+    """The same with each p adjusted for there being several of them (Holm 1979, "A Simple Sequentially Rejective
+    Multiple Test Procedure", Scandinavian Journal of Statistics 6:65-70). Intervals stay as they are."""
+    order = sorted(range(len(differences)), key=lambda i: differences[i].p)
+    found, highest = list(differences), 0.0
+    for rank, i in enumerate(order):
+        highest = max(highest, min((len(order) - rank) * differences[i].p, 1.0))
+        found[i] = replace(differences[i], p=highest)
+    return found
 
 
 def wilson(successes: int, n: int) -> tuple[float, float]:
@@ -142,13 +158,8 @@ def wilson(successes: int, n: int) -> tuple[float, float]:
     """
     if not (n > 0 and 0 <= successes <= n):
         raise InvalidArgument(f"{successes} of {n} is not a proportion")
-    z = NormalDist().inv_cdf(UPPER)
-    centre = (successes + z**2 / 2) / (n + z**2)
-    half = z / (n + z**2) * math.sqrt(successes * (n - successes) / n + z**2 / 4)
-    return 100 * max(centre - half, 0.0), 100 * min(centre + half, 1.0)
-
-
-# -------------------------------------------------------------------------------------------------- many runs
+    low, high = scipy.stats.binomtest(int(successes), int(n)).proportion_ci(0.95, "wilson")
+    return 100 * float(low), 100 * float(high)
 
 
 def by_experiment(runs: Sequence[Run]) -> dict[str, list[Run]]:
@@ -168,11 +179,11 @@ def by_experiment(runs: Sequence[Run]) -> dict[str, list[Run]]:
 def corrected_accuracy(run: Run) -> float:
     """The final test accuracy in percent, had the ten images of `CORRECTED_LABELS` their corrected labels.
 
-    All others keep their given label. A run on other digits than MNIST's raises `InvalidArgument`.
+    All others keep their given label. A run on other digits than MNIST's test set raises `InvalidArgument`.
     """
-    if run.stand_in:
+    if run.dataset != MNIST:
         raise InvalidArgument(
-            f"{run.name} was trained on {run.dataset}, and the corrected labels are of MNIST's test images"
+            f"{run.name} was tested on {run.dataset}, and the corrected labels are of MNIST's test images"
         )
     wrong = dict(run.errors)
     right = TEST_IMAGES - len(wrong)
@@ -184,66 +195,30 @@ def corrected_accuracy(run: Run) -> float:
     return 100 * right / TEST_IMAGES
 
 
-# ------------------------------------------------------------------------------------------------- Student's t
+@dataclass(frozen=True)
+class Misclassified:
+    """A test image that runs get wrong: how many of them, and the digit that most of these predict."""
+
+    index: int
+    times: int
+    predicted: int
 
 
-def t_distribution(t: float, df: float) -> float:
-    """P(T <= t) of Student's t with `df` degrees of freedom.
-
-    By the regularised incomplete beta function (Abramowitz & Stegun 1964, 26.7.1): outside, P(|T| > |t|) is that of
-    df / (df + t^2), so that small tails keep their digits; near zero, P(|T| < |t|) is that of t^2 / (df + t^2).
-    """
-    square = t * t
-    if square > 3 * df / (df + 2):  # where the continued fraction of the one begins, and that of the other ends
-        tail = _beta(df / (df + square), df / 2, 0.5) / 2
-        return tail if t < 0 else 1 - tail
-    return 0.5 + math.copysign(_beta(square / (df + square), 0.5, df / 2) / 2, t)
+def misclassified(runs: Iterable[Run]) -> list[Misclassified]:
+    """The test images that at least one of the `runs` that trained gets wrong in its final epoch, those of most runs
+    first."""
+    predictions = defaultdict(Counter)
+    for run in trained(runs):
+        for index, digit in run.errors:
+            predictions[index][digit] += 1
+    images = [Misclassified(index, found.total(), found.most_common(1)[0][0]) for index, found in predictions.items()]
+    return sorted(images, key=lambda image: (-image.times, image.index))
 
 
-def t_quantile(p: float, df: float) -> float:
-    """The t with P(T <= t) = `p`, found by bisection. Raises `InvalidArgument` where `p` is not between 0 and 1."""
-    if not 0 < p < 1:
-        raise InvalidArgument(f"a quantile needs a probability between 0 and 1, found {p}")
-    if p > 0.5:
-        return -t_quantile(1 - p, df)
-    low, high = -1.0, 0.0
-    while t_distribution(low, df) > p:
-        low *= 2
-    while low < (middle := (low + high) / 2) < high:
-        if t_distribution(middle, df) < p:
-            low = middle
-        else:
-            high = middle
-    return high
-
-
-def _beta(x: float, a: float, b: float) -> float:
-    """The regularised incomplete beta function I_x(a, b), for x up to (a + 1) / (a + b + 2).
-
-    The continued fraction of NIST DLMF 8.17.22, which converges fast there, by Lentz's method (1976, Applied Optics
-    15:668).
-    """
-    if x == 0:
-        return 0.0
-    front = a * math.log(x) + b * math.log1p(-x) + math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b)
-    fraction, numerator, denominator = 1.0, 1.0, 0.0
-    for k in count(1):
-        m = k // 2
-        if k % 2:
-            d = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
-        else:
-            d = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
-        numerator = 1 + d / numerator
-        denominator = 1 / (1 + d * denominator)
-        fraction *= numerator * denominator
-        if not abs(numerator * denominator - 1) > 1e-15:  # a NaN ends it too
-            return math.exp(front) / (a * fraction)
-
-
-def _t_interval(values: Sequence[float], variances: float, upper: float = UPPER) -> tuple[float, float]:
+def _t_interval(values: Sequence[float], confidence: float, variances: float) -> tuple[float, float]:
     """Student's interval around the mean of `values`, for something of so many times their variance."""
-    half = t_quantile(upper, len(values) - 1) * stdev(values) * math.sqrt(variances)
-    return mean(values) - half, mean(values) + half
+    half = scipy.stats.t.ppf((1 + confidence) / 2, len(values) - 1) * stdev(values) * math.sqrt(variances)
+    return mean(values) - float(half), mean(values) + float(half)
 
 
 def _by_seed(runs: Sequence[Run], whose: str) -> dict[int, Run]:

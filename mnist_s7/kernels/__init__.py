@@ -1,0 +1,22 @@
+"""Faster training steps of the same network: its layers in compiled C on a CPU, and CUDA graphs on a GPU.
+
+May import torch, and of the package the base errors alone. Open `accelerated` first: it has `accelerate(model)`, which
+hands the layers to C that are `untouched`. `plan` says which layers in a row C takes, and `residual` which blocks are
+residual ones; `chain` is the autograd function that runs them; `library` compiles the C sources in `c` and calls them.
+`dropout` draws masks, `memory` makes the process keep freed memory, and `cuda_graphs` is for a GPU. README.md shows how
+a layer is computed, and how to add one.
+"""
+
+from mnist_s7.kernels.accelerated import Accelerated, accelerate
+from mnist_s7.kernels.dropout import keep_mask
+from mnist_s7.kernels.library import CompiledLayersMissing, CompiledLayersNotKept
+from mnist_s7.kernels.memory import keep_freed_memory
+
+__all__ = [
+    "Accelerated",
+    "CompiledLayersMissing",
+    "CompiledLayersNotKept",
+    "accelerate",
+    "keep_freed_memory",
+    "keep_mask",
+]

@@ -1,0 +1,101 @@
+"""A model whose layers are computed by C wherever C computes the same."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from mnist_s7.kernels import library
+from mnist_s7.kernels.chain import Chain
+from mnist_s7.kernels.memory import keep_freed_memory
+from mnist_s7.kernels.plan import plan_chain
+from mnist_s7.kernels.residual import Residual, find_residuals
+from mnist_s7.kernels.untouched import METHODS, is_ordinary_step, unhooked, untouched
+
+
+def accelerate(model: nn.Module) -> "Accelerated":
+    """A module that shares `model`'s parameters and buffers, and trains them as `model` does, but faster on a CPU.
+
+    There it compiles the layers in C, if that has not been done yet, and makes the process keep freed memory. What C
+    cannot compute, and each layer that anybody has changed, is left to PyTorch; so is a call without gradients, on
+    another device or in another type. C draws dropout masks of its own, gives feature maps that are channels last, and
+    has no second derivatives.
+    """
+    parameters = model.parameters()
+    if not any(parameter.device.type == "cpu" and parameter.dtype == torch.float32 for parameter in parameters):
+        return Accelerated(model, compiled=False, keeps_memory=False)
+    return Accelerated(model, compiled=library.load() is not None, keeps_memory=keep_freed_memory())
+
+
+class Accelerated(nn.Module):
+    """`model`, with its `nn.Sequential`s run by C as far as C can, for the time of a call. `accelerate` makes it."""
+
+    def __init__(self, model: nn.Module, compiled: bool, keeps_memory: bool):
+        super().__init__()
+        self.model = model
+        self.compiled, self.ran_compiled = compiled, False
+        self.freed_memory = "kept" if keeps_memory else "given back"
+        self.residuals = find_residuals(model) if compiled else {}
+
+    @property
+    def kernels(self) -> str:
+        """Whose layers have run so far: "compiled" if any of them was C's."""
+        return "compiled" if self.ran_compiled else "PyTorch"
+
+    def forward(self, *inputs, **settings):
+        blocks = list(_plain_sequentials(self.model)) if self.compiled else []
+        try:
+            for block in blocks:
+                vars(block)["forward"] = _Forward(block, self)
+            return self.model(*inputs, **settings)
+        finally:
+            for block in blocks:
+                vars(block).pop("forward", None)  # another thread may have been here, too
+
+
+class _Forward:
+    """The `forward` of an `nn.Sequential` in a call of `accelerated`: the model, its hooks and its own code go on."""
+
+    def __init__(self, block: nn.Sequential, accelerated: Accelerated):
+        self.block, self.accelerated = block, accelerated
+
+    def __call__(self, input: Tensor) -> Tensor:
+        layers = list(self.block)
+        while layers:
+            links, count = (), 1
+            if self.block.training and is_ordinary_step(input):
+                links, count = plan_chain(layers, tuple(input.shape), self._branch_of)
+            if links:
+                self.accelerated.ran_compiled = True
+                input = Chain.apply(input, links, *(p for link in links for p in link.parameters()))
+            else:
+                input, count = layers[0](input), 1
+            layers = layers[count:]
+        return input
+
+    def _branch_of(self, block: nn.Module) -> nn.Sequential | None:
+        """The branch of `block` if it is a residual block that C may compute."""
+        residual = self.accelerated.residuals.get(type(block).forward)
+        calls_forward = type(block).__call__ is nn.Module.__call__  # a derived class may do otherwise
+        if residual is None or not (calls_forward and untouched(block) and _has_plain_relu(block, residual)):
+            return None
+        branch = block._modules.get(residual.branch)
+        plain = type(branch) is nn.Sequential and isinstance(vars(branch).get("forward"), _Forward)
+        return branch if plain and unhooked(branch) and branch.training else None
+
+
+def _has_plain_relu(block: nn.Module, residual: Residual) -> bool:
+    if residual.relu is None:
+        return True
+    relu = block._modules.get(residual.relu)
+    return type(relu) is nn.ReLU and untouched(relu)
+
+
+def _plain_sequentials(module: nn.Module) -> Iterator[nn.Sequential]:
+    """Every `nn.Sequential` in `module` whose `forward` is its class's, but for those that `torch.compile` compiles."""
+    if "_compiled_call_impl" in vars(module) or "_orig_mod" in module._modules:
+        return
+    if type(module) is nn.Sequential and METHODS.isdisjoint(vars(module)):
+        yield module
+    for child in module.children():
+        yield from _plain_sequentials(child)

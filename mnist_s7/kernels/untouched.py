@@ -1,0 +1,61 @@
+"""Whether a layer does what its class says and nobody looks on: only then may C do it in PyTorch's place."""
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import forward_ad
+from torch.nn.modules.module import _has_any_global_hook
+from torch.overrides import _get_current_function_mode_stack
+from torch.utils._device import DeviceContext
+
+# What a call of a layer runs, and anybody may have replaced on an instance; `layer.compile()` sets the last one.
+METHODS = frozenset(
+    ("forward", "_conv_forward", "_check_input_dim", "_call_impl", "_slow_forward", "_compiled_call_impl")
+)
+
+
+def is_ordinary_step(x: Tensor) -> bool:
+    """Whether `x` are feature maps in float32 on the CPU, in a step that records gradients and nothing else."""
+    if torch.compiler.is_compiling() or type(x) is not Tensor:
+        return False
+    maps = x.dim() == 4 and x.dtype == torch.float32 and x.device.type == "cpu" and x.layout == torch.strided
+    return (
+        maps
+        # A checkpoint runs layers twice, which has to give the same dropout: without gradients or with hooks of saved
+        # tensors, and again within a backward pass.
+        and torch.is_grad_enabled()
+        and torch._C._autograd._top_saved_tensors_default_hooks(True) is None
+        and torch._C._current_autograd_node() is None
+        and not torch.is_autocast_enabled("cpu")
+        and not torch._C._are_functorch_transforms_active()
+        and not torch._C._len_torch_dispatch_stack()
+        # A default device is a mode as well, and C's tensors do not follow it.
+        and all(type(mode) is DeviceContext for mode in _get_current_function_mode_stack())
+        and forward_ad._current_level < 0
+        and not torch.jit.is_tracing()
+        and not _has_any_global_hook()
+    )
+
+
+def untouched(layer: nn.Module) -> bool:
+    """Whether nobody has changed what a call of `layer` does: by hooks, other methods or other parameters.
+
+    Pruning, weight_norm and spectral_norm change one of these or the class.
+    """
+    return unhooked(layer) and METHODS.isdisjoint(vars(layer)) and all(map(_is_plain, layer._parameters.values()))
+
+
+def unhooked(module: nn.Module) -> bool:
+    return not (
+        module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
+    )
+
+
+def _is_plain(parameter: nn.Parameter | None) -> bool:
+    """Whether it is trained in float32 on the CPU. None stands for a bias that is not there."""
+    return parameter is None or (
+        type(parameter) is nn.Parameter
+        and parameter.requires_grad
+        and parameter.dtype == torch.float32
+        and parameter.device.type == "cpu"
+        and parameter.layout == torch.strided
+    )

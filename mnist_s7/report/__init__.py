@@ -1,0 +1,72 @@
+"""Tables and sentences made from runs: the notebooks, the README and the results page say nothing by hand.
+
+May import every room but `sweep`. Open `iteration` first, which says of one run whether it met its targets;
+`across_seeds` asks the same of many seeds, `benchmark` has the tables of a benchmark, `stored` reads and checks the
+published runs, `readme` and `results_page` make the generated parts of those pages and `pages` writes and checks them,
+`notebook` is what the notebooks call besides, and `notebooks` executes them.
+"""
+
+from mnist_s7.report.across_seeds import (
+    ablation_table,
+    ablations,
+    against_previous,
+    means,
+    public_comparison,
+    rank_among_seeds,
+    replication,
+)
+from mnist_s7.report.iteration import (
+    analysis,
+    architecture,
+    changes,
+    comparison,
+    search,
+    source,
+    summary,
+    targets,
+    verdicts,
+)
+from mnist_s7.report.markdown import Markdown
+from mnist_s7.report.notebook import (
+    augmentation,
+    check_rerun,
+    confident_errors,
+    digits,
+    effective_fields,
+    most_misclassified,
+    save,
+    shown_runs,
+)
+from mnist_s7.report.stored import series, series_runs, stored_runs, validation_runs
+
+__all__ = [
+    "Markdown",
+    "ablation_table",
+    "ablations",
+    "against_previous",
+    "analysis",
+    "architecture",
+    "augmentation",
+    "changes",
+    "check_rerun",
+    "comparison",
+    "confident_errors",
+    "digits",
+    "effective_fields",
+    "means",
+    "most_misclassified",
+    "public_comparison",
+    "rank_among_seeds",
+    "replication",
+    "save",
+    "search",
+    "series",
+    "series_runs",
+    "shown_runs",
+    "source",
+    "stored_runs",
+    "summary",
+    "targets",
+    "validation_runs",
+    "verdicts",
+]

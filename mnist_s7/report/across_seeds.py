@@ -1,0 +1,224 @@
+"""What the runs of many seeds say of the experiments: means, differences, which claims replicate, other networks."""
+
+from collections.abc import Iterable, Sequence
+
+from mnist_s7 import InvalidArgument
+from mnist_s7.experiments import ABLATIONS, EXPERIMENTS, SERIES, Experiment, base_of, start_alike
+from mnist_s7.report.markdown import Markdown, between, mean_sd, p_value, table
+from mnist_s7.report.stored import stored_runs
+from mnist_s7.results import (
+    CORRECTED_LABELS,
+    MNIST,
+    PUBLIC_NETWORKS,
+    TEST_IMAGES,
+    Difference,
+    Run,
+    Runs,
+    adjusted,
+    compare,
+    corrected_accuracy,
+    failures,
+    on_dataset,
+    prediction_interval,
+    summarize,
+    trained,
+    wilson,
+)
+from mnist_s7.results.claims import Claim, Verdict, signed
+
+VERDICTS = {True: "holds", False: "does not hold", None: "inconclusive"}
+TARGET_VERDICTS = {True: "met", False: "not met", None: "inconclusive"}
+READINGS = {True: "higher", False: "lower", None: "inconclusive"}
+
+
+def means(runs: Runs, details: bool = True) -> Markdown:
+    """The final epoch's test accuracy of each experiment: mean, SD and its 95 % confidence interval. With `details`
+    also the range, the accuracy with corrected labels, and the best epoch's.
+
+    In the order of `EXPERIMENTS`. Raises `InvalidArgument` for runs of an experiment that is not there.
+    """
+    if unknown := runs.keys() - EXPERIMENTS.keys():
+        raise InvalidArgument(f"runs of {', '.join(sorted(unknown))}, and the experiments are {', '.join(EXPERIMENTS)}")
+    notes = sorted({on_dataset(run.dataset) for group in runs.values() for run in group} - {""})
+    header = [f"test accuracy (%){', ' if notes else ''}{', '.join(notes)}", "parameters", "n", "mean ± SD", "95 % CI"]
+    if details:
+        header += ["range", f"{len(CORRECTED_LABELS)} labels corrected", "best epoch (selected on the test set)"]
+
+    def row(name: str, all_runs: Sequence[Run]) -> list[str]:
+        group = trained(all_runs)
+        cells = [name + failures(all_runs), f"{all_runs[0].parameters:,}", str(len(group))]
+        if not group:
+            return cells + ["-"] * (len(header) - len(cells))
+        final = summarize([run.final.test_accuracy for run in group])
+        cells += [f"**{mean_sd(final.mean, final.sd)}**", between(final.interval) if final.interval else "-"]
+        if details:
+            best = summarize([run.best.test_accuracy for run in group])
+            on_mnist = group[0].dataset == MNIST
+            corrected = summarize([corrected_accuracy(run) for run in group]) if on_mnist else None
+            cells += [
+                between((final.minimum, final.maximum)),
+                mean_sd(corrected.mean, corrected.sd) if corrected else "-",
+                mean_sd(best.mean, best.sd),
+            ]
+        return cells
+
+    return table(header, [row(name, runs[name]) for name in EXPERIMENTS if runs.get(name)])
+
+
+def differences(runs: Runs, pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Difference]:
+    """The difference of each pair of experiments that two or more runs say something of, in percentage points of final
+    test accuracy: paired by seed for variants of one network, and Welch's for others. p is adjusted for all of them."""
+    found = {
+        (one, other): compare(
+            runs.get(one, ()), runs.get(other, ()), paired=start_alike(EXPERIMENTS[one], EXPERIMENTS[other])
+        )
+        for one, other in pairs
+    }
+    known = {pair: difference for pair, difference in found.items() if difference is not None}
+    return dict(zip(known, adjusted(list(known.values())), strict=True))
+
+
+def against_previous(runs: Runs) -> Markdown:
+    """Each iteration compared with the one before."""
+    names = [experiment.name for experiment in SERIES]
+    return _differences(runs, zip(names[1:], names, strict=False))
+
+
+def against_first(runs: Runs) -> Markdown:
+    """Each experiment compared with the first of them."""
+    first, *others = runs
+    return _differences(runs, ((other, first) for other in others))
+
+
+def ablation_table(runs: Runs) -> Markdown:
+    """Each variant compared with the iteration that it is one of."""
+    return _differences(runs, _variants())
+
+
+def ablations(runs: Runs) -> dict[str, Difference]:
+    """The differences of `ablation_table`, by what was changed."""
+    return {
+        f"{other}{failures(runs[other])}: {EXPERIMENTS[one].change}{failures(runs[one])}": found
+        for (one, other), found in differences(runs, _variants()).items()
+    }
+
+
+def public_comparison(runs: Runs) -> Markdown:
+    """The experiments and public networks, by their parameters, with how each accuracy was measured."""
+    rows = []
+    for name, group in runs.items():
+        final = summarize([run.final.test_accuracy for run in trained(group)])
+        measured = "one run" if final.n == 1 else f"mean of {final.n} runs, final epoch{failures(group)}"
+        rows.append((name, group[0].parameters, mean_sd(final.mean, final.sd), measured))
+    for other in PUBLIC_NETWORKS:
+        link = f"[{other.source}](https://github.com/{other.source})"
+        sd = f" ± {other.sd:g}" if other.sd else ""  # with all the digits that they state
+        rows.append((link, other.parameters, f"{other.accuracy:.2f}{sd}", other.measured))
+    rows.sort(key=lambda row: row[1])
+    header = ("network", "parameters", "test accuracy (%)", "how it was measured")
+    return table(header, [(name, f"{parameters:,}", *others) for name, parameters, *others in rows])
+
+
+def replicated(experiment: Experiment, runs: Runs) -> dict[Claim, tuple[Verdict, str]]:
+    """The verdict on each target of the iteration and each claim of the reference series from all of its runs that
+    trained, and the words for it.
+
+    One about the recipe is decided by any run. One about a run holds where it does so in most: where the 95 % Wilson
+    interval of its share of the runs is above one half. A figure is consistent with the runs where it lies in the 95 %
+    prediction interval of one more. One about all seeds, or their mean, is decided by those that are there. The p of
+    comparisons are adjusted for all of them.
+    """
+    own = trained(runs.get(experiment.name, ()))
+    said = [*experiment.targets, *experiment.claims]
+    found = [claim.difference(runs) for claim in said]
+    known = iter(adjusted([each for each in found if each is not None]))
+    verdicts = {}
+    for claim, difference in zip(said, found, strict=True):
+        verdict = _verdict(claim, own, runs, None if difference is None else next(known))
+        words = TARGET_VERDICTS if claim in experiment.targets else VERDICTS
+        verdicts[claim] = verdict, verdict.words or words[verdict.holds]
+    return verdicts
+
+
+def replication(experiment: Experiment, runs: Runs | None = None) -> Markdown:
+    """`replicated` as a table; `runs` of None stands for the published ones."""
+    runs = stored_runs() if runs is None else runs
+    own = trained(runs.get(experiment.name, ()))
+    if len(own) < 2:
+        return Markdown(f"Fewer than two runs of {experiment.name} are stored, so nothing is known of its spread.")
+    header = (
+        "",
+        f"target or claim of {experiment.name}",
+        f"{len(own)} runs{failures(runs[experiment.name])}",
+        "verdict",
+    )
+    rows = (
+        ("target" if claim in experiment.targets else "claim", claim.text, verdict.found, f"**{words}**")
+        for claim, (verdict, words) in replicated(experiment, runs).items()
+    )
+    return table(header, rows)
+
+
+def rank_among_seeds(run: Run) -> Markdown:
+    """Where one run lies among the published ones of its experiment on MNIST."""
+    if run.dataset != MNIST:
+        return Markdown(f"The stored seeds are runs on MNIST, and this one is {on_dataset(run.dataset)}.")
+    group = stored_runs().get(run.experiment, ())
+    values = [each.final.test_accuracy for each in trained(group)]
+    if len(values) < 2:
+        return Markdown(f"Fewer than two runs of {run.experiment} are stored, so nothing is known of its spread.")
+    final, above = summarize(values), sum(value > run.final.test_accuracy for value in values)
+    return Markdown(
+        f"This run ends at {run.final.test_accuracy:.2f} %. The {final.n} stored runs of {run.experiment}"
+        f"{failures(group)} end at {mean_sd(final.mean, final.sd)} % (mean ± SD; range {final.minimum:.2f} to "
+        f"{final.maximum:.2f}), {above} of them above this one. The 95 % prediction interval for one more run is "
+        f"{between(prediction_interval(values))} %. The size of the test set alone leaves "
+        f"{between(wilson(TEST_IMAGES - len(run.errors), TEST_IMAGES))} % open (95 % Wilson interval of this run)."
+    )
+
+
+def _variants() -> list[tuple[str, str]]:
+    return [(variant.name, base_of(variant).name) for variant in ABLATIONS]
+
+
+def _differences(runs: Runs, pairs: Iterable[tuple[str, str]]) -> Markdown:
+    """A row for each pair that two or more runs say something of, and for one of which too many failed to train."""
+    pairs = [(one, other) for one, other in pairs if min(len(runs.get(one, ())), len(runs.get(other, ()))) > 1]
+    found = differences(runs, pairs)
+    rows = []
+    for one, other in pairs:
+        failed = failures(runs[one]), failures(runs[other])
+        names, change = f"{one}{failed[0]} minus {other}{failed[1]}", EXPERIMENTS[one].change
+        if (difference := found.get((one, other))) is None:
+            rows += [(names, change, *["-"] * 5)] if any(failed) else []
+            continue
+        n, pairing = difference.n, difference.test.removesuffix(" t-test").removesuffix("-test")
+        rows.append(
+            (
+                names,
+                change,
+                f"{pairing}, {n[0]} seeds"
+                if n[0] == n[1] and difference.test.startswith("paired")
+                else f"{pairing}, {n[0]} and {n[1]} runs",
+                f"**{signed(difference.mean)}**",
+                " to ".join(map(signed, difference.interval)),
+                p_value(difference.p),
+                f"**{READINGS[difference.positive]}**",
+            )
+        )
+    if not rows:
+        return Markdown("No two runs of them are stored yet.")
+    header = ("difference (pp)", "what changed", "t-test", "mean", "95 % CI", "p (Holm)", "the first is")
+    return table(header, rows)
+
+
+def _verdict(claim: Claim, own: Sequence[Run], runs: Runs, difference: Difference | None) -> Verdict:
+    if claim.across_seeds is not None:
+        return claim.across_seeds(own, runs, difference)
+    verdicts = [claim.check(run) for run in own]
+    for verdict in verdicts:
+        if verdict.holds is None:
+            return verdict
+    held = sum(verdict.holds for verdict in verdicts)
+    low, high = wilson(held, len(own))
+    return Verdict(True if low > 50 else False if high < 50 else None, f"in {held} of {len(own)}")

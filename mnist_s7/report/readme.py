@@ -1,0 +1,133 @@
+"""The README's generated parts: made from the published runs, put between markers, and checked there."""
+
+import hashlib
+import re
+
+from mnist_s7 import InvalidArgument
+from mnist_s7.bench import Benchmark
+from mnist_s7.experiments import SERIES, Experiment
+from mnist_s7.report.across_seeds import replicated
+from mnist_s7.report.benchmark import costs
+from mnist_s7.report.iteration import seconds_per_epoch
+from mnist_s7.report.markdown import Markdown, mean_sd, table
+from mnist_s7.report.stored import SEED, stored_runs
+from mnist_s7.results import Run, Runs, failures, summarize, trained
+
+
+def readme_parts(benchmark: Benchmark) -> dict[str, str]:
+    """The README's generated parts, by the name in their markers."""
+    runs = stored_runs()
+    shown = {experiment.name: _shown(experiment, runs) for experiment in SERIES}
+    return {
+        "results": str(_results(runs)),
+        "time": _time(shown),
+        "speed": f"{costs(benchmark)}\n\n{_speed(benchmark)}",
+        **{experiment.name: _iteration(experiment, runs) for experiment in SERIES},
+    }
+
+
+def fill(text: str, parts: dict[str, str]) -> str:
+    """`text` with each of `parts` between its markers, `<!-- begin NAME -->` and `<!-- end NAME -->`.
+
+    Raises `InvalidArgument` where markers and parts do not belong together.
+    """
+    markers = re.findall(r"^<!-- begin (\w+) -->$", text, re.M)
+    if sorted(markers) != sorted(parts):
+        raise InvalidArgument(f"the text has markers for {sorted(markers)}, and the parts are {sorted(parts)}")
+    for name, part in parts.items():
+        pattern = rf"(^<!-- begin {name} -->\n).*?(^<!-- end {name} -->$)"
+        text, count = re.subn(
+            pattern, lambda match, part=part: f"{match[1]}\n{part.strip()}\n\n{match[2]}", text, flags=re.S | re.M
+        )
+        if count != 1:
+            raise InvalidArgument(f"<!-- begin {name} --> has no <!-- end {name} --> after it")
+    return text
+
+
+def digest(shown: Runs | Benchmark) -> str:
+    """Changes whenever a figure that is shown does: stored in an image file, it says what the image shows."""
+    if isinstance(shown, Benchmark):
+        figures = repr(shown)
+    else:
+        runs = [run for name in sorted(shown) for run in shown[name]]
+        figures = repr([(run.experiment, run.dataset, run.parameters, run.epochs) for run in runs])
+    return hashlib.sha256(figures.encode()).hexdigest()
+
+
+def _shown(experiment: Experiment, runs: Runs) -> Run:
+    """The run that the iteration's notebook shows."""
+    return next(run for run in runs[experiment.name] if run.seed == SEED)
+
+
+def _results(runs: Runs) -> Markdown:
+    def row(experiment: Experiment) -> tuple[str, ...]:
+        group = runs[experiment.name]
+        final = summarize([run.final.test_accuracy for run in trained(group)])
+        return (
+            experiment.name,
+            experiment.title,
+            f"{experiment.parameters:,}",
+            f"**{mean_sd(final.mean, final.sd)}**",
+            f"{final.n}{failures(group)}",
+            f"[notebook](notebooks/MNIST_S7_{experiment.name}.ipynb)",
+        )
+
+    header = ("iteration", "its one idea", "parameters", "test accuracy (%), mean ± SD", "seeds", "link")
+    return table(header, map(row, SERIES))
+
+
+def _time(shown: dict[str, Run]) -> str:
+    minutes = {name: sum(epoch.seconds for epoch in run.epochs) / 60 for name, run in shown.items()}
+    machine = shown[SERIES[0].name].environment
+    return (
+        f"`make run` trains the iterations side by side, one process per core. One run took "
+        f"{min(minutes.values()):.0f} to {max(minutes.values()):.0f} minutes on one core ({machine['device']}, torch "
+        f"{machine['torch'].partition('+')[0]}), so two such cores take about {sum(minutes.values()) / 2 + 1:.0f} "
+        "minutes, and `make test` a little more."
+    )
+
+
+def _speed(benchmark: Benchmark) -> str:
+    machine = benchmark.environment
+    return (
+        f"Medians of {benchmark.rounds} interleaved rounds on {benchmark.cores} cores of {machine['device']}, torch "
+        f"{machine['torch'].partition('+')[0]}, float32; an epoch is 60,000 training and 10,000 test images."
+    )
+
+
+def _iteration(experiment: Experiment, runs: Runs) -> str:
+    """Six lines: the change, how it is trained, the result, and what was reached and what was not."""
+    name, group = experiment.name, runs[experiment.name]
+    final = summarize([run.final.test_accuracy for run in trained(group)])
+    verdicts = {claim: words for claim, (_, words) in replicated(experiment, runs).items()}
+    reached = {claim.text: verdicts[claim] for claim in experiment.targets}
+    claimed = {claim.text: verdicts[claim] for claim in experiment.claims}
+    lines = [
+        f"- **Change:** {experiment.change}.",
+        f"- **Training:** {experiment.recipe}.",
+        f"- **Result:** {mean_sd(final.mean, final.sd)} % test accuracy in the final epoch (mean ± SD, {final.n} "
+        f"seeds{failures(group)}), {experiment.parameters:,} parameters, "
+        f"{seconds_per_epoch(_shown(experiment, runs)):.0f} s per epoch on one core.",
+        f"- **Targets:** {_by_verdict(reached)}.",
+    ]
+    if claimed:
+        lines.append(f"- **Claims of the reference series:** {_by_verdict(claimed)}.")
+    else:
+        lines.append("- **Claims of the reference series:** none, it ends with T3.")
+    lines.append(
+        f"- **More:** [notebook](notebooks/MNIST_S7_{name}.ipynb), "
+        f"[every target and claim](notebooks/results/README.md#{name.lower()})."
+    )
+    return "\n".join(lines)
+
+
+def _by_verdict(verdicts: dict[str, str]) -> str:
+    """`2 of 4 met; not met: ...; inconclusive: ...`: what did not come out is named."""
+    good = ("met", "holds", "consistent with it")
+    fine = [text for text, words in verdicts.items() if words in good]
+    word = "met" if {"met", "not met"} & {*verdicts.values()} else "hold or are consistent with the runs"
+    parts = [f"{len(fine)} of {len(verdicts)} {word}"]
+    for words in dict.fromkeys(words for words in verdicts.values() if words not in good):
+        named = [f'"{text}"' for text, found in verdicts.items() if found == words]
+        parts.append(f"{words}: {'; '.join(named)}")
+    return "; ".join(parts)

@@ -1,0 +1,82 @@
+"""The generated parts of notebooks/results/README.md: every table that is made from the published runs."""
+
+from mnist_s7.bench import Benchmark
+from mnist_s7.experiments import SERIES, Experiment
+from mnist_s7.receptive_field import receptive_field
+from mnist_s7.report.across_seeds import (
+    ablation_table,
+    against_previous,
+    means,
+    public_comparison,
+    rank_among_seeds,
+    replication,
+)
+from mnist_s7.report.benchmark import costs, how_measured, ratios, scaling, shares, throughput
+from mnist_s7.report.iteration import analysis, architecture, changes, targets, verdicts
+from mnist_s7.report.markdown import Markdown, p_value, table
+from mnist_s7.report.stored import SEED, series, stored_runs, validation_runs
+from mnist_s7.results import PYTORCH_LAYERS, adjusted, compare
+from mnist_s7.results.claims import signed
+
+
+def results_parts(benchmark: Benchmark) -> dict[str, str]:
+    """The parts, by the name in their markers, made from the published runs and the benchmark."""
+    runs = stored_runs()
+    speed = (costs, ratios, throughput, shares, scaling, how_measured)
+    return {
+        "means": means(runs),
+        "previous": against_previous(runs),
+        "ablation": ablation_table(runs),
+        "validation": ablation_table(validation_runs()),
+        "public": public_comparison(series(runs)),
+        "iterations": "\n".join(map(_iteration, SERIES)),
+        "speed": "\n\n".join(table(benchmark) for table in speed),
+        "layers": _pytorch_layers(),
+    }
+
+
+def _iteration(experiment: Experiment) -> str:
+    run = next(run for run in stored_runs()[experiment.name] if run.seed == SEED)
+    return f"""### {experiment.name}
+
+Targets:
+
+{targets(experiment)}
+
+{changes(experiment)}
+
+All seeds:
+
+{replication(experiment)}
+
+Seed {run.seed}, the run of [its notebook](../MNIST_S7_{experiment.name}.ipynb):
+
+{verdicts(experiment, run)}
+
+{analysis(experiment, run)}
+
+{rank_among_seeds(run)}
+
+<details><summary>Architecture and receptive field of {experiment.name}</summary>
+
+An input is height x width x channels; a kernel is height x width x channels in (1 where it is depthwise) x channels
+out; an output is its height, which is its width. The columns of the second table are explained in [its
+room](../../mnist_s7/receptive_field/README.md).
+
+{architecture(experiment)}
+
+{receptive_field(experiment.network()).to_markdown()}
+
+</details>
+"""
+
+
+def _pytorch_layers() -> Markdown:
+    runs, plain = stored_runs(), stored_runs(PYTORCH_LAYERS)
+    names = [name for name in plain if name in runs]
+    found = adjusted([compare(runs[name], plain[name], paired=True) for name in names])
+    rows = (
+        (name, f"{each.n[0]}", signed(each.mean), " to ".join(map(signed, each.interval)), p_value(each.p))
+        for name, each in zip(names, found, strict=True)
+    )
+    return table(("compiled minus PyTorch's layers", "seeds", "mean (pp)", "95 % CI", "p (Holm)"), rows)

@@ -1,0 +1,459 @@
+"""Layers in C against PyTorch's, in float64: outputs, gradients, and the running statistics of BatchNorm."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import random_chains
+import torch
+from reference import Residual, assert_trains_as_pytorch, gradients, in_c
+from torch import nn
+
+from mnist_s7.kernels import library
+from mnist_s7.kernels.library import (
+    CHOICE,
+    CONVOLUTION,
+    DEPTHWISE,
+    IDENTITY,
+    MAX_POOL,
+    NO_RELU,
+    RELU_AFTER,
+    RELU_BEFORE,
+)
+
+FORMATS = {"contiguous": torch.contiguous_format, "channels last": torch.channels_last}
+
+
+def conv():
+    return nn.Conv2d(3, 8, 3, bias=False)  # as in the networks: BatchNorm takes a bias out again
+
+
+def frozen_norm():
+    norm = nn.BatchNorm2d(3)
+    norm.eval()
+    return norm
+
+
+def bare(*sizes, **options):
+    return nn.Conv2d(*sizes, bias=False, **options)
+
+
+LAYERS = {
+    "conv, relu": lambda p: [conv(), nn.ReLU(), nn.Conv2d(8, 4, 1)],
+    "convs of all widths": lambda p: [bare(3, 9, 3), nn.ReLU(), bare(9, 16, 2), bare(16, 23, 1), bare(23, 1, 5)],
+    "padded convs": lambda p: [
+        bare(3, 8, 3, padding=1),
+        bare(8, 12, 5, padding=3),
+        nn.ReLU(),
+        bare(12, 8, 3, padding=2),
+    ],
+    "conv of whole images": lambda p: [bare(3, 10, 13), nn.ReLU()],
+    "conv with a bias": lambda p: [nn.Conv2d(3, 8, 3), nn.ReLU()],
+    "strided conv": lambda p: [bare(3, 8, 3, stride=2), nn.ReLU()],
+    "dilated conv": lambda p: [bare(3, 8, 3, dilation=2)],
+    "grouped conv": lambda p: [bare(3, 6, 3, groups=3)],
+    "oblong conv": lambda p: [bare(3, 6, (3, 1)), nn.ReLU()],
+    "conv with reflecting borders": lambda p: [bare(3, 6, 3, padding=1, padding_mode="reflect")],
+    "conv with a named padding": lambda p: [bare(3, 6, 3, padding="same")],
+    "conv with more padding than kernel": lambda p: [bare(3, 6, 2, padding=3)],
+    "conv of many channels": lambda p: [bare(3, 65, 3), nn.ReLU(), bare(65, 3, 1)],
+    "conv, relu, norm, dropout": lambda p: [conv(), nn.ReLU(), nn.BatchNorm2d(8), nn.Dropout(p), nn.MaxPool2d(2)],
+    "conv, norm, relu, dropout": lambda p: [conv(), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(p), nn.Conv2d(8, 4, 3)],
+    "conv, norm, dropout": lambda p: [conv(), nn.BatchNorm2d(8), nn.Dropout(p)],
+    "conv alone": lambda p: [conv()],
+    "norm, relu": lambda p: [nn.BatchNorm2d(3), nn.ReLU(), conv()],
+    "relu, norm": lambda p: [nn.ReLU(), nn.BatchNorm2d(3)],
+    "norm alone, of one channel, pooled": lambda p: [
+        nn.Conv2d(3, 1, 1, bias=False),
+        nn.BatchNorm2d(1),
+        nn.AdaptiveAvgPool2d(1),
+    ],
+    "norm of 64 channels": lambda p: [nn.Conv2d(3, 64, 5, bias=False), nn.ReLU(), nn.BatchNorm2d(64), nn.Dropout(p)],
+    "norm of more channels than are fused": lambda p: [nn.Conv2d(3, 65, 5, bias=False), nn.BatchNorm2d(65), nn.ReLU()],
+    "norm without weight": lambda p: [nn.BatchNorm2d(3, affine=False), nn.ReLU()],
+    "norm without bias": lambda p: [nn.BatchNorm2d(3, bias=False), nn.ReLU()],
+    "norm without running statistics": lambda p: [nn.BatchNorm2d(3, track_running_stats=False), nn.ReLU()],
+    "norm of another momentum": lambda p: [nn.BatchNorm2d(3, momentum=0.3, eps=0.1), nn.ReLU()],
+    "norm with a mean of all batches": lambda p: [nn.BatchNorm2d(3, momentum=None), nn.ReLU()],
+    "frozen norm": lambda p: [frozen_norm(), nn.ReLU(), conv()],
+    "dropout alone": lambda p: [conv(), nn.Dropout(0.0), nn.ReLU()],
+    "everything dropped": lambda p: [nn.BatchNorm2d(3), nn.Dropout(1.0)],
+    "depthwise conv, norm, relu": lambda p: [
+        bare(3, 3, 3, groups=3, padding=1),
+        nn.BatchNorm2d(3),
+        nn.ReLU(),
+        nn.Dropout(p),
+        bare(3, 20, 1),
+        nn.BatchNorm2d(20),
+        bare(20, 20, 3, groups=20, padding=2),
+        nn.ReLU(),
+        nn.BatchNorm2d(20),
+    ],
+    "depthwise conv, relu": lambda p: [bare(3, 3, 3, groups=3), nn.ReLU()],
+    "large depthwise conv": lambda p: [bare(3, 3, 5, groups=3)],
+    "norm, relu, pool": lambda p: [nn.BatchNorm2d(3), nn.ReLU(), nn.MaxPool2d(2)],
+    "two norms": lambda p: [nn.BatchNorm2d(3), nn.Dropout(p), nn.ReLU(), nn.BatchNorm2d(3)],
+    "pool alone": lambda p: [nn.MaxPool2d(2)],
+    "overlapping pool": lambda p: [nn.MaxPool2d(2, stride=1)],
+    "pool of three": lambda p: [nn.MaxPool2d(3)],
+    "padded pool": lambda p: [nn.MaxPool2d(2, padding=1)],
+    "relu first": lambda p: [nn.ReLU(), conv()],
+}
+
+
+@pytest.mark.parametrize("memory_format", FORMATS.values(), ids=FORMATS)
+@pytest.mark.parametrize("p", [0.0, 0.3])
+@pytest.mark.parametrize("layers", LAYERS.values(), ids=LAYERS)
+def test_outputs_gradients_and_buffers_are_pytorchs(links, layers, p, memory_format):
+    torch.manual_seed(0)
+    model = with_random_norms(nn.Sequential(*layers(p))).to(memory_format=memory_format)
+    x = torch.randn(5, 3, 13, 13).add_(3).to(memory_format=memory_format).requires_grad_()  # 845 pixels: no whole rows
+    before = x.detach().clone()
+
+    assert_trains_as_pytorch(model, x)
+
+    assert torch.equal(x.detach(), before)  # nothing is done in place to what came from outside
+
+
+def with_random_norms(model):
+    for norm in model.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            for parameter in norm.parameters():
+                nn.init.normal_(parameter)
+    return model
+
+
+def test_fuses_the_norms_that_it_can_and_no_others(links):
+    x = torch.randn(2, 3, 13, 13)
+    for name, layers in LAYERS.items():
+        in_c(nn.Sequential(*layers(0.1)))(x)
+        expected = "norm" in name and not any(
+            word in name for word in ("without", "more", "mean of all", "frozen")
+        ) or name == "everything dropped"  # fmt: skip
+        assert any(link.before for link in links) == expected, name
+        links.clear()
+
+
+# What C takes of them: kind, channels in, channels out, whether with the ReLU after it.
+TAKEN = {
+    "conv, relu": [(CONVOLUTION, 3, 8, True)],  # the second has a bias
+    "convs of all widths": [
+        (CONVOLUTION, 3, 9, True),
+        (CONVOLUTION, 9, 16, False),
+        (CONVOLUTION, 16, 23, False),
+        (CONVOLUTION, 23, 1, False),
+    ],
+    "padded convs": [(CONVOLUTION, 3, 8, False), (CONVOLUTION, 8, 12, True), (CONVOLUTION, 12, 8, False)],
+    "conv of whole images": [(CONVOLUTION, 3, 10, True)],
+    "conv, relu, norm, dropout": [(CONVOLUTION, 3, 8, False), (MAX_POOL, 8, 8, False)],
+    "conv, norm, relu, dropout": [(CONVOLUTION, 3, 8, False)],
+    "conv alone": [(CONVOLUTION, 3, 8, False)],
+    "norm alone, of one channel, pooled": [(CONVOLUTION, 3, 1, False)],
+    "depthwise conv, norm, relu": [(DEPTHWISE, 3, 3, False), (CONVOLUTION, 3, 20, False), (DEPTHWISE, 20, 20, False)],
+    "depthwise conv, relu": [(DEPTHWISE, 3, 3, False)],
+    "norm, relu, pool": [(MAX_POOL, 3, 3, False)],
+    "pool alone": [(MAX_POOL, 3, 3, False)],
+    "large depthwise conv": [],
+    "overlapping pool": [],
+    "pool of three": [],
+    "padded pool": [],
+    "norm of 64 channels": [],
+    "norm of more channels than are fused": [],
+    "conv with a bias": [],
+    "strided conv": [],
+    "dilated conv": [],
+    "grouped conv": [],
+    "oblong conv": [],
+    "conv with reflecting borders": [],
+    "conv with a named padding": [],
+    "conv with more padding than kernel": [],
+    "conv of many channels": [],
+}
+
+
+@pytest.mark.parametrize("name", TAKEN)
+def test_takes_the_layers_that_it_can_and_no_others(links, name):
+    in_c(nn.Sequential(*LAYERS[name](0.1)))(torch.randn(2, 3, 13, 13))
+
+    layers = [link for link in links if link.kind != IDENTITY]
+    assert [(link.kind, link.size[2], link.size_out[2], link.relu) for link in layers] == TAKEN[name]
+
+
+def separable(channels=3):
+    return nn.Sequential(
+        bare(channels, channels, 3, groups=channels, padding=1),
+        nn.BatchNorm2d(channels),
+        nn.ReLU(),
+        bare(channels, channels, 1),
+        nn.BatchNorm2d(channels),
+    )
+
+
+def norms():
+    return [nn.BatchNorm2d(3), nn.ReLU(), nn.BatchNorm2d(3)]
+
+
+def dropped(p):
+    return nn.Sequential(bare(3, 3, 1), nn.ReLU(), nn.BatchNorm2d(3), nn.Dropout(p))
+
+
+def residual(*layers):
+    return Residual(nn.Sequential(*layers))
+
+
+RESIDUALS = {  # and how many sums are taken in C
+    "alone": (lambda p: [Residual(separable())], 1),
+    "after a norm and a relu": (lambda p: [nn.BatchNorm2d(3), nn.ReLU(), Residual(separable()), bare(3, 4, 3)], 1),
+    "after a conv and a relu": (lambda p: [bare(3, 9, 3), nn.ReLU(), Residual(separable(9)), nn.MaxPool2d(2)], 1),
+    "after a pool": (lambda p: [nn.MaxPool2d(2), Residual(separable()), bare(3, 4, 1)], 1),
+    "between dropouts": (lambda p: [*dropped(p), Residual(dropped(p)), *dropped(p)], 1),
+    "before a pool": (lambda p: [*dropped(p), Residual(separable()), nn.MaxPool2d(2)], 1),
+    "before a depthwise conv": (lambda p: [*dropped(p), Residual(separable()), bare(3, 3, 3, groups=3)], 1),
+    "before a padded conv": (lambda p: [Residual(separable()), bare(3, 5, 3, padding=1)], 1),
+    "before a norm": (lambda p: [nn.BatchNorm2d(3), Residual(separable()), nn.BatchNorm2d(3), nn.ReLU()], 1),
+    "before a relu and a norm": (lambda p: [Residual(separable()), nn.ReLU(), nn.BatchNorm2d(3)], 1),
+    "two in a row": (lambda p: [nn.BatchNorm2d(3), Residual(separable()), Residual(dropped(p))], 2),
+    "two, with a conv between": (lambda p: [Residual(separable()), bare(3, 9, 3), Residual(separable(9))], 2),
+    "of a norm": (lambda p: [residual(nn.BatchNorm2d(3))], 1),
+    "of a norm and a relu": (lambda p: [nn.BatchNorm2d(3), residual(nn.BatchNorm2d(3), nn.ReLU())], 1),
+    "of a norm after a pool": (lambda p: [nn.MaxPool2d(2), residual(nn.BatchNorm2d(3))], 1),
+    "of two norms after a conv": (lambda p: [bare(3, 3, 1), residual(nn.BatchNorm2d(3), *separable())], 1),
+    "of two norms after a sum": (lambda p: [Residual(separable()), residual(*norms())], 2),
+    "of two norms after two": (lambda p: [*norms(), residual(*norms()), bare(3, 4, 3)], 1),
+    "of a relu in place": (lambda p: [bare(3, 3, 1), residual(nn.ReLU(inplace=True), *separable())], 0),
+    "of nothing": (lambda p: [nn.BatchNorm2d(3), residual(), bare(3, 4, 3)], 0),
+    "inside another": (lambda p: [residual(bare(3, 3, 1), Residual(separable()), *separable())], 2),
+    "at the start of another": (lambda p: [residual(Residual(separable()), *separable())], 1),
+    "at the end of another": (lambda p: [residual(*separable(), Residual(separable()))], 1),
+    "a conv at the end": (lambda p: [residual(nn.BatchNorm2d(3), bare(3, 3, 1))], 0),
+    "a conv that is not in C": (lambda p: [residual(bare(3, 3, 3, padding="same"), nn.BatchNorm2d(3))], 0),
+    "one channel, added to all": (lambda p: [residual(bare(3, 1, 1), nn.BatchNorm2d(1))], 0),
+    "of a single layer": (lambda p: [nn.BatchNorm2d(3), Residual(nn.BatchNorm2d(3))], 0),
+    "a branch in evaluation": (lambda p: [nn.BatchNorm2d(3), Residual(separable().eval())], 0),
+    "a class of its own": (lambda p: [nn.BatchNorm2d(3), Difference(separable())], 0),
+}  # fmt: skip
+
+
+class Difference(Residual):
+    def forward(self, x):
+        return x - self.branch(x)
+
+
+@pytest.mark.parametrize("needs", [True, False], ids=["with gradient", "without"])
+@pytest.mark.parametrize("p", [0.0, 0.3])
+@pytest.mark.parametrize(("layers", "sums"), RESIDUALS.values(), ids=RESIDUALS)
+def test_a_residual_block_is_pytorchs(links, layers, sums, p, needs):
+    torch.manual_seed(1)
+    model = with_random_norms(nn.Sequential(*layers(p)))
+
+    assert_trains_as_pytorch(model, torch.randn(5, 3, 7, 9).requires_grad_(needs))
+
+    assert sum(link.adds is not None for link in links) == sums
+
+
+BEGINNINGS = {
+    "conv": lambda: [conv()],
+    "depthwise conv": lambda: [bare(3, 3, 3, groups=3), conv()],
+    "pool": lambda: [nn.MaxPool2d(2), conv()],
+    "norm": lambda: [nn.BatchNorm2d(3), conv()],
+}
+
+
+@pytest.mark.parametrize("layers", BEGINNINGS.values(), ids=BEGINNINGS)
+def test_an_image_that_needs_no_gradient_gets_none(links, layers):
+    torch.manual_seed(0)
+    x = torch.randn(9, 3, 10, 10)
+
+    assert_trains_as_pytorch(nn.Sequential(*layers()), x)
+
+    assert links
+    assert x.grad is None
+
+
+ENDINGS = {
+    "conv": lambda: [bare(3, 8, 3)],
+    "depthwise conv": lambda: [bare(3, 3, 3, groups=3)],
+    "norm": lambda: [bare(3, 8, 3), nn.BatchNorm2d(8)],
+    "pool": lambda: [nn.MaxPool2d(2)],
+}
+
+
+@pytest.mark.parametrize("layers", ENDINGS.values(), ids=ENDINGS)
+def test_outputs_may_be_changed_in_place(links, layers):
+    torch.manual_seed(0)
+    model, x = nn.Sequential(*layers()), torch.randn(4, 3, 9, 9)
+    accelerated = in_c(model)
+
+    in_place = gradients(lambda x: accelerated(x).mul_(3).relu_(), model, x)
+
+    assert links
+    for one, other in zip(in_place, gradients(lambda x: (accelerated(x) * 3).relu(), model, x), strict=True):
+        assert torch.equal(one, other)
+
+
+def block():
+    """With weights that are copied for C, since they are not channels last."""
+    return nn.Sequential(
+        bare(3, 8, 3),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        bare(8, 8, 3, groups=8),
+        nn.BatchNorm2d(8),
+        nn.MaxPool2d(2),
+        bare(8, 8, 3, padding=1),
+    )
+
+
+def test_strided_parameters_are_read_as_such(links):
+    norm, x = nn.BatchNorm2d(3), torch.randn(4, 3, 5, 5)
+    norm.weight = nn.Parameter(torch.tensor([1.0, 100, 2, 100, 3, 100])[::2])
+
+    y = in_c(nn.Sequential(norm))(x)
+
+    assert links
+    torch.testing.assert_close(y, norm(x))
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 17])
+def test_any_number_of_images_will_do(links, n):
+    torch.manual_seed(0)
+
+    assert_trains_as_pytorch(block(), torch.randn(n, 3, 8, 10).requires_grad_())
+
+    assert links
+
+
+def test_no_images_are_pytorchs_affair():
+    model = nn.Sequential(nn.BatchNorm2d(3))
+
+    assert in_c(model)(torch.randn(0, 3, 4, 4)).shape == (0, 3, 4, 4)
+    assert torch.equal(model[0].running_var, torch.ones(3))
+
+
+@pytest.mark.parametrize("side", [4, 5])
+def test_the_gradient_of_a_pool_goes_to_the_first_of_equals_as_pytorchs_does(links, side):
+    ours, plain = (torch.zeros(2, 3, side, side).requires_grad_() for _ in range(2))
+    weights, pool = torch.randn(2, 3, 2, 2), nn.MaxPool2d(2)
+
+    (in_c(nn.Sequential(pool))(ours) * weights).sum().backward()
+    (pool(plain) * weights).sum().backward()
+
+    assert links
+    assert torch.equal(ours.grad, plain.grad)
+
+
+def test_a_nan_passes_the_pool(links):
+    x = torch.zeros(1, 1, 8, 8)
+    x[0, 0, 0, 0] = x[0, 0, 3, 3] = x[0, 0, 4, 7] = float("nan")
+    pool = nn.MaxPool2d(2)
+
+    assert torch.equal(in_c(nn.Sequential(pool))(x).isnan(), pool(x).isnan())
+    assert links
+
+
+def test_a_nan_passes_the_relu(links):
+    x = torch.full((1, 3, 5, 5), float("nan"))
+
+    assert in_c(nn.Sequential(conv(), nn.ReLU()))(x).isnan().all()
+    assert links
+
+
+def test_a_large_mean_costs_no_digits(links):
+    """Squares of values about 1,000 have no digits left in float32 for a variance of 1."""
+    x = torch.randn(4, 8, 10, 10) + 1_000
+
+    y = in_c(nn.Sequential(nn.BatchNorm2d(8)))(x)
+
+    assert links
+    torch.testing.assert_close(y, nn.BatchNorm2d(8).double()(x.double()).float(), rtol=1e-3, atol=1e-3)
+
+
+def test_one_pixel_far_off_costs_no_digits(links):
+    """Whichever it is: the first of a part's pixels, for one, is no measure of the others."""
+    x = torch.full((16, 3, 40, 40), 0.3)
+    x[:, :, 0, 0] = 1000.123
+    model, plain = nn.Sequential(nn.BatchNorm2d(3)), nn.BatchNorm2d(3).double()
+
+    in_c(model)(x)
+    plain(x.double())
+
+    assert links
+    torch.testing.assert_close(model[0].running_var.double(), plain.running_var, rtol=1e-5, atol=0)
+
+
+def test_the_readmes_example_is_right(links):
+    conv = bare(1, 2, 2)
+    conv.weight = nn.Parameter(torch.tensor([[[[1.0, 0], [0, 1]]], [[[0.0, 2], [1, 0]]]]))
+
+    y = in_c(nn.Sequential(conv))(torch.arange(1.0, 9).view(1, 1, 2, 4))
+
+    row = " ".join(f"[{one} {other}]" for one, other in y[0, :, 0].T.int().tolist())
+    assert row in library.HEADER.parent.with_name("README.md").read_text()
+    assert links
+
+
+@pytest.mark.parametrize("n", [5, 37])
+def test_the_number_of_threads_changes_no_digit(links, n):
+    torch.manual_seed(0)
+    x, model, threads = (
+        torch.randn(n, 3, 20, 20),
+        nn.Sequential(*block(), Residual(separable(8))),
+        torch.get_num_threads(),
+    )
+    accelerated = in_c(model)
+
+    def figures(threads):
+        torch.set_num_threads(threads)
+        return gradients(accelerated, model, x)
+
+    try:
+        assert all(map(torch.equal, figures(1), figures(2)))
+    finally:
+        torch.set_num_threads(threads)
+    assert any(link.adds is not None for link in links)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_random_layers_are_pytorchs(links, seed):
+    random_chains.check(seed)
+
+
+def test_random_layers_have_everything_that_there_is(links):
+    """Else the tests with them show less than they seem to."""
+    for seed in range(40):
+        model, x = random_chains.random_chain(seed, seed)
+        in_c(model)(x)
+
+    before = {link.before.relu for link in links if link.before}
+    assert {link.kind for link in links} == {IDENTITY, CONVOLUTION, DEPTHWISE, MAX_POOL}
+    assert before == {NO_RELU, RELU_BEFORE, RELU_AFTER}
+    for kind in (CONVOLUTION, DEPTHWISE, MAX_POOL):
+        some = [link for link in links if link.kind == kind]
+        assert any(link.before for link in some) and any(link.adds is not None for link in some)
+    assert {link.conv.padding[0] for link in links if link.conv} >= {0, 1, 2}
+    assert any(link.before.dropout for link in links if link.before)
+
+
+def test_c_neither_leaves_its_arrays_nor_does_what_is_undefined(tmp_path):
+    """Random layers in a library with gcc's and clang's sanitizers, which end the process at the first fault."""
+    flags = ["-O0", "-fsanitize=address,undefined", "-fno-sanitize-recover"]
+    program = tmp_path / "program.c"
+    program.write_text("int main(void) { return 0; }")
+    if subprocess.run(["cc", *flags, program, "-o", tmp_path / "program"], capture_output=True, check=False).returncode:
+        pytest.skip("the C compiler has no sanitizers")
+    name = "libasan.so" if b"Free Software" in subprocess.check_output(["cc", "--version"]) else "libclang_rt.asan.so"
+    runtime = subprocess.check_output(["cc", f"-print-file-name={name}"], text=True).strip()
+    if not os.path.isabs(runtime):
+        pytest.skip("the sanitizers' library cannot be loaded before Python")
+
+    done = subprocess.run(
+        [sys.executable, random_chains.__file__, "40", *flags],
+        env=os.environ
+        | {"LD_PRELOAD": runtime, "ASAN_OPTIONS": "detect_leaks=0", CHOICE: os.fspath(tmp_path / "cache")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr

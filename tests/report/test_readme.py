@@ -1,0 +1,185 @@
+"""Generated parts of pages are what the results give; and the pages' examples, run, print what is shown."""
+
+import contextlib
+import dataclasses
+import io
+import re
+import shutil
+
+import pytest
+from test_iteration import REFERENCE, reference_run
+
+from mnist_s7 import SERIES, InvalidArgument
+from mnist_s7.bench import Benchmark
+from mnist_s7.data import PROJECT
+from mnist_s7.report import pages, readme
+from mnist_s7.report.notebooks import ORDER
+from mnist_s7.report.stored import series, stored_runs
+from mnist_s7.results import Epoch
+
+BLOCK = re.compile(r"^```(.*?)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+EXAMPLES = {"README.md": 1, "mnist_s7/receptive_field/README.md": 3}
+
+
+@pytest.mark.parametrize("page", EXAMPLES)
+def test_examples_print_what_is_shown(page):
+    """A block of Python with an output is followed by it, in a block without a language."""
+    blocks = BLOCK.findall((PROJECT / page).read_text(encoding="utf-8"))
+    pairs = [(code, shown) for (kind, code), (after, shown) in zip(blocks, blocks[1:], strict=False)
+             if kind == "python" and "print(" in code and after == ""]  # fmt: skip
+    assert len(pairs) == EXAMPLES[page]
+    names = {}
+    for code, shown in pairs:
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            exec(code, names)
+        assert printed.getvalue() == shown
+
+
+def test_the_pages_and_their_figures_are_what_the_results_give():
+    for page, text in pages._pages().items():
+        assert page.read_text(encoding="utf-8") == text
+    assert pages._shows(pages.RESULTS_FIGURE, readme.digest(series(stored_runs())))
+    assert pages._shows(pages.BENCHMARK_FIGURE, readme.digest(Benchmark.load(pages.BENCHMARK)))
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch, measured):
+    """A copy of the two pages in a folder of its own, and in the place of notebooks one that is never stale."""
+    (tmp_path / "notebooks").mkdir()
+    for name, path in {"README": "README.md", "RESULTS_PAGE": "notebooks/RESULTS.md"}.items():
+        shutil.copy(getattr(pages, name), tmp_path / path)
+        monkeypatch.setattr(pages, name, tmp_path / path)
+    monkeypatch.setattr(pages, "PROJECT", tmp_path)
+    monkeypatch.setattr(pages, "NOTEBOOKS", tmp_path / "notebooks")
+    monkeypatch.setattr(pages, "RESULTS_FIGURE", tmp_path / "notebooks" / "results.png")
+    monkeypatch.setattr(pages, "BENCHMARK_FIGURE", tmp_path / "notebooks" / "benchmark.png")
+    monkeypatch.setattr(pages, "BENCHMARK", tmp_path / "benchmark.json")
+    monkeypatch.setattr(pages, "stale_cells", lambda name: [])
+    monkeypatch.setattr(pages, "refresh", lambda name: (tmp_path / name).touch())
+    measured.save(tmp_path / "benchmark.json")
+    return tmp_path
+
+
+def test_pages_that_have_been_written_are_not_stale(project):
+    pages.write_pages()
+
+    assert pages.stale_pages(1) == []
+    assert sorted(path.name for path in project.iterdir() if path.suffix == "") == [*ORDER[:-1], "notebooks"]
+    text = (project / "notebooks" / "RESULTS.md").read_text(encoding="utf-8")
+    for experiment in SERIES:
+        assert f"\n### {experiment.name}\n" in text
+        assert f"| {experiment.name} " in text
+
+
+def test_each_page_figure_and_cell_that_is_stale_is_named(project, monkeypatch):
+    pages.write_pages()
+    page = project / "README.md"
+    page.write_text(page.read_text(encoding="utf-8").replace("test accuracy in the final epoch", "accuracy"))
+    (project / "notebooks" / "results.png").write_bytes(b"")
+    cells = {
+        "MNIST_S7_T2": ["report.targets(T2)", "run = fit(T2)\nreport.save(run)"],
+        "compare": ["report.means(series)"],
+    }
+    monkeypatch.setattr(pages, "stale_cells", lambda name: cells.get(name, []))
+
+    gives = "not what notebooks/results gives: run `mnist-s7"
+    assert pages.stale_pages(2) == [
+        f"README.md is {gives} readme`",
+        f"notebooks/results.png is {gives} readme`",
+        f"MNIST_S7_T2.ipynb, report.targets(T2): {gives} readme`",
+        f"MNIST_S7_T2.ipynb, report.save(run): {gives} run --publish MNIST_S7_T2`",
+        f"compare.ipynb, report.means(series): {gives} run --publish compare`",
+    ]
+
+
+def test_without_a_working_copy_there_are_no_pages(project):
+    (project / "README.md").unlink()
+
+    with pytest.raises(InvalidArgument, match="README.md does not exist: this needs a working copy"):
+        pages.write_pages()
+
+
+def test_a_figure_says_which_results_it_shows(measured, tmp_path):
+    path = pages.draw_benchmark(measured, tmp_path)
+
+    assert path == tmp_path / pages.BENCHMARK_FIGURE.name
+    assert pages._shows(path, readme.digest(measured))
+    assert not pages._shows(path, "another")
+    assert not pages._shows(tmp_path / "nowhere.png", readme.digest(measured))
+    path.write_text("no image")
+    assert not pages._shows(path, readme.digest(measured))
+
+
+@pytest.fixture
+def take(monkeypatch):
+    """Has the README's parts made of these runs, two of each iteration."""
+
+    def stored(**changes):
+        runs = {name: [reference_run(name), dataclasses.replace(reference_run(name), seed=2)] for name in REFERENCE}
+        runs["T4"] = [dataclasses.replace(run, experiment="T4") for run in runs["T3"]]
+        if changes:
+            runs["T2"][0].epochs[-1] = dataclasses.replace(runs["T2"][0].final, **changes)
+        monkeypatch.setattr(readme, "stored_runs", lambda: runs)
+        return runs
+
+    return stored
+
+
+def test_a_changed_figure_is_noticed(take, measured):
+    digest = readme.digest(take())
+    parts = readme.readme_parts(measured)
+    before = readme.fill("".join(f"<!-- begin {name} -->\n\n<!-- end {name} -->\n" for name in parts), parts)
+
+    assert readme.digest(take(test_accuracy=99.35)) != digest
+    assert readme.fill(before, readme.readme_parts(measured)) != before
+    assert readme.digest(take()) == digest
+    assert readme.fill(before, readme.readme_parts(measured)) == before
+    digest = readme.digest(measured)
+    measured.costs["T2"].package = [1.0, 1.0]
+    assert readme.digest(measured) != digest
+    assert readme.fill(before, readme.readme_parts(measured)) != before
+
+
+def test_a_run_that_failed_to_train_is_left_out_and_counted(take, measured):
+    failed = Epoch(14, 0.01, 2.3, 11.2, 2.3, 11.35, 6.0)
+    runs = take()
+    runs["T2"].append(dataclasses.replace(runs["T2"][1], seed=3, epochs=[*runs["T2"][1].epochs[:-1], failed]))
+
+    parts = readme.readme_parts(measured)
+
+    row = re.search(r"^\| T2 .*$", parts["results"], re.MULTILINE)[0]
+    assert "**99.34 ± 0.00**" in row and "| 2 (1 of 3 runs failed to train) |" in row
+    result = re.search(r"^- \*\*Result:.*$", parts["T2"], re.MULTILINE)[0]
+    assert "99.34 ± 0.00 % test accuracy" in result and "2 seeds (1 of 3 runs failed to train)" in result
+
+
+def test_what_did_not_come_out_is_named(take, measured):
+    take()
+
+    targets = re.search(r"^- \*\*Targets:.*$", readme.readme_parts(measured)["T4"], re.MULTILINE)[0]
+
+    assert "1 of 3 met" in targets
+    assert 'not met: "at least 99.50 % with every seed"' in targets
+    assert 'inconclusive: "at least 99.60 % test accuracy in the final epoch, as a mean of 20 seeds"' in targets
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("<!-- begin a -->\n<!-- end a -->", r"markers for \['a'\], and the parts are \['a', 'b'\]"),
+        ("<!-- begin a -->\n<!-- end a -->\n<!-- begin b -->\n", "begin b --> has no"),
+    ],
+)
+def test_markers_that_do_not_fit_are_refused(text, message):
+    with pytest.raises(InvalidArgument, match=message):
+        readme.fill(text, {"a": "1", "b": "2"})
+
+
+def test_parts_are_put_between_their_markers_and_nowhere_else():
+    text = "Of `<!-- begin a -->` it says:\n<!-- begin a -->\nold\n<!-- end a -->\nend\n"
+
+    filled = readme.fill(text, {"a": "new \\1"})
+
+    assert filled == "Of `<!-- begin a -->` it says:\n<!-- begin a -->\n\nnew \\1\n\n<!-- end a -->\nend\n"
+    assert readme.fill(filled, {"a": "new \\1"}) == filled
