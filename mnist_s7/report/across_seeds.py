@@ -107,9 +107,10 @@ def public_comparison(runs: Runs) -> Markdown:
     """The experiments and public networks, by their parameters, with how each accuracy was measured."""
     rows = []
     for name, group in runs.items():
-        final = summarize([run.final.test_accuracy for run in trained(group)])
-        measured = "one run" if final.n == 1 else f"mean of {final.n} runs, final epoch{failures(group)}"
-        rows.append((name, group[0].parameters, mean_sd(final.mean, final.sd), measured))
+        finals = [run.final.test_accuracy for run in trained(group)]
+        measured = "one run" if len(finals) == 1 else f"mean of {len(finals)} runs, final epoch{failures(group)}"
+        final = summarize(finals) if finals else None
+        rows.append((name, group[0].parameters, mean_sd(final.mean, final.sd) if final else "-", measured))
     for other in PUBLIC_NETWORKS:
         link = f"[{other.source}](https://github.com/{other.source})"
         sd = f" ± {other.sd:g}" if other.sd else ""  # with all the digits that they state

@@ -15,7 +15,7 @@ from mnist_s7.report.benchmark import costs, how_measured, ratios, scaling, shar
 from mnist_s7.report.iteration import analysis, architecture, changes, targets, verdicts
 from mnist_s7.report.markdown import Markdown, p_value, table
 from mnist_s7.report.stored import SEED, series, stored_runs, validation_runs
-from mnist_s7.results import PYTORCH_LAYERS, adjusted, compare
+from mnist_s7.results import PYTORCH_LAYERS, adjusted, compare, failures
 from mnist_s7.results.claims import signed
 
 
@@ -73,10 +73,16 @@ room](../../mnist_s7/receptive_field/README.md).
 
 def _pytorch_layers() -> Markdown:
     runs, plain = stored_runs(), stored_runs(PYTORCH_LAYERS)
-    names = [name for name in plain if name in runs]
-    found = adjusted([compare(runs[name], plain[name], paired=True) for name in names])
+    found = {name: compare(runs.get(name, ()), group, paired=True) for name, group in plain.items()}
+    found = {name: difference for name, difference in found.items() if difference is not None}
     rows = (
-        (name, f"{each.n[0]}", signed(each.mean), " to ".join(map(signed, each.interval)), p_value(each.p))
-        for name, each in zip(names, found, strict=True)
+        (
+            f"{name}{failures([*runs[name], *plain[name]])}",
+            f"{each.n[0]}",
+            signed(each.mean),
+            " to ".join(map(signed, each.interval)),
+            p_value(each.p),
+        )
+        for name, each in zip(found, adjusted(list(found.values())), strict=True)
     )
     return table(("compiled minus PyTorch's layers", "seeds", "mean (pp)", "95 % CI", "p (Holm)"), rows)
