@@ -111,7 +111,7 @@ def _parser() -> argparse.ArgumentParser:
 
     train = command("train", _train, "train one iteration and save the run")
     train.add_argument("experiment", choices=EXPERIMENTS, metavar="EXPERIMENT", help=", ".join(EXPERIMENTS))
-    train.add_argument("--seed", type=_whole(0, 2**64 - 1), default=1, help="default: %(default)s")
+    train.add_argument("--seed", type=_whole(0, 2**64 - 1), default=1, help="random seed; default: %(default)s")
 
     sweep = command("sweep", _sweep, "train experiments with many seeds, one process per core, and save the runs")
     sweep.add_argument("experiments", nargs="+", metavar="EXPERIMENT", help=", ".join(EXPERIMENTS))
@@ -136,17 +136,21 @@ def _parser() -> argparse.ArgumentParser:
         training.add_argument(
             "--validation",
             action="store_true",
-            help="train on the first 50,000 training images and test on the other 10,000: to choose between recipes",
+            help="train on the first 50,000 training images and test on the other 10,000: to choose hyperparameters",
         )
         training.add_argument("--output", type=Path, default=RUNS, metavar="FOLDER", help="default: runs/results")
 
-    compare = command("compare", _compare, "the runs of a folder side by side")
+    compare = command("compare", _compare, "compare T1 to T4 with one seed, from the runs of a folder")
     compare.add_argument("folder", type=Path, nargs="?", default=PUBLISHED, help="default: notebooks/results")
-    compare.add_argument("--seed", type=_whole(0, 2**64 - 1), default=1, help="default: %(default)s")
+    compare.add_argument("--seed", type=_whole(0, 2**64 - 1), default=1, help="random seed; default: %(default)s")
     compare.add_argument("--dataset", choices=["mnist", "synthetic"], default="mnist", help="default: %(default)s")
 
-    bench = command("bench", _bench, "measure seconds per epoch of this package, of a baseline loop and of others")
-    bench.add_argument("--rounds", type=_whole(1, 1000), default=5, help="default: %(default)s")
+    bench = command(
+        "bench",
+        _bench,
+        "measure seconds per epoch: this package, a baseline loop, torch.compile, the convolutions alone",
+    )
+    bench.add_argument("--rounds", type=_whole(1, 1000), default=5, help="repetitions; default: %(default)s")
     bench.add_argument("--publish", action="store_true", help="store the figures for the README")
 
     readme = command(
@@ -160,8 +164,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(arguments: argparse.Namespace) -> None:
     from mnist_s7.report import comparison, series_runs
+    from mnist_s7.report.notebook_progress import Overview, in_words
     from mnist_s7.report.notebooks import NOTEBOOKS, ORDER, execute
-    from mnist_s7.report.overview import Overview, in_words
     from mnist_s7.sweep import stored_run
 
     if not NOTEBOOKS.is_dir():

@@ -139,7 +139,7 @@ def fit(
 
     return Run(
         experiment=experiment.name,
-        recipe=experiment.fingerprint,
+        fingerprint=experiment.fingerprint,
         seed=seed,
         dataset=digits.name,
         parameters=sum(parameter.numel() for parameter in model.parameters()),

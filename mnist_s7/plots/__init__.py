@@ -1,13 +1,12 @@
 """Every figure: functions that take runs, images or tables, and return a matplotlib `Figure`.
 
-May import matplotlib, and of the package `results`, `receptive_field` and `bench`. The figures live outside pyplot: one
-shows itself where a notebook's cell ends with it. Open `runs` first, the figures of one run; `replication` has those of
-many seeds, `images` those made of digits, and `style` and `axes` how all of them look.
+May import matplotlib, and of the package `results`, `receptive_field` and `bench`. The figures live outside pyplot:
+one shows itself where a notebook's cell ends with it. Open `runs` first, the figures of one run; `across_seeds` has
+those of many seeds, `images` those made of digits, `benchmark` that of a benchmark, and `style` and `axes` how all of
+them look.
 """
 
-from mnist_s7.plots.benchmark import benchmark_figure
-from mnist_s7.plots.images import augmentation_grid, confident_errors, disagreements, effective_fields, field_growth
-from mnist_s7.plots.replication import (
+from mnist_s7.plots.across_seeds import (
     ablation_study,
     accuracy_against_parameters,
     accuracy_by_epoch,
@@ -15,6 +14,8 @@ from mnist_s7.plots.replication import (
     most_misclassified,
     results_figure,
 )
+from mnist_s7.plots.benchmark import benchmark_figure
+from mnist_s7.plots.images import augmentation_grid, confident_errors, disagreements, effective_fields, field_growth
 from mnist_s7.plots.runs import accuracy_per_digit, compare_curves, confusion_matrix, training_curves
 
 __all__ = [

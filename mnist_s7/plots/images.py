@@ -167,7 +167,7 @@ def effective_fields(
         ax.set_title(f"{when} training: 95 % within {field.radius:.1f} pixels", fontsize=11, loc="left")
         ax.set(xlabel="column (pixels)", ylabel="row (pixels)" if ax is axes[0] else "")
         ax.spines[:].set_color(FAINT)
-    bar = figure.colorbar(shares, ax=axes, label="share of the gradient (% a pixel)", shrink=0.85)
+    bar = figure.colorbar(shares, ax=axes, label="share of the gradient (% per pixel)", shrink=0.85)
     bar.outline.set_visible(False)
     handles, _ = axes[0].get_legend_handles_labels()
     figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False, fontsize=TEXT)

@@ -173,8 +173,8 @@ def rank_among_seeds(run: Run) -> Markdown:
         f"This run ends at {run.final.test_accuracy:.2f} %. The {final.n} stored runs of {run.experiment}"
         f"{failures(group)} end at {mean_sd(final.mean, final.sd)} % (mean ± SD; range {final.minimum:.2f} to "
         f"{final.maximum:.2f}), {above} of them above this one. The 95 % prediction interval for one more run is "
-        f"{between(prediction_interval(values))} %. The size of the test set alone leaves "
-        f"{between(wilson(TEST_IMAGES - len(run.errors), TEST_IMAGES))} % open (95 % Wilson interval of this run)."
+        f"{between(prediction_interval(values))} %. For the choice of 10,000 test images alone, the 95 % Wilson "
+        f"interval of this run is {between(wilson(TEST_IMAGES - len(run.errors), TEST_IMAGES))} %."
     )
 
 

@@ -30,7 +30,7 @@ def ratios(benchmark: Benchmark) -> Markdown:
         for loop, name in LOOPS.items()
         if loop != "package"
     )
-    return table(("seconds, over those of the compiled layers", *benchmark.costs), rows)
+    return table(("seconds, relative to the compiled layers", *benchmark.costs), rows)
 
 
 def throughput(benchmark: Benchmark) -> Markdown:

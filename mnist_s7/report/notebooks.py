@@ -17,7 +17,7 @@ from mnist_s7 import MnistS7Error
 from mnist_s7.data import PROJECT, Digits
 from mnist_s7.experiments import SERIES
 from mnist_s7.report.jupyter_kernels import AsyncKernel
-from mnist_s7.report.overview import Overview
+from mnist_s7.report.notebook_progress import Overview
 from mnist_s7.report.stored import SEED
 from mnist_s7.results import (
     MNIST,

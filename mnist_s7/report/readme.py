@@ -80,10 +80,10 @@ def _time(shown: dict[str, Run]) -> str:
     minutes = {name: sum(epoch.seconds for epoch in run.epochs) / 60 for name, run in shown.items()}
     machine = shown[SERIES[0].name].environment
     return (
-        f"`make run` trains the iterations side by side, one process per core. One run took "
-        f"{min(minutes.values()):.0f} to {max(minutes.values()):.0f} minutes on one core ({machine['device']}, torch "
-        f"{machine['torch'].partition('+')[0]}), so two such cores take about {sum(minutes.values()) / 2 + 1:.0f} "
-        "minutes, and `make test` a little more."
+        f"Training one iteration took {min(minutes.values()):.0f} to {max(minutes.values()):.0f} minutes on one core "
+        f"({machine['device']}, torch {machine['torch'].partition('+')[0]}); all four take about "
+        f"{sum(minutes.values()) / 2 + 1:.0f} minutes on two, and `make test` a little more. A slow laptop takes "
+        "several times as long."
     )
 
 
@@ -91,7 +91,8 @@ def _speed(benchmark: Benchmark) -> str:
     machine = benchmark.environment
     return (
         f"Medians of {benchmark.rounds} interleaved rounds on {benchmark.cores} cores of {machine['device']}, torch "
-        f"{machine['torch'].partition('+')[0]}, float32; an epoch is 60,000 training and 10,000 test images."
+        f"{machine['torch'].partition('+')[0]}, float32 (the lower bound in the faster of float32 and bfloat16); an "
+        "epoch is 60,000 training and 10,000 test images."
     )
 
 
@@ -106,14 +107,14 @@ def _iteration(experiment: Experiment, runs: Runs) -> str:
         f"- **Change:** {experiment.change}.",
         f"- **Training:** {experiment.recipe}.",
         f"- **Result:** {mean_sd(final.mean, final.sd)} % test accuracy in the final epoch (mean ± SD, {final.n} "
-        f"seeds{failures(group)}), {experiment.parameters:,} parameters, "
+        f"seeds{failures(group)}), {experiment.parameters:,} parameters; seed {SEED} took "
         f"{seconds_per_epoch(_shown(experiment, runs)):.0f} s per epoch on one core.",
         f"- **Targets:** {_by_verdict(reached)}.",
     ]
     if claimed:
-        lines.append(f"- **Claims of the reference series:** {_by_verdict(claimed)}.")
+        lines.append(f"- **Claims of the reference series, in our words:** {_by_verdict(claimed)}.")
     else:
-        lines.append("- **Claims of the reference series:** none, it ends with T3.")
+        lines.append("- **Claims of the reference series:** none, since T4 is this project's own.")
     lines.append(
         f"- **More:** [notebook](notebooks/MNIST_S7_{name}.ipynb), "
         f"[every target and claim](notebooks/results/README.md#{name.lower()})."
@@ -122,12 +123,12 @@ def _iteration(experiment: Experiment, runs: Runs) -> str:
 
 
 def _by_verdict(verdicts: dict[str, str]) -> str:
-    """`2 of 4 met; not met: ...; inconclusive: ...`: what did not come out is named."""
-    good = ("met", "holds", "consistent with it")
-    fine = [text for text, words in verdicts.items() if words in good]
-    word = "met" if {"met", "not met"} & {*verdicts.values()} else "hold or are consistent with the runs"
-    parts = [f"{len(fine)} of {len(verdicts)} {word}"]
-    for words in dict.fromkeys(words for words in verdicts.values() if words not in good):
-        named = [f'"{text}"' for text, found in verdicts.items() if found == words]
-        parts.append(f"{words}: {'; '.join(named)}")
-    return "; ".join(parts)
+    """`2 of 4 met, 1 not met (...), 1 inconclusive (...)`: what did not come out is named."""
+    of_several = {"holds": "hold", "does not hold": "do not hold", "consistent with it": "consistent with the runs"}
+    parts = []
+    for words in dict.fromkeys(verdicts.values()):
+        texts = [text for text, each in verdicts.items() if each == words]
+        total = "" if parts else f" of {len(verdicts)}"
+        named = "" if words in ("met", "holds", "consistent with it") else f" ({'; '.join(texts)})"
+        parts.append(f"{len(texts)}{total} {of_several.get(words, words)}{named}")
+    return ", ".join(parts)

@@ -1,8 +1,9 @@
 """Runs as data: their files, what many of them say together, and how a rerun or a claim is checked.
 
-May import torch, SciPy and of the package `data` alone. Open `run` first, which says what a `Run` file holds;
-`statistics` has means, intervals and tests, `claims` the checks of runs, `rerun` whether a repeated run agrees with the
-stored ones, `folders` where runs are kept, `machine` what they depend on, and `progress` what a run shows as it goes.
+May import torch, SciPy and of the package `data` alone. Open `run` first, which says what a `Run` file holds; `files`
+writes it. `statistics` has means, intervals and tests, `claims` the checks of runs, `rerun` whether a repeated run
+agrees with the stored ones, `public_networks` the figures of others, `folders` where runs are, `machine` what they
+depend on, and `progress` what a run shows while it trains.
 """
 
 from mnist_s7.results.files import OutputError, prepare, write_atomically

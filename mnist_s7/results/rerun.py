@@ -35,7 +35,7 @@ def check_against_stored(run: Run) -> str:
             f"--seeds {run.seed} --output {folder}` makes and stores it"
         )
     stored = seeds[run.seed]
-    if run.recipe != stored.recipe:
+    if run.fingerprint != stored.fingerprint:
         raise RunDiffers(f"{run.name}: trained with another recipe than the stored run of that name")
     if [epoch.lr for epoch in run.epochs] != [epoch.lr for epoch in stored.epochs]:
         raise RunDiffers(f"{run.name}: the epochs' learning rates are not those of the stored run")

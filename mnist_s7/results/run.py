@@ -60,13 +60,13 @@ class Epoch:
 class Run:
     """One training run of one experiment with one seed.
 
-    `recipe` is its experiment's `fingerprint`. `errors` holds (test index, predicted digit) of every test image that
-    the final epoch got wrong. `model`, the trained network, is there after `fit` and not after `load`: the file keeps
-    figures, not weights.
+    `fingerprint` is its experiment's, another one for another recipe. `errors` holds (test index, predicted digit)
+    of every test image that the final epoch got wrong. `model`, the trained network, is there after `fit` and not
+    after `load`: the file keeps figures, not weights.
     """
 
     experiment: str
-    recipe: str
+    fingerprint: str
     seed: int
     dataset: str
     parameters: int
@@ -208,7 +208,7 @@ def _check(run: Run, path: Path, consequence: str) -> None:
         fits = isinstance(value, kind) and (kind is not int or not isinstance(value, bool))
         require(fits, f"{name} should be of type {getattr(kind, '__name__', kind)}, found {str(value)[:80]!r}")
 
-    for name, kind in (("experiment", str), ("recipe", str), ("dataset", str), ("environment", dict)):
+    for name, kind in (("experiment", str), ("fingerprint", str), ("dataset", str), ("environment", dict)):
         require_type(name, getattr(run, name), kind)
         require(bool(getattr(run, name)), f"{name} is empty")
     require(Path(run.name).name == run.name, f"{run.name!r} is no name for a file")

@@ -98,7 +98,7 @@ def fit_seeds(
         lost.get(i)
         or Run(
             experiment=experiment.name,
-            recipe=experiment.fingerprint,
+            fingerprint=experiment.fingerprint,
             seed=seed,
             dataset=digits.name,
             parameters=sum(parameter.numel() for parameter in one.parameters()),

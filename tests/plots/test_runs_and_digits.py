@@ -302,7 +302,7 @@ def test_effective_fields_share_a_scale(images):
         assert (box.get_width(), box.get_height()) == (right - left + 1, bottom - top + 1)
         assert "pixels" in ax.get_xlabel()
     assert figure.axes[0].images[0].get_clim() == figure.axes[1].images[0].get_clim()
-    assert "% a pixel" in figure.axes[2].get_ylabel()
+    assert "% per pixel" in figure.axes[2].get_ylabel()
 
 
 # Every figure

@@ -315,7 +315,9 @@ def test_claims_about_two_settings_compare_them():
 
     said, word = verdict(report.replication(T3, runs), claim)
 
-    assert said.startswith("T3 minus T3-dropout-0.05: +0.097 pp, 95 % CI +0.082 to +0.111, paired t-test")
+    assert said.startswith(
+        "T3 minus T3-dropout-0.05: +0.097 pp, 95 % CI +0.082 to +0.111, p (Holm) 0.001, paired t-test"
+    )
     assert word == "holds"
     assert verdict(report.replication(T3, {"T3": runs["T3"]}), claim)[1] == "inconclusive"
 
@@ -328,7 +330,7 @@ def test_consistency_counts_epochs_at_the_headline():
 
     said, word = verdict(report.replication(T3, runs), "more consistent than T2")
 
-    assert said == "T3 minus T2: +3.667 epochs, 95 % CI +2.232 to +5.101, Welch's t-test"
+    assert said == "T3 minus T2: +3.667 epochs, 95 % CI +2.232 to +5.101, p (Holm) 0.008, Welch's t-test"
     assert word == "holds"
 
 
@@ -364,7 +366,7 @@ def test_rank_of_a_run(stored):
     assert said.startswith("This run ends at 99.40 %. The 3 stored runs of T3 end at 99.40 ± 0.10 % ")
     assert "(mean ± SD; range 99.30 to 99.50), 1 of them above this one" in said
     assert "95 % prediction interval for one more run is 98.90 to 99.90 %" in said
-    assert "leaves 99.23 to 99.53 % open (95 % Wilson interval of this run)" in said
+    assert "the 95 % Wilson interval of this run is 99.23 to 99.53 %" in said
     on_others = dataclasses.replace(runs["T3"][0], dataset="synthetic digits")
     assert "this one is on synthetic digits, not on MNIST" in report.rank_among_seeds(on_others)
     stored({"T3": runs["T3"][:1]})

@@ -13,8 +13,8 @@ from waiting import has_ended, wait_for
 from mnist_s7.data import Digits
 from mnist_s7.report import notebooks
 from mnist_s7.report.jupyter_kernels import LONGEST
+from mnist_s7.report.notebook_progress import Overview
 from mnist_s7.report.notebooks import NotebookFailed, failure
-from mnist_s7.report.overview import Overview
 
 PRINTS = "print('first', end='\\r')\nprint('second')"
 SHOWS = "import os\nprint(os.environ['MNIST_S7_RESULTS'], os.environ.get('MNIST_S7_DATASET'))"

@@ -39,7 +39,7 @@ def saved(folder, name, dataset="MNIST"):
     run, experiment = reference_run(name, dataset), EXPERIMENTS[name]
     epochs = zip(run.epochs, experiment.learning_rates(15), strict=True)
     run.epochs = [dataclasses.replace(epoch, lr=lr) for epoch, lr in epochs]
-    run.recipe = experiment.fingerprint
+    run.fingerprint = experiment.fingerprint
     return run.save(folder)
 
 
@@ -75,7 +75,7 @@ def fails(experiment, text, run):
         (T1, "best test accuracy", "T3"),
         (T1, "final epoch's test accuracy", "T3"),
         (T1, "the gap of train and test narrows", None),
-        (T1, "then train overtakes test", "T3"),
+        (T1, "train is above test", "T3"),
         (T2, "fewer than 8K parameters", "T1"),
         (T2, "reaches 99.4 % but is not consistent", "T3"),
         (T2, "reaches 99.4 % but is not consistent", "T1"),
@@ -90,6 +90,23 @@ def test_each_check_can_fail(experiment, text, other):
         run.epochs[9:] = [dataclasses.replace(epoch, train_accuracy=100.0) for epoch in run.epochs[9:]]
 
     assert fails(experiment, text, run)
+
+
+def test_underfitting_ignores_the_first_two_epochs_and_is_one_of_the_mean():
+    run = reference_run("T1")
+    [claim] = [claim for claim in T1.claims if claim.text.startswith("looks like underfitting")]
+
+    def with_gap(gap, epochs):
+        moved = [
+            dataclasses.replace(epoch, train_accuracy=epoch.test_accuracy + gap if epoch.epoch in epochs else 50.0)
+            for epoch in run.epochs
+        ]
+        return claim.check(dataclasses.replace(run, epochs=moved))
+
+    assert with_gap(-0.2, range(2, 9)).holds
+    assert not with_gap(0.2, range(2, 9)).holds
+    assert with_gap(0.2, range(2, 9)).found == "train minus test +0.20 pp, mean of epochs 2 to 8"
+    assert claim.check(dataclasses.replace(run, epochs=run.epochs[:2])).holds is None
 
 
 def test_train_accuracy_of_99_fails_its_claim():
@@ -285,7 +302,7 @@ def test_a_missing_run_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"recipe": "0123456789abcdef"}, "T1-seed1.json: a run of another recipe than T1 has today"),
+        ({"fingerprint": "0123456789abcdef"}, "T1-seed1.json: a run of another recipe than T1 has today"),
         ({"parameters": 8_621}, "another recipe"),
         ({"lr": 0.02}, "another recipe"),
     ],

@@ -14,7 +14,7 @@ from mnist_s7.results import Epoch, RunDiffers, check_against_stored, prepare
 
 def make_run(test_accuracies=(98.0, 99.45, 99.40), **others):
     epochs = [Epoch(i, 0.05, 0.04, 98.9, 0.02, accuracy, 7.5) for i, accuracy in enumerate(test_accuracies)]
-    settings = {"experiment": "T3", "recipe": "a recipe", "seed": 1, "dataset": "MNIST", "parameters": 6544}
+    settings = {"experiment": "T3", "fingerprint": "a recipe", "seed": 1, "dataset": "MNIST", "parameters": 6544}
     settings |= {"environment": ENVIRONMENT} | others
     return Run(epochs=epochs, **{"errors": errors(test_accuracies[-1])} | settings)
 
@@ -80,7 +80,7 @@ def error(place, index, digit):
         (lambda content: content.update(seed=10**400), "seed is 10000"),
         (lambda content: content.update(experiment="../T3"), "'../T3-seed1' is no name for a file"),
         (lambda content: content.update(experiment=""), "experiment is empty"),
-        (lambda content: content.update(recipe=None), "recipe should be of type str"),
+        (lambda content: content.update(fingerprint=None), "fingerprint should be of type str"),
         (lambda content: content.update(parameters=0), "parameters is 0"),
         (lambda content: content.update(environment={}), "environment is empty"),
         (lambda content: content.update(environment=[]), "environment should be of type dict"),
@@ -318,7 +318,7 @@ def test_on_synthetic_digits_it_is_compared_with_runs_on_those(published):
 
 
 def test_it_is_not_compared_with_a_run_of_another_recipe(published):
-    make_run(recipe="another recipe").save(published)
+    make_run(fingerprint="another recipe").save(published)
 
     with pytest.raises(RunDiffers, match="T3-seed1: trained with another recipe than the stored run"):
         check_against_stored(make_run())

@@ -168,7 +168,7 @@ def test_seeds_on_two_machines_have_the_figures_of_those_that_are_run_here(digit
     for run in load_runs(tmp_path / "here"):
         other = Run.load(tmp_path / "ray" / f"{run.name}.json")
         assert figures(other) == figures(run)
-        assert (other.recipe, other.environment) == (run.recipe, run.environment)
+        assert (other.fingerprint, other.environment) == (run.fingerprint, run.environment)
 
 
 def test_a_run_that_fails_or_kills_every_worker_does_not_stop_the_others(digits, tmp_path, cluster):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mnist_s7.report.overview import Overview, in_words
+from mnist_s7.report.notebook_progress import Overview, in_words
 
 
 class Clock:
