@@ -7,7 +7,7 @@ ifneq ($(MNIST_S7_DATA),)
 export MNIST_S7_DATA := $(abspath $(MNIST_S7_DATA))
 endif
 
-# Some machines' environment forbids Python to keep what it compiled. Here, every process would compile PyTorch anew.
+# Some machines' environment forbids Python to keep what it compiled. Here, every process would compile PyTorch again.
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help

@@ -286,9 +286,13 @@ def _bench(arguments: argparse.Namespace) -> None:
     from mnist_s7.report import benchmark as tables
     from mnist_s7.report.pages import draw_benchmark
 
-    folder = PUBLISHED if arguments.publish else RUNS
+    if arguments.publish and not PUBLISHED.is_dir():
+        raise InvalidArgument(f"{PUBLISHED} does not exist: --publish is for a working copy of the repository")
+    folder, digits = PUBLISHED if arguments.publish else RUNS, load_digits()
+    if arguments.publish and digits.name != MNIST:
+        raise PublishingRefused(f"only a benchmark on MNIST is published, and these digits are {digits.name}")
     prepare(folder, BENCHMARK)
-    found = benchmark(load_digits(), arguments.rounds)
+    found = benchmark(digits, arguments.rounds)
     found.save(folder / BENCHMARK)
     for text in (tables.costs, tables.ratios, tables.throughput, tables.shares, tables.scaling, tables.how_measured):
         print(f"\n{text(found)}")

@@ -1,7 +1,7 @@
 """The iterations as data: what each trains, what it was to reach, and what the reference series says it did.
 
-T2 says only how it differs from T1, T3 from T2, T4 from T3. The figures of the reference series are those of its
-document; its claims are put here so that runs can be compared with them. T4 is not in it: it is this project's own.
+T2 says only how it differs from T1, T3 from T2, T4 from T3. The figures of the reference series are its
+own; its claims are put here so that runs can be compared with them. T4 is not in it: it is this project's own.
 """
 
 import hashlib

@@ -53,7 +53,7 @@ nbval.plugin.RunningKernel = _RunningKernel
 
 
 def pytest_configure(config):
-    """Settle once, and not in every kernel, which digits there are; and keep the runs out of the user's folder."""
+    """Decide once, and not in every kernel, which digits there are; and keep the runs out of the user's folder."""
     if hasattr(config, "workerinput"):  # a process of pytest-xdist
         ENVIRONMENT.update(config.workerinput["notebooks"])
         return

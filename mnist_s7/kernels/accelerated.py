@@ -1,5 +1,6 @@
 """A model whose layers are computed by C wherever C computes the same."""
 
+import warnings
 from collections.abc import Iterator
 
 import torch
@@ -10,7 +11,20 @@ from mnist_s7.kernels.chain import Chain
 from mnist_s7.kernels.memory import keep_freed_memory
 from mnist_s7.kernels.plan import plan_chain
 from mnist_s7.kernels.residual import Residual, find_residuals
-from mnist_s7.kernels.untouched import METHODS, is_ordinary_step, unhooked, untouched
+from mnist_s7.kernels.untouched import (
+    KNOWS_THIS_TORCH,
+    METHODS,
+    classes_untouched,
+    is_ordinary_step,
+    unhooked,
+    untouched,
+)
+
+UNKNOWN_TORCH = (
+    f"training without the compiled layers: PyTorch {torch.__version__} lacks a function that tells when they may not "
+    f"be used. Install the release in requirements.txt; {library.CHOICE}=pytorch chooses PyTorch's layers without "
+    "this warning"
+)
 
 
 def accelerate(model: nn.Module) -> "Accelerated":
@@ -24,7 +38,11 @@ def accelerate(model: nn.Module) -> "Accelerated":
     parameters = model.parameters()
     if not any(parameter.device.type == "cpu" and parameter.dtype == torch.float32 for parameter in parameters):
         return Accelerated(model, compiled=False, keeps_memory=False)
-    return Accelerated(model, compiled=library.load() is not None, keeps_memory=keep_freed_memory())
+    compiled = library.load() is not None
+    if compiled and not KNOWS_THIS_TORCH:
+        warnings.warn(library.CompiledLayersMissing(UNKNOWN_TORCH), stacklevel=2)
+        compiled = False
+    return Accelerated(model, compiled, keeps_memory=keep_freed_memory())
 
 
 class Accelerated(nn.Module):
@@ -43,7 +61,7 @@ class Accelerated(nn.Module):
         return "compiled" if self.ran_compiled else "PyTorch"
 
     def forward(self, *inputs, **settings):
-        blocks = list(_plain_sequentials(self.model)) if self.compiled else []
+        blocks = list(_plain_sequentials(self.model)) if self.compiled and classes_untouched() else []
         try:
             for block in blocks:
                 vars(block)["forward"] = _Forward(block, self)

@@ -65,7 +65,7 @@ def _traced(forward: Callable, names: Iterable[str]) -> list[fx.Node]:
 def _residual(block: nn.Module) -> Residual | None:
     try:
         nodes = _traced(type(block).forward, block._modules)
-    except Exception:  # whatever `forward` cannot do with a stand-in for x
+    except Exception:  # whatever `forward` cannot do with a proxy for x
         return None
     if [node.op for node in nodes[:2]] != ["placeholder", "call_module"] or len(nodes) != 5:
         return None

@@ -3,14 +3,32 @@
 import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
-from torch.nn.modules.module import _has_any_global_hook
-from torch.overrides import _get_current_function_mode_stack
-from torch.utils._device import DeviceContext
+
+try:  # of PyTorch's own, without promises: what another release may lack is found out here, and not in a step
+    from torch._C import _are_functorch_transforms_active, _len_torch_dispatch_stack
+    from torch._C import _current_autograd_node as current_autograd_node
+    from torch._C._autograd import _top_saved_tensors_default_hooks as saved_tensors_hooks
+    from torch.nn.modules.module import _has_any_global_hook
+    from torch.overrides import _get_current_function_mode_stack
+    from torch.utils._device import DeviceContext
+
+    KNOWS_THIS_TORCH = hasattr(forward_ad, "_current_level")
+except ImportError:
+    KNOWS_THIS_TORCH = False
 
 # What a call of a layer runs, and anybody may have replaced on an instance; `layer.compile()` sets the last one.
 METHODS = frozenset(
     ("forward", "_conv_forward", "_check_input_dim", "_call_impl", "_slow_forward", "_compiled_call_impl")
 )
+
+# The classes that C computes, and their methods as PyTorch has them.
+CLASSES = (nn.Sequential, nn.Conv2d, nn.BatchNorm2d, nn.ReLU, nn.Dropout, nn.MaxPool2d)
+ORIGINALS = {kind: {name: getattr(kind, name, None) for name in (*METHODS, "__call__")} for kind in CLASSES}
+
+
+def classes_untouched() -> bool:
+    """Whether nobody has replaced a method of the classes themselves."""
+    return all(getattr(kind, name, None) is own for kind, methods in ORIGINALS.items() for name, own in methods.items())
 
 
 def is_ordinary_step(x: Tensor) -> bool:
@@ -23,11 +41,11 @@ def is_ordinary_step(x: Tensor) -> bool:
         # A checkpoint runs layers twice, which has to give the same dropout: without gradients or with hooks of saved
         # tensors, and again within a backward pass.
         and torch.is_grad_enabled()
-        and torch._C._autograd._top_saved_tensors_default_hooks(True) is None
-        and torch._C._current_autograd_node() is None
+        and saved_tensors_hooks(True) is None
+        and current_autograd_node() is None
         and not torch.is_autocast_enabled("cpu")
-        and not torch._C._are_functorch_transforms_active()
-        and not torch._C._len_torch_dispatch_stack()
+        and not _are_functorch_transforms_active()
+        and not _len_torch_dispatch_stack()
         # A default device is a mode as well, and C's tensors do not follow it.
         and all(type(mode) is DeviceContext for mode in _get_current_function_mode_stack())
         and forward_ad._current_level < 0

@@ -150,7 +150,7 @@ def field_growth(table: ReceptiveFieldTable, image: Tensor, dataset: str = "MNIS
 def effective_fields(
     before: EffectiveField, after: EffectiveField, table: ReceptiveFieldTable, dataset: str = "MNIST"
 ) -> Figure:
-    """Where a unit's value comes from, before training and after: shares of the gradient, in percent a pixel.
+    """Where a unit's value comes from, before training and after: shares of the gradient, in percent per pixel.
 
     Both panels have one colour scale, so that they can be compared. Over each the theoretical field of the same
     unit, from the table, and the circle around the gradient's centre of mass that holds 95 % of the gradient.

@@ -16,7 +16,7 @@ class EffectiveField:
     """Where in the image the centre unit of a layer gets its value from."""
 
     map: Tensor  # (H, W), float64 on the CPU; sums to 1
-    centre: tuple[float, float]  # the map's centre of mass: row and column, in pixels
+    centre: tuple[float, float]  # the feature map's centre of mass: row and column, in pixels
     radius: float  # pixels around that centre that hold 95 % of the gradient
     layer: str
     unit: tuple[int, int]

@@ -78,7 +78,7 @@ def gradient_receptive_field(
     input_size: (C, H, W) or (C, L), without the batch.
     layer: path of the module whose feature map is measured; the model's output if None.
     unit: (row, column) or (position,): measure only the box of this unit. If None, that of the centre, and
-        the map's size, jump and start. An output without a feature map, (N, C), counts as one unit.
+        the feature map's size, jump and start. An output without a feature map, (N, C), counts as one unit.
 
     Works on a copy in float64 with positive weights, without activations, and with sums for maxima, so that
     nothing cancels. `box` is measured on an image of `input_size`. Size, jump and start are measured on

@@ -245,7 +245,7 @@ def getitem(x, out, index) -> Step:
             content = channels(len(taps))
         elif len(taps) < size:
             if len(content) > 1:
-                raise Refused("takes a part of a flattened map")
+                raise Refused("takes a part of a flattened feature map")
             cut = (taps[0], size - 1 - taps[-1])
             windows[content[0]] = Window(1, taps.step, (-cut[0], -cut[1]), 1, len(taps))
             content = content if len(taps) > 1 else ()

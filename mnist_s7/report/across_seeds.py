@@ -14,6 +14,7 @@ from mnist_s7.results import (
     Difference,
     Run,
     Runs,
+    RunsMissing,
     adjusted,
     compare,
     corrected_accuracy,
@@ -127,15 +128,19 @@ def replicated(experiment: Experiment, runs: Runs) -> dict[Claim, tuple[Verdict,
     One about the recipe is decided by any run. One about a run holds where it does so in most: where the 95 % Wilson
     interval of its share of the runs is above one half. A figure is consistent with the runs where it lies in the 95 %
     prediction interval of one more. One about all seeds, or their mean, is decided by those that are there. The p of
-    comparisons are adjusted for all of them.
+    comparisons are adjusted for all of them. A run that failed to train counts as one in which a claim does not hold.
+
+    Raises `RunsMissing` where fewer than two runs trained.
     """
     own = trained(runs.get(experiment.name, ()))
+    if len(own) < 2:
+        raise RunsMissing(f"fewer than two runs of {experiment.name} trained: `mnist-s7 sweep` makes more")
     said = [*experiment.targets, *experiment.claims]
     found = [claim.difference(runs) for claim in said]
     known = iter(adjusted([each for each in found if each is not None]))
     verdicts = {}
     for claim, difference in zip(said, found, strict=True):
-        verdict = _verdict(claim, own, runs, None if difference is None else next(known))
+        verdict = _verdict(claim, own, runs, experiment.name, None if difference is None else next(known))
         words = TARGET_VERDICTS if claim in experiment.targets else VERDICTS
         verdicts[claim] = verdict, verdict.words or words[verdict.holds]
     return verdicts
@@ -213,13 +218,13 @@ def _differences(runs: Runs, pairs: Iterable[tuple[str, str]]) -> Markdown:
     return table(header, rows)
 
 
-def _verdict(claim: Claim, own: Sequence[Run], runs: Runs, difference: Difference | None) -> Verdict:
+def _verdict(claim: Claim, own: Sequence[Run], runs: Runs, name: str, difference: Difference | None) -> Verdict:
     if claim.across_seeds is not None:
         return claim.across_seeds(own, runs, difference)
     verdicts = [claim.check(run) for run in own]
     for verdict in verdicts:
         if verdict.holds is None:
             return verdict
-    held = sum(verdict.holds for verdict in verdicts)
-    low, high = wilson(held, len(own))
-    return Verdict(True if low > 50 else False if high < 50 else None, f"in {held} of {len(own)}")
+    held, count = sum(verdict.holds for verdict in verdicts), len(runs[name])
+    low, high = wilson(held, count)
+    return Verdict(True if low > 50 else False if high < 50 else None, f"in {held} of {count}")

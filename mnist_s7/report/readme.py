@@ -81,7 +81,7 @@ def _time(shown: dict[str, Run]) -> str:
     machine = shown[SERIES[0].name].environment
     return (
         f"Training one iteration took {min(minutes.values()):.0f} to {max(minutes.values()):.0f} minutes on one core "
-        f"({machine['device']}, torch {machine['torch'].partition('+')[0]}); all four take about "
+        f"({machine['device']}, torch {machine['torch'].partition('+')[0]}); all {len(minutes)} take about "
         f"{sum(minutes.values()) / 2 + 1:.0f} minutes on two, and `make test` a little more. A slow laptop takes "
         "several times as long."
     )
@@ -114,7 +114,7 @@ def _iteration(experiment: Experiment, runs: Runs) -> str:
     if claimed:
         lines.append(f"- **Claims of the reference series, in our words:** {_by_verdict(claimed)}.")
     else:
-        lines.append("- **Claims of the reference series:** none, since T4 is this project's own.")
+        lines.append(f"- **Claims of the reference series:** none, since {name} is this project's own.")
     lines.append(
         f"- **More:** [notebook](notebooks/MNIST_S7_{name}.ipynb), "
         f"[every target and claim](notebooks/results/README.md#{name.lower()})."
@@ -124,11 +124,12 @@ def _iteration(experiment: Experiment, runs: Runs) -> str:
 
 def _by_verdict(verdicts: dict[str, str]) -> str:
     """`2 of 4 met, 1 not met (...), 1 inconclusive (...)`: what did not come out is named."""
-    of_several = {"holds": "hold", "does not hold": "do not hold", "consistent with it": "consistent with the runs"}
+    plural = {"holds": "hold", "does not hold": "do not hold"}
     parts = []
     for words in dict.fromkeys(verdicts.values()):
         texts = [text for text, each in verdicts.items() if each == words]
         total = "" if parts else f" of {len(verdicts)}"
         named = "" if words in ("met", "holds", "consistent with it") else f" ({'; '.join(texts)})"
-        parts.append(f"{len(texts)}{total} {of_several.get(words, words)}{named}")
+        said = plural.get(words, words) if len(texts) > 1 else words
+        parts.append(f"{len(texts)}{total} {said.replace('with it', 'with the runs')}{named}")
     return ", ".join(parts)

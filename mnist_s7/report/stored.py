@@ -8,6 +8,7 @@ from mnist_s7.experiments import EXPERIMENTS, SERIES, Experiment
 from mnist_s7.results import (
     MNIST,
     PUBLISHED,
+    PYTORCH_LAYERS,
     VALIDATION,
     PublishingRefused,
     Run,
@@ -18,8 +19,7 @@ from mnist_s7.results import (
     load_runs,
     stored_folder,
 )
-from mnist_s7.results.folders import OPTIONS
-from mnist_s7.results.run import DATASETS
+from mnist_s7.results.folders import OPTIONS, STORED
 
 SEED = 1  # of the runs that the notebooks show
 
@@ -31,7 +31,7 @@ def stored_runs(folder: Path = PUBLISHED) -> Mapping[str, list[Run]]:
     Raises `PublishingRefused` where one is on digits that are not published there, and `RunFileError` where one is
     none, is cut short, or is of another recipe than its experiment has today.
     """
-    dataset = next((name for name in DATASETS if stored_folder(name) == folder), MNIST)
+    dataset = next((name for name, path in STORED.items() if path == folder), MNIST)
     runs = _checked_runs(folder)
     for run in runs:
         path = folder / f"{run.name}.json"
@@ -39,6 +39,8 @@ def stored_runs(folder: Path = PUBLISHED) -> Mapping[str, list[Run]]:
             raise RunFileError(f"{path}: a run of {run.experiment}, and there is no such experiment")
         if run.dataset != dataset:
             raise PublishingRefused(f"{path} is a run on {run.dataset}, among runs on {dataset}: move it")
+        if folder == PYTORCH_LAYERS and run.environment["kernels"] != "PyTorch":
+            raise PublishingRefused(f"{path} is a run on compiled layers, among runs on PyTorch's: move it")
         if len(run.epochs) != EXPERIMENTS[run.experiment].epochs:
             raise RunFileError(f"{path}: a run of fewer epochs than are published; train it again")
     return by_experiment(runs)

@@ -15,7 +15,7 @@ RUNS = PROJECT / "runs" / "results"  # for everything that is not to be publishe
 
 STORED = {MNIST: PUBLISHED, f"{MNIST} validation": VALIDATION, SYNTHETIC_DIGITS: SYNTHETIC}
 
-# What the command line is to be told for runs on these digits.
+# The command line's options for runs on these digits.
 OPTIONS = {f"{MNIST} validation": " --validation", SYNTHETIC_DIGITS: " --dataset synthetic"}
 
 
@@ -36,14 +36,12 @@ def results_folder(default: Path) -> Path:
 def refuse_publishing(dataset: str, folder: str | os.PathLike) -> None:
     """Raise `PublishingRefused` where `folder`, however it is named, is among the published results and not where runs
     on this dataset are published."""
-    place, published = Path(folder).resolve(), PUBLISHED.resolve()
-    if not place.is_relative_to(published):
+    place = Path(folder).resolve()
+    if not place.is_relative_to(PUBLISHED.resolve()):
         return
-    others = {path.resolve() for name, path in STORED.items() if name != MNIST}
-    here = next((path for path in others if place.is_relative_to(path)), published)
-    own = stored_folder(dataset)
-    if own is None or here != own.resolve():
-        where = f"published in {own}" if own else f"published nowhere in {PUBLISHED}"
+    own = [path for path in (stored_folder(dataset), PYTORCH_LAYERS if dataset == MNIST else None) if path]
+    if place not in [path.resolve() for path in own]:
+        where = f"published in {' or '.join(map(str, own))}" if own else f"published nowhere in {PUBLISHED}"
         raise PublishingRefused(f"{folder}: runs on {dataset} are {where}; name that, or a folder elsewhere")
 
 

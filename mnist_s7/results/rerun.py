@@ -1,5 +1,7 @@
 """Whether a run that was repeated ended where the stored ones of its experiment did."""
 
+import math
+
 from mnist_s7 import MnistS7Error
 from mnist_s7.results.folders import OPTIONS, stored_folder
 from mnist_s7.results.run import Run, RunsMissing, load_runs
@@ -37,7 +39,9 @@ def check_against_stored(run: Run) -> str:
     stored = seeds[run.seed]
     if run.fingerprint != stored.fingerprint:
         raise RunDiffers(f"{run.name}: trained with another recipe than the stored run of that name")
-    if [epoch.lr for epoch in run.epochs] != [epoch.lr for epoch in stored.epochs]:
+    if len(run.epochs) != len(stored.epochs):
+        raise RunDiffers(f"{run.name}: {len(run.epochs)} epochs, and the stored run has {len(stored.epochs)}")
+    if not all(math.isclose(one.lr, other.lr) for one, other in zip(run.epochs, stored.epochs, strict=True)):
         raise RunDiffers(f"{run.name}: the epochs' learning rates are not those of the stored run")
 
     others = [each for each in trained(group) if each.seed != run.seed]  # not itself, where it has just been published

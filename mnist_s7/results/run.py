@@ -132,7 +132,7 @@ class Run:
         found = content.get("format") if isinstance(content, dict) else None
         if found != FORMAT:
             raise RunFileError(
-                f"{path}: run format {found!r}, and this version reads {FORMAT}; run the training again, "
+                f"{path}: run format {found!r}, and this version reads {FORMAT}; train it again, "
                 "or read the file with the version that wrote it"
             )
         expected = {"format", *(f.name for f in _stored_fields())}

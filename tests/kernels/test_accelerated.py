@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn.utils import parametrizations, parametrize, prune
 from torch.utils.checkpoint import checkpoint
 
-from mnist_s7.kernels import accelerate, accelerated, chain, library
+from mnist_s7.kernels import CompiledLayersMissing, accelerate, accelerated, chain, library
 from mnist_s7.kernels.library import CHOICE, RELU_AFTER, RELU_BEFORE
 from mnist_s7.models import MnistNet_1, MnistNet_2, MnistNet_3, MnistNet_4
 
@@ -184,6 +184,24 @@ def test_a_container_s_hooks_get_the_container_and_leave_its_layers_to_c(links):
 
     assert seen == [(model[0], (16, 4, 5, 5))]
     assert sum(link.conv is not None for link in links) == 3
+
+
+def test_a_method_replaced_on_a_class_is_called(monkeypatch, links):
+    model = network()
+    monkeypatch.setattr(nn.ReLU, "forward", lambda self, x: -torch.relu(x))
+
+    assert_same_training(accelerate(model), network())
+    assert links == []
+
+
+def test_a_pytorch_without_the_functions_that_tell_is_said_and_has_its_own_layers(monkeypatch, links):
+    monkeypatch.setattr("mnist_s7.kernels.accelerated.KNOWS_THIS_TORCH", False)
+
+    with pytest.warns(CompiledLayersMissing, match="lacks a function that tells"):
+        accelerated = accelerate(network())
+
+    assert_same_training(accelerated, network())
+    assert links == []
 
 
 def test_global_hooks_are_called_for_every_layer(links):

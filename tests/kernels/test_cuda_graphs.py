@@ -1,4 +1,4 @@
-"""Captured steps against plain ones, on a CPU, with a stand-in for the capture."""
+"""Captured steps against plain ones, on a CPU, with a fake capture."""
 
 import copy
 
@@ -13,7 +13,7 @@ from mnist_s7.transforms import batched
 
 
 class Recorder:
-    """Stands in for `capture` on a CPU: what it is given leaves no trace until it is replayed."""
+    """A fake `capture` on a CPU: what it is given leaves no trace until it is replayed."""
 
     def __init__(self, model, optimizer):
         self.model, self.optimizer, self.captured, self.replays = model, optimizer, [], 0

@@ -186,7 +186,15 @@ def test_a_run_that_failed_to_train_is_left_out_and_counted(stored, table):
 
     assert "failed to train" not in without
     assert FAILED in said
-    assert said.replace(f" {FAILED}", "") == without
+    # Among claims it counts as a run in which they do not hold.
+    assert re.sub(r"in (\d) of 4", r"in \1 of 3", said.replace(f" {FAILED}", "")) == without
+
+
+def test_a_failure_reaches_no_target_for_every_seed():
+    runs = {"T4": ending("T4", 99.6, 99.6, 99.6, 10.0)}
+    [claim] = [claim for claim in T4.targets if claim.text.endswith("with every seed")]
+
+    assert verdict(report.replication(T4, runs), claim.text) == ["3 of 4, the lowest 10.00 %", "not met"]
 
 
 def squeezed(text):

@@ -21,6 +21,7 @@ def published(tmp_path, monkeypatch):
     stored = {MNIST: place, VALIDATION: place / "validation", SYNTHETIC_DIGITS: place / "synthetic"}
     monkeypatch.setattr(folders, "PUBLISHED", place)
     monkeypatch.setattr(folders, "STORED", stored)
+    monkeypatch.setattr(folders, "PYTORCH_LAYERS", place / "pytorch-layers")
     monkeypatch.chdir(tmp_path)
     place.mkdir(parents=True)
     (tmp_path / "link").symlink_to(place)
@@ -68,6 +69,8 @@ def test_other_runs_are_not_published_with_those_on_mnist(published, tmp_path, d
     [
         (MNIST, "validation"),
         (MNIST, "synthetic/new"),
+        (MNIST, "new"),
+        (VALIDATION, "validation/new"),
         (VALIDATION, "synthetic"),
         (VALIDATION, "validation/../synthetic"),
         (SYNTHETIC_DIGITS, "validation"),
@@ -88,7 +91,6 @@ def test_runs_are_not_published_where_those_on_other_digits_are(published, datas
         (MNIST, "pytorch-layers"),
         (VALIDATION, "validation"),
         (VALIDATION, "synthetic/../validation"),
-        (VALIDATION, "validation/new"),
         (SYNTHETIC_DIGITS, "synthetic"),
     ],
 )
