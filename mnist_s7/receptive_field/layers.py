@@ -34,7 +34,7 @@ def axis_at(x: Field, dim: int) -> str | None:
     if content == () and back <= len(names) and x.axes[names[-back]].n == 1:
         return names[-back]  # a single unit: the axis stands where torch expects it
     if has_axis(content) and len(content) > 1:
-        raise Refused(f"dimension {dim} of its input is a flattened map")
+        raise Refused(f"dimension {dim} of its input is a flattened feature map")
     return content[0] if has_axis(content) else None
 
 
