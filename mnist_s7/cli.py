@@ -31,7 +31,6 @@ from mnist_s7.training import fit
 
 KERNEL_MEMORY = 1_500 << 20  # bytes, with room to spare: a notebook that trains takes about 1.1 GB
 MOST_NOTEBOOKS = 8  # executed at once
-BENCHMARK = "benchmark.json"
 
 
 def main() -> int:
@@ -166,6 +165,7 @@ def _run(arguments: argparse.Namespace) -> None:
     from mnist_s7.report import comparison, series_runs
     from mnist_s7.report.notebook_progress import Overview, in_words
     from mnist_s7.report.notebooks import NOTEBOOKS, ORDER, execute
+    from mnist_s7.report.stored import SEED
     from mnist_s7.sweep import stored_run
 
     if not NOTEBOOKS.is_dir():
@@ -183,9 +183,9 @@ def _run(arguments: argparse.Namespace) -> None:
     if not arguments.publish:  # a notebook replaces the run of its name, and must not replace another one
         for name in set(names) & set(iterations):
             experiment = EXPERIMENTS[name.removeprefix("MNIST_S7_")]
-            stored_run(results / f"{run_name(experiment.name, 1, digits.name)}.json", experiment, None)
+            stored_run(results / f"{run_name(experiment.name, SEED, digits.name)}.json", experiment, None)
 
-    expected = {name: _usual_seconds(name.removeprefix("MNIST_S7_")) for name in iterations if name in names}
+    expected = {name: _usual_seconds(name.removeprefix("MNIST_S7_"), SEED) for name in iterations if name in names}
     expected = dict(sorted(expected.items(), key=lambda each: -each[1]))  # the longest first: then all end together
     at_once = side_by_side(len(expected), KERNEL_MEMORY)
     # Runs side by side get more out of the cores than one after the other on all of them.
@@ -212,9 +212,9 @@ def _run(arguments: argparse.Namespace) -> None:
         print(f"\n{comparison(series_runs(results, dataset=digits.name))}")
 
 
-def _usual_seconds(experiment: str) -> float:
-    """Of the published run with seed 1; a guess for an iteration that has none yet."""
-    path = PUBLISHED / f"{run_name(experiment, 1, MNIST)}.json"
+def _usual_seconds(experiment: str, seed: int) -> float:
+    """Of the published run with this seed; a guess for an iteration that has none yet."""
+    path = PUBLISHED / f"{run_name(experiment, seed, MNIST)}.json"
     return sum(epoch.seconds for epoch in Run.load(path).epochs) if path.exists() else 200.0
 
 
@@ -284,19 +284,19 @@ def _compare(arguments: argparse.Namespace) -> None:
 def _bench(arguments: argparse.Namespace) -> None:
     from mnist_s7.bench.measure import benchmark
     from mnist_s7.report import benchmark as tables
-    from mnist_s7.report.pages import draw_benchmark
+    from mnist_s7.report.pages import BENCHMARK, draw_benchmark
 
     if arguments.publish and not PUBLISHED.is_dir():
         raise InvalidArgument(f"{PUBLISHED} does not exist: --publish is for a working copy of the repository")
     folder, digits = PUBLISHED if arguments.publish else RUNS, load_digits()
     if arguments.publish and digits.name != MNIST:
         raise PublishingRefused(f"only a benchmark on MNIST is published, and these digits are {digits.name}")
-    prepare(folder, BENCHMARK)
+    prepare(folder, BENCHMARK.name)
     found = benchmark(digits, arguments.rounds)
-    found.save(folder / BENCHMARK)
+    found.save(folder / BENCHMARK.name)
     for text in (tables.costs, tables.ratios, tables.throughput, tables.shares, tables.scaling, tables.how_measured):
         print(f"\n{text(found)}")
-    print(f"\nsaved as {folder / BENCHMARK} and {draw_benchmark(found, folder.parent)}")
+    print(f"\nsaved as {folder / BENCHMARK.name} and {draw_benchmark(found, folder.parent)}")
 
 
 def _readme(arguments: argparse.Namespace) -> int:

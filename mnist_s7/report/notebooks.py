@@ -35,6 +35,9 @@ from mnist_s7.results.progress import SHARE, logged
 NOTEBOOKS = PROJECT / "notebooks"
 ORDER = [*(f"MNIST_S7_{experiment.name}" for experiment in SERIES), "compare"]
 PATIENCE = 600  # seconds for a kernel to start or to send what it has printed: some machines are slow, and busy
+LOADS_DIGITS = "report.digits()"  # as the notebooks' cells do it
+NAME_ALONE = f"__import__('types').SimpleNamespace(name={MNIST!r})"  # in its place where only tables are made
+KERNEL_ENDED = "its kernel ended, for want of memory perhaps, or did not start"
 TRAINING, SKIP = "training", "skip"  # tags: of the cell that trains, and of one that is not executed
 SHOWN_LINES, SHOWN_COLUMNS = 25, 300  # of the traceback of a cell that failed
 
@@ -112,7 +115,7 @@ class _Execution:
             source = self.notebook.cells[self.client.place].source
             self.failure = failure(f"{self.name}, cell {self.client.place}", source, error.traceback)
         except (DeadKernelError, RuntimeError) as error:
-            self.failure = f"{self.name}: its kernel ended, for want of memory perhaps, or did not start ({error})"
+            self.failure = f"{self.name}: {KERNEL_ENDED} ({error})"
         _clean(self.notebook)
         try:
             write_atomically(self.path, nbformat.writes(self.notebook) + "\n")
@@ -190,12 +193,15 @@ def refresh(name: str) -> None:
 def refreshed(name: str) -> nbformat.NotebookNode:
     """The stored notebook with those of its cells executed again that show Markdown, and its first one.
 
-    The published run takes the place of the one that the notebook trains.
+    The published run takes the place of the one that the notebook trains, and needs no digits: of these, tables know
+    the name alone.
     """
     notebook, executed = _read(name), _read(name)
     for number, cell in enumerate(executed.cells):
         if TRAINING in cell.get("metadata", {}).get("tags", ()):
             cell.source = f"from mnist_s7 import Run\nrun = Run.load({os.fspath(_run_path(name))!r})"
+        elif LOADS_DIGITS in cell.source:
+            cell.source = cell.source.replace(LOADS_DIGITS, NAME_ALONE)
         elif cell.cell_type == "code" and not _shows_markdown(cell) and number != _first_code(executed):
             cell.metadata.tags = [SKIP]
     environment = os.environ | {"MNIST_S7_RESULTS": os.fspath(PUBLISHED), "OMP_NUM_THREADS": "1"}
@@ -203,6 +209,8 @@ def refreshed(name: str) -> nbformat.NotebookNode:
         asyncio.run(_client(executed, skip_cells_with_tag=SKIP).async_execute(env=environment))
     except CellExecutionError as error:
         raise NotebookFailed(failure(name, "", error.traceback)) from error
+    except (DeadKernelError, RuntimeError) as error:
+        raise NotebookFailed(f"{name}: {KERNEL_ENDED} ({error})") from error
     for cell, again in zip(notebook.cells, executed.cells, strict=True):
         if _shows_markdown(cell):
             for output in again.outputs:

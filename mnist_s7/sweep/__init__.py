@@ -8,11 +8,10 @@ and `ensemble` trains several seeds in one network.
 from mnist_s7.sweep.ensemble import fit_seeds
 from mnist_s7.sweep.processes import in_processes
 from mnist_s7.sweep.ray_cluster import on_ray
-from mnist_s7.sweep.runs import MixedLayers, Outcome, RunConflict, parse_seeds, run_sweep, stored_run
+from mnist_s7.sweep.runs import MixedLayers, RunConflict, parse_seeds, run_sweep, stored_run
 
 __all__ = [
     "MixedLayers",
-    "Outcome",
     "RunConflict",
     "fit_seeds",
     "in_processes",

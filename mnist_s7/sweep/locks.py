@@ -29,7 +29,7 @@ class RunLocks:
             lock.acquire()
         except Timeout:
             return False
-        except (OSError, NotImplementedError) as error:
+        except (OSError, NotImplementedError) as error:  # the second is filelock's for file systems without locks
             self.missing = getattr(error, "strerror", None) or str(error)
             lock = None
         self.locks[name] = lock

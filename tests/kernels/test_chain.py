@@ -3,10 +3,12 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import random_chains
 import torch
+import torch.nn.functional as F
 from reference import Residual, assert_trains_as_pytorch, gradients, in_c
 from torch import nn
 
@@ -457,3 +459,12 @@ def test_c_neither_leaves_its_arrays_nor_does_what_is_undefined(tmp_path):
     )
 
     assert done.returncode == 0, done.stderr
+
+
+def test_the_worked_example_of_the_readme_is_right():
+    text = (Path(library.__file__).parent / "README.md").read_text(encoding="utf-8")
+    image = torch.tensor([[1.0, 2, 3, 4], [5, 6, 7, 8]]).view(1, 1, 2, 4)
+    filters = torch.tensor([[[1.0, 0], [0, 1]], [[0, 2], [1, 0]]]).view(2, 1, 2, 2)
+
+    row = F.conv2d(image, filters)[0, :, 0].T.int().tolist()
+    assert "for the row y = " + " ".join(f"[{a} {b}]" for a, b in row) in text

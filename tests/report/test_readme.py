@@ -183,3 +183,13 @@ def test_parts_are_put_between_their_markers_and_nowhere_else():
 
     assert filled == "Of `<!-- begin a -->` it says:\n<!-- begin a -->\n\nnew \\1\n\n<!-- end a -->\nend\n"
     assert readme.fill(filled, {"a": "new \\1"}) == filled
+
+
+def test_the_readmes_first_sentence_has_the_sizes_and_epochs_of_the_series():
+    sizes = sorted(experiment.parameters for experiment in SERIES)
+    text = " ".join(pages.README.read_text(encoding="utf-8").split())
+
+    assert (
+        f"with {round(sizes[0], -2):,} to {round(sizes[-1], -2):,} parameters after {SERIES[0].epochs} epochs" in text
+    )
+    assert len({experiment.epochs for experiment in SERIES}) == 1
