@@ -168,7 +168,7 @@ def test_what_stops_it_stops_the_kernels(write, tmp_path):
 
     def stop():
         try:
-            wait_for(lambda: all((tmp_path / name).exists() for name in ("first", "second")))
+            wait_for(lambda: all(_written(tmp_path / name) for name in ("first", "second")))
         finally:
             os.kill(os.getpid(), signal.SIGINT)
 
@@ -184,6 +184,11 @@ def test_what_stops_it_stops_the_kernels(write, tmp_path):
     for name in ("first", "second"):
         assert has_ended(int((tmp_path / name).read_text()))
         assert (tmp_path / "runs" / f"{name}-unfinished.ipynb").exists()  # as far as it came
+
+
+def _written(path):
+    """Whether it has its content: a file is there before."""
+    return path.exists() and path.read_text() != ""
 
 
 SLEEPS = "import time\ntime.sleep(600)"
