@@ -20,7 +20,8 @@ import sys
 from types import ModuleType
 
 from mnist_s7.receptive_field.effective import EffectiveField, effective_receptive_field
-from mnist_s7.receptive_field.fields import ReceptiveFieldError, UnequalJumps, UnitBox, UnsupportedLayer
+from mnist_s7.receptive_field.errors import ReceptiveFieldError, UnequalJumps, UnsupportedLayer
+from mnist_s7.receptive_field.fields import UnitBox
 from mnist_s7.receptive_field.gradients import GradientField, gradient_receptive_field
 from mnist_s7.receptive_field.table import ReceptiveFieldTable, Row
 from mnist_s7.receptive_field.tracing import receptive_field

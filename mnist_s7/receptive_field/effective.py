@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from mnist_s7.receptive_field.fields import ReceptiveFieldError
-from mnist_s7.receptive_field.tracing import left_as_it_was
+from mnist_s7.receptive_field.errors import ReceptiveFieldError
+from mnist_s7.receptive_field.inputs import left_as_it_was
 
 
 @dataclass(frozen=True)

@@ -2,141 +2,189 @@
 
 Two things are stored of every feature map. The one is the field by the formulas: an interval of input pixels on each
 axis, that moves by a constant jump from one unit to the next (Dumoulin & Visin 2016, arXiv:1603.07285; Araujo, Norris
-& Sim 2019, "Computing Receptive Fields of Convolutional Neural Networks", Distill). Padding lies outside the image,
-so it can be negative. The other is the box of every single unit inside the image, found by running the network's
-windows on boxes instead of numbers: the box of a window is the smallest box around the boxes in it, and padding has
-none.
+& Sim 2019, "Computing Receptive Fields of Convolutional Neural Networks", Distill), or, after upsampling, from one
+group of units to the next. Padding lies outside the image, so it can be negative. The other is the box of every single
+unit inside the image, found by running the network's windows on boxes instead of numbers: the box of a window is the
+smallest box around the boxes in it, and padding has none.
 """
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-
-class ReceptiveFieldError(ValueError):
-    """The receptive field cannot be given; the message says why, where, and what to do."""
-
-
-class UnsupportedLayer(ReceptiveFieldError):
-    """A layer of unknown effect on the field, or of none that holds for all units. Has `.layer`, `.kind`."""
-
-    def __init__(self, layer: str, kind: str, reason: str):
-        self.layer, self.kind = layer, kind
-        super().__init__(f"layer {layer!r} ({kind}): {reason}")
-
-
-class UnequalJumps(ReceptiveFieldError):
-    """Branches merge whose units are different numbers of pixels apart. Has `.layer` and `.branches`."""
-
-    def __init__(self, layer: str, axis: str, branches: list[tuple[str, int]]):
-        self.layer, self.branches = layer, [name for name, _ in branches]
-        jumps = ", ".join(f"{name!r} has jump {jump}" for name, jump in branches)
-        super().__init__(
-            f"merge {layer!r}: unequal jumps along {axis}: {jumps}; such feature maps drift apart from unit to unit. "
-            "Give all branches the same total stride."
-        )
-
-
-class Refused(Exception):
-    """Why a function cannot be followed. The tracer adds which layer it is, and makes an UnsupportedLayer of it."""
-
+from mnist_s7.receptive_field.errors import Refused
+from mnist_s7.receptive_field.windows import Window
 
 Interval = tuple[int, int]  # first and last pixel, both inside
+NOTHING = (math.inf, -math.inf)  # the interval of a unit that sees nothing
+AXES = {1: "L", 2: "HW", 3: "DHW"}
 
 
 class UnitBox(NamedTuple):
-    """The pixels that one unit looks at: an interval (first, last) an axis, H before W, both ends inside."""
+    """The pixels that one unit looks at: an interval (first, last) an axis, D before H before W, both ends inside."""
 
-    unclipped: tuple[Interval, ...]  # by the formulas; runs into the padding
+    unclipped: tuple[Interval, ...] | None  # by the formulas; runs into the padding; None if it looks at nothing
     clipped: tuple[Interval, ...] | None  # what lies in the image and is really connected; None if nothing is
-
-
-class Window(NamedTuple):
-    """What a convolution, a pooling, a padding or a crop does along one axis."""
-
-    k: int
-    s: int
-    p: tuple[int, int]  # units of padding before and after; negative where units are cut off
-    d: int
-    n_out: int
 
 
 @dataclass(frozen=True)
 class Axis:
-    """The fields along one axis of a feature map: unit i looks at the pixels lo + i * jump to hi + i * jump.
+    """The fields along one axis of a feature map, by the formulas.
 
-    `shared` are pixels that all units look at besides, as after a gate that is pooled from the whole map. Sizes then
-    differ from unit to unit, so the field of each is taken to be the one around all of them.
+    fields: intervals of the first units, one period of them; the next period's lie `jump` pixels further on. Most
+        feature maps have a period of 1: unit i looks at the pixels lo + i * jump to hi + i * jump. A jump of 0 means
+        that all units look at the same pixels.
+    shared: pixels that all units look at besides, as after a gate that is pooled from the whole map. Sizes then
+        differ from unit to unit, so the field of each is taken to be the one around all of them.
     """
 
     n: int
-    lo: int
-    hi: int
+    fields: tuple[Interval, ...]
     jump: int
     shared: Interval | None = None
 
+    def moving(self, unit: int) -> Interval:
+        """The pixels that a unit looks at without those that are shared; there are such units outside the map, too."""
+        period, i = divmod(unit, len(self.fields))
+        return self.fields[i][0] + period * self.jump, self.fields[i][1] + period * self.jump
+
+    @functools.cached_property
+    def whole(self) -> Interval:
+        """The pixels that any of its units looks at."""
+        units = [self.moving(unit) for unit in {*range(min(self.n, len(self.fields))), *self._last_period}]
+        return around([*units, self.shared or NOTHING])
+
+    @property
+    def _last_period(self) -> range:
+        return range(max(0, self.n - len(self.fields)), self.n)
+
     def interval(self, unit: int) -> Interval:
-        if self.shared is None:
-            return self.lo + self.jump * unit, self.hi + self.jump * unit
-        return min(self.lo, self.shared[0]), max(self.hi + self.jump * (self.n - 1), self.shared[1])
+        return self.moving(unit) if self.shared is None else self.whole
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """Pixels in the smallest and in the largest field of its units."""
+        units = range(1 if self.shared else min(self.n, len(self.fields)))
+        sizes = [0 if hi < lo else hi - lo + 1 for lo, hi in map(self.interval, units)]
+        return min(sizes), max(sizes)
 
     @property
     def size(self) -> int:
-        first, last = self.interval(0)
-        return last - first + 1
+        return self.sizes[1]
 
     @property
-    def centre(self) -> int | float:
-        """Of the first unit's field; a whole number is an int."""
-        whole, odd = divmod(sum(self.interval(0)), 2)
+    def pixels_per_unit(self) -> Fraction:
+        return Fraction(self.jump, len(self.fields))
+
+    @property
+    def is_constant(self) -> bool:
+        return self.n == 1 or self.jump == 0
+
+    @property
+    def centre(self) -> int | float | None:
+        """Of the first unit's field; a whole number is an int; None if it sees nothing."""
+        lo, hi = self.interval(0)
+        if hi < lo:
+            return None
+        whole, odd = divmod(lo + hi, 2)
         return whole + 0.5 if odd else whole
 
     def slide(self, window: Window) -> Axis:
-        """The field after a window: r + (k - 1) * d * jump wide, and shifted by the padding before it."""
-        lo = self.lo - window.p[0] * self.jump
-        hi = self.hi + ((window.k - 1) * window.d - window.p[0]) * self.jump
-        return Axis(window.n_out, lo, hi, self.jump * window.s, self.shared)
+        """The fields after a window: of a sliding one r + (k - 1) * d * jump wide, shifted by the padding before it."""
+        repeats = len(self.fields) // math.gcd(len(self.fields), window.step)  # until both periods end together
+        fields = tuple(
+            around([self.moving(unit + repeat * window.step) for unit in ends(units, len(self.fields))])
+            for repeat in range(repeats)
+            for units in window.taps
+        )
+        jump = self.jump * window.step * repeats // len(self.fields)
+        return Axis(window.n_out, fields, jump, self.shared).shortened()
+
+    def shortened(self) -> Axis:
+        """The same with the shortest period."""
+        period = len(self.fields)
+        for length in range(1, period):
+            jump = Fraction(self.jump * length, period)
+            if period % length == 0 and jump.denominator == 1:
+                short = replace(self, fields=self.fields[:length], jump=int(jump))
+                if all(short.moving(i) == self.fields[i] for i in range(period)):
+                    return short
+        return self
 
 
-Layout = tuple[tuple[int | str, ...], ...]
+def around(intervals: Sequence[Interval]) -> Interval:
+    """The smallest interval around some; those that are NOTHING add nothing."""
+    return min((lo for lo, _ in intervals), default=math.inf), max((hi for _, hi in intervals), default=-math.inf)
+
+
+def ends(units: Sequence[int], period: int) -> Sequence[int]:
+    """The first and the last of some units where fields move evenly; between them nothing lies further out."""
+    return (min(units), max(units)) if period == 1 and units else units
+
+
+class Part(NamedTuple):
+    """What a dimension of a tensor runs over along an axis of the image: n units, `step` units apart."""
+
+    axis: str
+    n: int
+    step: int
+
+
+Layout = tuple[tuple[Part | int, ...], ...]
+
+
+class Pieces(NamedTuple):
+    """The fields of single channels, so that a part of them looks at no more than it should.
+
+    labels: for each channel the number of its field; of the tensor's shape, with 1 for each dimension along the map.
+    """
+
+    labels: Tensor
+    fields: tuple[Field, ...]
 
 
 @dataclass(frozen=True)
 class Field:
     """The fields of all units of one tensor.
 
-    layout: for each dimension of the tensor, what it runs over, slowest first: axes of the image by name, and
-        numbers of channels or images. (N, C, H, W) is ((N,), (C,), ("H",), ("W",)), and flattened
-        ((N,), (C, "H", "W")). Sizes of 1 are left out, so an axis with a single unit stands in no dimension.
+    layout: for each dimension of the tensor, what it runs over, slowest first: axes of the image, whole or in
+        parts, and numbers of channels or images. (N, C, H, W) is ((N,), (C,), (H,), (W,)), and flattened
+        ((N,), (C, H, W)). Sizes of 1 are left out, so an axis with a single unit stands in no dimension.
     seen: (2 * axes, n_H, n_W): of the unit at each place the first pixels, negated, then the last ones, so
         that the box around two boxes is their maximum; -inf for a unit that sees nothing.
+    pieces: where channels look at different pixels, as after a concatenation; this field is then the one around
+        theirs.
     """
 
     axes: dict[str, Axis]
     layout: Layout
     seen: Tensor
     source: str  # the layer it comes from
+    pieces: Pieces | None = None
 
     @classmethod
     def of_image(cls, shape: Sequence[int]) -> Field:
-        sizes = dict(zip("HW" if len(shape) == 4 else "L", shape[2:], strict=True))
+        sizes = dict(zip(AXES[len(shape) - 2], shape[2:], strict=True))
         pixels = torch.stack(torch.meshgrid(*[torch.arange(float(n)) for n in sizes.values()], indexing="ij"))
-        axes = {name: Axis(n, lo=0, hi=0, jump=1) for name, n in sizes.items()}
-        layout = tuple((part,) if n > 1 else () for part, n in zip((*shape[:2], *axes), shape, strict=True))
-        return cls(axes, layout, torch.cat([-pixels, pixels]), "input")
+        axes = {name: Axis(n, ((0, 0),), jump=1) for name, n in sizes.items()}
+        return cls(axes, standard_layout(shape, axes), torch.cat([-pixels, pixels]), "input")
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return tuple(math.prod(self.size(part) for part in dim) for dim in self.layout)
+        return tuple(math.prod(map(size, dim)) for dim in self.layout)
 
-    def size(self, part: int | str) -> int:
-        return self.axes[part].n if isinstance(part, str) else part
+    @property
+    def is_constant(self) -> bool:
+        """Whether all its units look at the same pixels."""
+        return all(axis.is_constant for axis in self.axes.values()) and bool((self.seen == hull(self.seen)).all())
 
     def box(self, unit: tuple[int, ...]) -> UnitBox:
         sizes = tuple(axis.n for axis in self.axes.values())
@@ -144,20 +192,46 @@ class Field:
             raise IndexError(f"unit {unit} is not on the feature map of {sizes} units")
         unclipped = tuple(axis.interval(i) for axis, i in zip(self.axes.values(), unit, strict=True))
         first, last = self.seen[(slice(None), *unit)].chunk(2)
-        if last.isneginf().any():
-            return UnitBox(unclipped, None)
-        return UnitBox(unclipped, tuple((int(-lo), int(hi)) for lo, hi in zip(first, last, strict=True)))
+        boxed = tuple((int(-lo), int(hi)) for lo, hi in zip(first, last, strict=True) if not hi.isneginf())
+        return UnitBox(
+            unclipped if all(lo <= hi for lo, hi in unclipped) else None, boxed if len(boxed) == len(sizes) else None
+        )
 
-    def slide(self, windows: dict[str, Window]) -> Field:
+    def laid_out(self, layout: Layout) -> Field:
+        return replace(self, layout=layout, pieces=None)
+
+    def slide(self, windows: Mapping[str, Window]) -> Field:
         """The field after windows along some axes; the layout is left for the caller to set."""
         axes, seen = dict(self.axes), self.seen
         for dim, (name, axis) in enumerate(self.axes.items(), start=1):
             if name in windows:
-                k, s, (before, _), d, n_out = windows[name]
-                taps = torch.arange(n_out)[:, None] * s - before + torch.arange(k) * d  # (n_out, k)
-                seen = pick(seen, dim, taps).amax(dim + 1)
+                seen = pick(seen, dim, windows[name].units()).amax(dim + 1)
                 axes[name] = axis.slide(windows[name])
-        return replace(self, axes=axes, seen=seen)
+        return replace(self, axes=axes, seen=seen, pieces=None)
+
+    def spread(self, shape: Sequence[int]) -> Field:
+        """Of a tensor of any shape, each of whose values looks at all that this field's units look at together.
+
+        A tensor with as many dimensions as (N, C, H, W) is taken for a feature map.
+        """
+        is_map = len(shape) == 2 + len(self.axes)
+        sizes = shape[2:] if is_map else [1] * len(self.axes)
+        axes = {name: Axis(n, (axis.whole,), jump=0) for (name, axis), n in zip(self.axes.items(), sizes, strict=True)}
+        layout = standard_layout(shape, axes) if is_map else tuple(map(channels, shape))
+        return Field(axes, layout, hull(self.seen).expand(-1, *sizes), self.source)
+
+    def everywhere(self, value: Field) -> Field:
+        """Of a tensor of the same layout, each of whose units looks at what the single unit of `value` looks at."""
+        axes = {name: Axis(axis.n, (value.axes[name].whole,), jump=0) for name, axis in self.axes.items()}
+        return replace(self, axes=axes, seen=value.seen.expand_as(self.seen), pieces=None)
+
+    def sees_the_same(self, other: Field) -> bool:
+        return self.axes == other.axes and torch.equal(self.seen, other.seen)
+
+
+def hull(seen: Tensor) -> Tensor:
+    """What all units see together: (2 * axes, 1, 1)."""
+    return seen.amax(tuple(range(1, seen.ndim)), keepdim=True)
 
 
 def pick(seen: Tensor, dim: int, taps: Tensor) -> Tensor:
@@ -165,11 +239,18 @@ def pick(seen: Tensor, dim: int, taps: Tensor) -> Tensor:
     n = seen.shape[dim]
     picked = seen.index_select(dim, taps.clamp(0, n - 1).flatten()).unflatten(dim, taps.shape)
     outside = ((taps < 0) | (taps >= n)).view(*taps.shape, *[1] * (seen.ndim - dim - 1))
-    return picked.masked_fill(outside, -math.inf)
+    return picked.masked_fill(outside, -math.inf) if outside.any() else picked
 
 
-def has_axis(dim: tuple[int | str, ...]) -> bool:
-    return any(isinstance(part, str) for part in dim)
+# ------------------------------------------------------------------------------------------------------ layouts
+
+
+def size(part: Part | int) -> int:
+    return part.n if isinstance(part, Part) else part
+
+
+def has_axis(dim: tuple[Part | int, ...]) -> bool:
+    return any(isinstance(part, Part) for part in dim)
 
 
 def channels(n: int) -> tuple[int, ...]:
@@ -177,10 +258,56 @@ def channels(n: int) -> tuple[int, ...]:
     return (n,) if n > 1 else ()
 
 
+def along(name: str, axis: Axis) -> tuple[Part, ...]:
+    """What a dimension holds that runs along an axis of the image alone."""
+    return (Part(name, axis.n, 1),) if axis.n > 1 else ()
+
+
+def standard_layout(shape: Sequence[int], axes: Mapping[str, Axis]) -> Layout:
+    """Of (N, C, H, W), (N, C, L) or (N, C, D, H, W)."""
+    return (channels(shape[0]), channels(shape[1]), *[along(name, axis) for name, axis in axes.items()])
+
+
+def refit(layout: Layout, shape: Sequence[int]) -> Layout:
+    """The layout with its numbers of channels those of `shape`."""
+    return tuple(dim if has_axis(dim) else channels(n) for dim, n in zip(layout, shape, strict=True))
+
+
+def channel_shape(layout: Layout) -> list[int] | None:
+    """The sizes of the dimensions that hold channels, and 1 for the others; None where one holds both."""
+    if any(has_axis(dim) and any(isinstance(part, int) for part in dim) for dim in layout):
+        return None
+    return [1 if has_axis(dim) else math.prod(map(size, dim)) for dim in layout]
+
+
+def axis_at(x: Field, dim: int) -> str | None:
+    """The axis of the image that a dimension of the tensor runs along; None if it holds channels."""
+    content, names, back = x.layout[dim], list(x.axes), len(x.layout) - dim
+    if content == () and 0 < back <= len(names) and x.axes[names[-back]].n == 1:
+        return names[-back]  # a single unit: the axis stands where torch expects it
+    if not has_axis(content):
+        return None
+    if len(content) > 1 or content[0].n < x.axes[content[0].axis].n:
+        raise Refused(f"dimension {dim} of its input holds parts of axes: a flattened or torn feature map")
+    return content[0].axis
+
+
+def collapse(x: Field, dims: Sequence[int]) -> tuple[Field, dict[str, Window]]:
+    """The field of a value that takes in whole dimensions: on their axes a window over all units."""
+    parts = [part for dim in dims for part in x.layout[dim] if has_axis((part,))]
+    windows = {}
+    for name in dict.fromkeys(part.axis for part in parts):
+        n = x.axes[name].n
+        if math.prod(part.n for part in parts if part.axis == name) < n:
+            raise Refused("takes in a part of a torn feature map")
+        windows[name] = Window.sliding(n, n, (0, 0), 1, 1)
+    return x.slide(windows), windows
+
+
 class Step(NamedTuple):
     """What a function does to a field. With windows, however few of them, it has a row in the table."""
 
     before: Field
     after: Field
-    windows: dict[str, Window] | None = None
+    windows: Mapping[str, Window] | None = None
     note: str = ""

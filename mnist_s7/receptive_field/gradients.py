@@ -6,6 +6,7 @@ Shares nothing with the rest of the package, so that each is a test of the other
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -27,44 +28,107 @@ class GradientField:
     start: tuple[int | float | None, ...]  # centre of the first unit's field
 
 
-# Functions of one feature map that only bend its values: left out, so that it is a sum with positive weights.
+# Functions of one feature map that only bend or round its values, or whose gradient torch gives up: left out, so that
+# the network is a sum with positive weights.
 BENDS = {
     "relu", "relu6", "leaky_relu", "elu", "selu", "celu", "gelu", "silu", "mish", "hardswish", "hardsigmoid",
-    "hardtanh", "sigmoid", "tanh", "softplus", "softsign", "prelu", "rrelu", "threshold", "logsigmoid",
-    "tanhshrink", "hardshrink", "softshrink", "clamp", "clip", "exp", "log", "sqrt", "abs", "softmax",
-    "log_softmax", "softmin", "local_response_norm",
+    "hardtanh", "sigmoid", "tanh", "softplus", "softsign", "prelu", "rrelu", "threshold", "logsigmoid", "log_sigmoid",
+    "tanhshrink", "hardshrink", "softshrink", "clamp", "clip", "exp", "log", "sqrt", "abs", "neg", "round", "floor",
+    "ceil", "trunc", "sign", "sgn", "detach", "logical_not", "bitwise_not", "invert",
 }  # fmt: skip
+# Functions that choose between their operands, or compare them: their sum depends on the same.
+CHOOSES = {
+    "maximum", "minimum", "fmax", "fmin", "where", "masked_fill", "gt", "lt", "ge", "le", "eq", "ne", "greater", "less",
+    "greater_equal", "less_equal", "not_equal", "logical_and", "logical_or", "logical_xor", "and", "or", "xor",
+    "bitwise_and", "bitwise_or", "bitwise_xor",
+}  # fmt: skip
+# Functions that give places instead of values; what depends on these has no gradient.
+PLACES = {"argmax", "argmin", "argsort", "sort", "topk", "searchsorted", "bucketize", "nonzero", "kthvalue", "mode"}
+LARGEST_RUN = 2**26  # values: so many may the functions of one run give together, 0.5 GB in float64
+
+
+class TooLarge(Exception):
+    """A run on a longer image would take too much memory and time."""
 
 
 class Summing(TorchFunctionMode):
     """Makes a network linear in its image: activations pass, and maxima become sums over the same windows."""
 
+    def __init__(self, limit: float):
+        super().__init__()
+        self.limit = limit
+
     def __torch_function__(self, func, types, args=(), kwargs=None):
-        kwargs = kwargs or {}
+        output = self.summed(func, args, kwargs or {})
+        self.limit -= output.numel() if isinstance(output, Tensor) else 0
+        if self.limit < 0:
+            raise TooLarge
+        return output
+
+    def summed(self, func, args: tuple, kwargs: dict):
         name = func.__name__.strip("_")
+        operands = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
+        if not any(operand.requires_grad for operand in operands):
+            return func(*args, **kwargs)
+        if name in PLACES:
+            raise ValueError(f"{name} gives places instead of values, which have no gradient")
         if name in BENDS:
-            return args[0] if args else kwargs["input"]
-        if name in ("max_pool1d", "max_pool2d"):
-            return self.sum_pool(func, *args, **kwargs)
-        if name in ("amax", "adaptive_max_pool1d", "adaptive_max_pool2d"):
-            func = torch.mean if name == "amax" else getattr(F, name.replace("max", "avg"))
-            kwargs = {key: value for key, value in kwargs.items() if key != "return_indices"}
+            return operands[0]
+        if name in CHOOSES or (name in ("max", "min") and len(operands) == 2):
+            return sum(operand.to(torch.float64) for operand in operands)
+        if name in ("max", "min", "amax", "amin", "aminmax", "median", "nanmedian"):
+            return self.sum_of_all(func, name, *args, **kwargs)
+        if name.startswith("max_pool"):
+            with_indices = name.endswith("_with_indices") or kwargs.pop("return_indices", False)
+            y = self.sum_pool(int(name[8]), func, *args, **kwargs)
+            return (y, torch.zeros_like(y, dtype=torch.int64)) if with_indices else y
+        if name.startswith("adaptive_max_pool"):
+            with_indices = name.endswith("_with_indices") or kwargs.pop("return_indices", False)
+            y = getattr(F, name.removesuffix("_with_indices").replace("max", "avg"))(*args[:2], **kwargs)
+            return (y, torch.zeros_like(y, dtype=torch.int64)) if with_indices else y
+        if name.startswith("max_unpool"):
+            return self.spread_pool(int(name[10]), func, *args, **kwargs)
         return func(*args, **kwargs)
 
     @staticmethod
-    def sum_pool(func, x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False):
+    def sum_of_all(func, name: str, x: Tensor, *args, **kwargs):
+        """The mean instead of the greatest, the smallest or the middle value."""
+        result = func(x, *args, **kwargs)
+        values = result if isinstance(result, Tensor) else result[0]
+        dim = kwargs.get("dim", kwargs.get("axis", args[0] if args else None))
+        mean = x.mean() if dim is None else x.mean(dim, keepdim=values.ndim == x.ndim)
+        if isinstance(result, Tensor):
+            return mean
+        return type(result)((mean, mean if name == "aminmax" else result[1]))
+
+    @staticmethod
+    def sum_pool(axes, func, x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False):
         with torch.no_grad():  # for the size of its feature map only
-            shape = func(x, kernel_size, stride, padding, dilation, ceil_mode).shape[2:]
-        axes = len(shape)
-        k, s, p, d = (
-            tuple(v) * (axes // len(v)) if isinstance(v, (tuple, list)) else (v,) * axes
-            for v in (kernel_size, stride or kernel_size, padding, dilation)
-        )
+            y = func(x, kernel_size, stride, padding, dilation, ceil_mode)
+            shape = (y if isinstance(y, Tensor) else y[0]).shape[-axes:]
+        k, s, p, d = (each(v, axes) for v in (kernel_size, stride or kernel_size, padding, dilation))
         pads = [side for i in reversed(range(axes)) for side in (p[i], p[i] + s[i])]  # ceil_mode looks past the end
-        convolve = F.conv1d if axes == 1 else F.conv2d
-        ones = x.new_ones(x.shape[1], 1, *k)
-        y = convolve(F.pad(x, pads), ones, stride=s, dilation=d, groups=x.shape[1])
+        convolve = getattr(F, f"conv{axes}d")
+        ones = x.new_ones(x.shape[-axes - 1], 1, *k)
+        y = convolve(F.pad(x, pads), ones, stride=s, dilation=d, groups=x.shape[-axes - 1])
         return y[(..., *[slice(n) for n in shape])]
+
+    @staticmethod
+    def spread_pool(axes, func, x, indices, kernel_size, stride=None, padding=0, output_size=None):
+        """Each unit at every place of its window."""
+        k, s, p = (each(v, axes) for v in (kernel_size, stride or kernel_size, padding))
+        convolve = getattr(F, f"conv_transpose{axes}d")
+        ones = x.new_ones(x.shape[-axes - 1], 1, *k)
+        y = convolve(x, ones, stride=s, padding=p, groups=x.shape[-axes - 1])
+        if output_size is None:
+            return y
+        pads = [(0, n - m) for n, m in zip(output_size[-axes:], y.shape[-axes:], strict=True)]
+        return F.pad(y, [side for pair in reversed(pads) for side in pair])
+
+
+def each(value, axes: int) -> tuple[int, ...]:
+    """One number an axis."""
+    return tuple(value) * (axes // len(value)) if isinstance(value, (tuple, list)) else (value,) * axes
 
 
 def gradient_receptive_field(
@@ -75,7 +139,7 @@ def gradient_receptive_field(
 ) -> GradientField:
     """The field of a map's units by autograd alone: the pixels where a unit's gradient is not zero.
 
-    input_size: (C, H, W) or (C, L), without the batch.
+    input_size: (C, H, W), (C, L) or (C, D, H, W), without the batch.
     layer: path of the module whose feature map is measured; the model's output if None.
     unit: (row, column) or (position,): measure only the box of this unit. If None, that of the centre, and
         the feature map's size, jump and start. An output without a feature map, (N, C), counts as one unit.
@@ -83,11 +147,16 @@ def gradient_receptive_field(
     Works on a copy in float64 with positive weights, without activations, and with sums for maxima, so that
     nothing cancels. `box` is measured on an image of `input_size`. Size, jump and start are measured on
     images that are made longer, one axis at a time, until the field no longer changes; where it grows with
-    the image (global pooling), or the model takes no other size, they are None.
+    the image (global pooling, attention), or the model takes no other size, they are None. So are they where that
+    would take an image of more than 5,000 pixels, or runs whose functions give more than `LARGEST_RUN` values. After
+    upsampling, where sizes differ, they are those of the centre unit.
+
+    What has no gradient cannot be seen: values that left torch, and what the model computes without gradients. Raises
+    ValueError at functions that give places, as argmax does.
     """
     model = positive_copy(model)
     sizes = input_size[1:]
-    image, y = run(model, input_size, layer)
+    image, y = run(model, input_size, layer, math.inf)
     box = gradient_box(image, y, [n // 2 for n in y.shape[2:]] if unit is None else unit)
     found = [(None, None, None)] * len(sizes)
     if y.ndim == image.ndim and unit is None:
@@ -102,8 +171,8 @@ def measure_axis(model: nn.Module, input_size: Sequence[int], axis: int, layer: 
     while size[1 + axis] < 12 * max(input_size) + 5000:
         size[1 + axis] *= 2
         try:
-            image, y = run(model, size, layer)
-        except RuntimeError:  # a linear layer takes one size only
+            image, y = run(model, size, layer, LARGEST_RUN)
+        except (RuntimeError, TooLarge):  # a linear layer takes one size only
             break
         unit = [n // 2 for n in y.shape[2:]]
         ahead = [n + 1 if i == axis else n for i, n in enumerate(unit)]
@@ -134,15 +203,17 @@ def positive_copy(model: nn.Module) -> nn.Module:
     return model
 
 
-def run(model: nn.Module, input_size: Sequence[int], layer: str | None) -> tuple[Tensor, Tensor]:
-    """An image of ones, and the feature map that a layer makes of it."""
+def run(
+    model: nn.Module, input_size: Sequence[int], layer: str | None, limit: float = math.inf
+) -> tuple[Tensor, Tensor]:
+    """An image of ones, and the feature map that a layer makes of it; TooLarge if that takes over `limit` values."""
     maps = []
     device = next((tensor.device for tensor in model.parameters()), None)
     image = torch.ones(1, *input_size, dtype=torch.float64, device=device, requires_grad=True)
     module = model.get_submodule(layer) if layer else model
     hook = module.register_forward_hook(lambda module, args, output: maps.append(output))
     try:
-        with torch.enable_grad(), torch.random.fork_rng([device] if image.is_cuda else []), Summing():
+        with torch.enable_grad(), torch.random.fork_rng([device] if image.is_cuda else []), Summing(limit):
             model(image)
     finally:
         hook.remove()
@@ -150,9 +221,11 @@ def run(model: nn.Module, input_size: Sequence[int], layer: str | None) -> tuple
 
 
 def gradient_box(image: Tensor, y: Tensor, unit: Sequence[int]) -> Box | None:
-    value = y[(slice(None), slice(None), *unit)].sum() if y.ndim == image.ndim else y.sum()
+    at_unit = y[(slice(None), slice(None), *unit)] if y.ndim == image.ndim else y
+    weights = torch.linspace(1, 2, at_unit.numel(), dtype=y.dtype, device=y.device)  # else normalised sums cancel out
+    value = (at_unit * weights.view(at_unit.shape)).sum()
     (gradient,) = torch.autograd.grad(value, image, retain_graph=True)
-    pixels = gradient[0].sum(0).nonzero()
+    pixels = gradient[0].abs().sum(0).nonzero()
     if len(pixels) == 0:
         return None
     return tuple(zip(pixels.amin(0).tolist(), pixels.amax(0).tolist(), strict=True))

@@ -1,21 +1,36 @@
-"""What each layer and function of torch does to the field of its input: a rule for each, by name, in `RULES`.
+"""What layers and functions of torch that compute do to the field of their input: a rule for each kind of them.
 
 A rule is called with the field of the function's first argument, the output that really occurred, and the function's
-other arguments as torch has them. It returns a Step, or a list of them, one for each output; or raises Refused.
+other arguments, by torch's names. It returns a Step, or raises Refused.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from functools import partial
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mnist_s7.receptive_field.fields import Field, Layout, Refused, Step, Window, channels, has_axis, pick
+from mnist_s7.receptive_field.errors import Refused, Unknown
+from mnist_s7.receptive_field.fields import (
+    AXES,
+    Axis,
+    Field,
+    Step,
+    along,
+    axis_at,
+    channels,
+    collapse,
+    has_axis,
+    pick,
+    refit,
+)
+from mnist_s7.receptive_field.merges import by_piece, of_groups
+from mnist_s7.receptive_field.windows import Window
+
+MIXES = "mixes all units of the feature map, so that every unit sees the whole input"
 
 
 def first_tensor(output) -> Tensor:
@@ -23,288 +38,244 @@ def first_tensor(output) -> Tensor:
     return output if isinstance(output, Tensor) else output[0]
 
 
-def refit(layout: Layout, shape: Sequence[int]) -> Layout:
-    """The layout with its numbers of channels those of `shape`."""
-    return tuple(dim if has_axis(dim) else channels(n) for dim, n in zip(layout, shape, strict=True))
-
-
-def axis_at(x: Field, dim: int) -> str | None:
-    """The axis of the image that a dimension of the tensor runs along; None if it holds channels."""
-    content, names, back = x.layout[dim], list(x.axes), len(x.layout) - dim
-    if content == () and back <= len(names) and x.axes[names[-back]].n == 1:
-        return names[-back]  # a single unit: the axis stands where torch expects it
-    if has_axis(content) and len(content) > 1:
-        raise Refused(f"dimension {dim} of its input is a flattened feature map")
-    return content[0] if has_axis(content) else None
-
-
 # ---------------------------------------------------------------------------------- windows over the feature map
 
 
-def slide(x: Field, out: Tensor, rank: int, kernel, stride, padding, dilation=1) -> Step:
-    """A window over the last `rank` dimensions; its numbers are one for all of them, or one each."""
-    windows, layout = {}, list(refit(x.layout, out.shape))
-    for dim in range(len(x.layout) - rank, len(x.layout)):
-        name = axis_at(x, dim)
-        if name is None and x.shape[dim] == out.shape[dim] == 1:  # a 2-D layer over a (1, L) feature map
-            continue
-        if name is None:
-            raise Refused(f"dimension {dim} of its input runs along no axis of the image")
-        k, s, p, d = (
-            value if isinstance(value, (int, str)) else value[(dim - len(x.layout)) % len(value)]
-            for value in (kernel, stride or kernel, padding, dilation)
+def slide(x: Field, out: Tensor, rank: int, window, by_channel: bool = True) -> Step:
+    """Windows over the last `rank` dimensions: `window(i, n_in, n_out)` gives that of the i-th of these.
+
+    Where such a dimension holds channels, each place of the feature map is looked at by itself. `by_channel`: whether
+    each channel makes one of its own.
+    """
+    if out.ndim == rank + 1 and len(x.axes) < rank:
+        raise Refused(
+            f"takes (N, C, {', '.join(AXES[rank])}), but is given {x.shape}: input_size needs the channels as well, "
+            f"as in {(1, *x.shape[1:])}"
         )
+    windows, layout = {}, list(refit(x.layout, out.shape))
+    for i, dim in enumerate(range(out.ndim - rank, out.ndim)):
+        name = axis_at(x, dim)
+        n_in, n_out = x.shape[dim], out.shape[dim]
+        if name is not None:
+            windows[name] = window(i, n_in, n_out)
+            layout[dim] = along(name, Axis(n_out, (), 0))
+    y = x.slide(windows).laid_out(tuple(layout))
+    return Step(x, by_piece(x, y, lambda field: field.slide(windows)) if by_channel else y, windows)
+
+
+def per_axis(value, i: int) -> int | str:
+    """Of a number for all axes, or one for each: that of the i-th axis."""
+    return value[i % len(value)] if isinstance(value, (tuple, list)) else value
+
+
+def sliding(x, out, rank, kernel, stride, padding=0, dilation=1, by_channel=True) -> Step:
+    def window(i: int, n_in: int, n_out: int) -> Window:
+        k, p, d = per_axis(kernel, i), per_axis(padding, i), per_axis(dilation, i)
+        s = k if stride is None or stride == [] or stride == () else per_axis(stride, i)
         if p == "same":  # torch puts the odd unit at the end
             before, after = (k - 1) * d // 2, (k - 1) * d - (k - 1) * d // 2
         else:
             before = after = 0 if p == "valid" else p
-        windows[name] = Window(k, s, (before, after), d, out.shape[dim])
-        layout[dim] = (name,) if out.shape[dim] > 1 else ()
-    return Step(x, replace(x.slide(windows), layout=tuple(layout)), windows)
+        return Window.sliding(k, s, (before, after), d, n_out)
+
+    return slide(x, out, rank, window, by_channel)
 
 
 def conv(x, out, weight, bias=None, stride=1, padding=0, dilation=1, groups=1) -> Step:
-    return slide(x, out, weight.ndim - 2, tuple(weight.shape[2:]), stride, padding, dilation)
+    return grouped(
+        x, out, weight.ndim - 2, groups,
+        lambda field: sliding(
+            field, out, weight.ndim - 2, tuple(weight.shape[2:]), stride, padding, dilation, by_channel=False
+        ),
+    )  # fmt: skip
 
 
-def max_pool(rank, x, out, kernel_size, stride=None, padding=0, dilation=1, *_, **__) -> Step:
-    return slide(x, first_tensor(out), rank, kernel_size, stride, padding, dilation)
+def grouped(x: Field, out: Tensor, rank: int, groups: int, rule: Callable[[Field], Step]) -> Step:
+    """A convolution: each output channel looks at the input channels of its group."""
+    within(x, out, [-rank - 1])
+    step = rule(x)
+    y = of_groups(x, step.after, groups, -rank - 1)
+    return step._replace(after=by_piece(y, step.after, lambda field: rule(field).after))
 
 
-def avg_pool(rank, x, out, kernel_size, stride=None, padding=0, *_, **__) -> Step:
-    return slide(x, out, rank, kernel_size, stride, padding)
+def conv_transpose(x, out, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1) -> Step:
+    def window(i: int, n_in: int, n_out: int) -> Window:
+        k, s, p, d = weight.shape[2 + i], per_axis(stride, i), per_axis(padding, i), per_axis(dilation, i)
+        return Window.transposed(k, s, p, d, n_out)
+
+    rank = weight.ndim - 2
+    return grouped(x, out, rank, groups, lambda field: slide(field, out, rank, window, by_channel=False))
 
 
-def lp_pool(rank, x, out, norm_type, kernel_size, stride=None, *_, **__) -> Step:
-    return slide(x, out, rank, kernel_size, stride, 0)
+def max_pool(rank, x, out, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False):
+    return sliding(x, first_tensor(out), rank, kernel_size, stride, padding, dilation)
 
 
-def adaptive_pool(rank, x, out, *_, **__) -> Step:
-    out = first_tensor(out)
-    kernel = []
-    for n_in, n_out in zip(x.shape[-rank:], out.shape[-rank:], strict=True):
-        if n_in % n_out:
-            raise Refused(
-                f"the windows from {n_in} to {n_out} units differ in size, and so do their fields; "
-                f"choose an output or input size with {n_in} a multiple of {n_out}"
-            )
-        kernel.append(n_in // n_out)
-    return slide(x, out, rank, kernel, None, 0)
+def avg_pool(
+    rank, x, out, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None
+) -> Step:
+    return sliding(x, out, rank, kernel_size, stride, padding)
 
 
-def upsample(x, out, *_, **__) -> Step:
-    raise Refused("upsamples: neighbouring units differ in their fields, so there is no one size")
+def lp_pool(rank, x, out, norm_type, kernel_size, stride=None, ceil_mode=False) -> Step:
+    return sliding(x, out, rank, kernel_size, stride)
+
+
+def max_unpool(rank, x, out, indices, kernel_size, stride=None, padding=0, output_size=None) -> Step:
+    """Each unit takes the place in its pooling window that the indices name; `x` is the field of both together."""
+    sizes = out.shape[-rank:]
+
+    def window(i: int, n_in: int, n_out: int) -> Window:
+        k = per_axis(kernel_size, i)
+        s = k if stride is None or stride == [] or stride == () else per_axis(stride, i)
+        p = per_axis(padding, i)
+        place = indices // math.prod(sizes[i + 1 :]) % n_out  # along this axis
+        first = (torch.arange(n_in, device=place.device) * s - p).view(-1, *[1] * (rank - 1 - i))
+        if not indices.is_meta and bool(((place < first) | (place >= first + k)).any()):
+            raise Refused("its indices lie outside of its own windows, as those of a pooling with another kernel do")
+        return Window.transposed(k, s, p, 1, n_out)
+
+    return slide(x, out, rank, window)
+
+
+def adaptive_pool(rank, x, out, output_size, return_indices=False) -> Step:
+    def window(i: int, n_in: int, n_out: int) -> Window:
+        if n_in % n_out == 0:
+            return Window.sliding(n_in // n_out, n_in // n_out, (0, 0), 1, n_out)
+        starts = [(o * n_in // n_out, -(-(o + 1) * n_in // n_out)) for o in range(n_out)]
+        return Window.resampled([range(*ends) for ends in starts], n_in)
+
+    return slide(x, first_tensor(out), rank, window)
+
+
+def interpolate(
+    x, out, size=None, scale_factor=None, mode="nearest", align_corners=None, recompute_scale_factor=None,
+    antialias=False,
+) -> Step:  # fmt: skip
+    """Which units each unit is a weighted mean of, torch itself says: of one unit set to 1, along one axis."""
+    if mode in ("linear", "trilinear"):
+        mode = "bilinear"  # the same along each axis
+
+    def window(i: int, n_in: int, n_out: int) -> Window:
+        probe = torch.eye(n_in, dtype=torch.float64)[:, None, None, :]  # (unit, 1, 1, n_in)
+        to = {"size": (1, n_out)} if scale_factor is None else {"scale_factor": (1.0, per_axis(scale_factor, i))}
+        weights = F.interpolate(
+            probe, **to, mode=mode, align_corners=align_corners, recompute_scale_factor=recompute_scale_factor,
+            antialias=antialias,
+        )[:, 0, 0, :]  # fmt: skip
+        # (n_in, n_out); a weight that is 0 but for rounding is none
+        return Window.resampled([column.nonzero().flatten().tolist() for column in weights.T.abs() > 1e-9], n_in)
+
+    return slide(x, out, out.ndim - 2, window)
+
+
+def upsample_nearest(x, out, size=None, scale_factor=None) -> Step:
+    return interpolate(x, out, size, scale_factor)
+
+
+def upsample_bilinear(x, out, size=None, scale_factor=None) -> Step:
+    return interpolate(x, out, size, scale_factor, "bilinear", True)
+
+
+def pixel_shuffle(x, out, upscale_factor) -> Step:
+    r = upscale_factor
+    return slide(x, out, 2, lambda i, n_in, n_out: Window(1, (0, 0), 1, n_out, ((0,),) * r, 1), by_channel=False)
+
+
+def pixel_unshuffle(x, out, downscale_factor) -> Step:
+    r = downscale_factor
+    return slide(x, out, 2, lambda i, n_in, n_out: Window.sliding(r, r, (0, 0), 1, n_out), by_channel=False)
 
 
 def pad(x, out, pad, mode="constant", value=None) -> Step:
-    y, windows, layout = x, {}, list(refit(x.layout, out.shape))
+    windows, layout, sources = {}, list(refit(x.layout, out.shape)), {}
     pairs = zip(pad[::2], pad[1::2], strict=True)
     for back, (before, after) in enumerate(pairs, start=1):  # the last dimension comes first
         dim = len(x.layout) - back
         name = axis_at(x, dim) if before or after else None
         if name is None:
             continue
-        windows[name] = Window(1, 1, (before, after), 1, out.shape[dim])
-        layout[dim] = (name,) if out.shape[dim] > 1 else ()
+        windows[name] = Window.sliding(1, 1, (before, after), 1, out.shape[dim])
+        layout[dim] = along(name, Axis(out.shape[dim], (), 0))
         # what torch itself puts at each place of the padded feature map: a unit of the feature map, or -1 for none
         units = torch.arange(float(x.axes[name].n))[None, None]
-        units = F.pad(units, (before, after), mode, -1.0 if mode == "constant" else None).long()
-        place = 1 + list(x.axes).index(name)
-        seen = pick(y.seen, place, units.view(-1, 1)).squeeze(place + 1)
-        y = replace(y, seen=seen, axes=y.axes | {name: x.axes[name].slide(windows[name])})
-    return Step(x, replace(y, layout=tuple(layout)), windows or None)
+        sources[name] = F.pad(units, (before, after), mode, -1.0 if mode == "constant" else None).long().view(-1, 1)
+
+    def padded(field: Field) -> Field:
+        axes, seen = dict(field.axes), field.seen
+        for dim, name in enumerate(field.axes, start=1):
+            if name in windows:
+                seen = pick(seen, dim, sources[name]).squeeze(dim + 1)
+                axes[name] = axes[name].slide(windows[name])
+        return Field(axes, tuple(layout), seen, field.source)
+
+    return Step(x, by_piece(x, padded(x), padded), windows or None)
 
 
 # ----------------------------------------------------------------------------------------------- whole dimensions
 
 
-def collapse(x: Field, dims: Sequence[int]) -> tuple[Field, dict[str, Window]]:
-    """The field of a value that takes in whole dimensions: on their axes a window over all units."""
-    names = [part for dim in dims for part in x.layout[dim] if isinstance(part, str)]
-    windows = {name: Window(x.axes[name].n, x.axes[name].n, (0, 0), 1, 1) for name in names}
-    return x.slide(windows), windows
+def numbered(dim, ndim: int) -> list[int]:
+    """The dimensions that an argument `dim` of torch names: all for None."""
+    dims = range(ndim) if dim is None or dim == () or dim == [] else [dim] if isinstance(dim, int) else dim
+    return sorted({d % ndim for d in dims})
 
 
-def reduce(x, out, dim=None, *_, **others) -> Step:
-    dim = others.get("axis", dim)
-    if isinstance(dim, bool):
-        raise Refused("give dim by name")
-    dims = range(len(x.layout)) if dim is None else [dim] if isinstance(dim, int) else dim
-    dims = {d % len(x.layout) for d in dims}
-    y, windows = collapse(x, sorted(dims))
+def reduce(x, out, dim=None, keepdim=False) -> Step:
+    dims = numbered(dim, len(x.layout))
+    y, windows = collapse(x, dims)
     kept = first_tensor(out).ndim == len(x.layout)
     layout = tuple(() if d in dims else content for d, content in enumerate(x.layout) if kept or d not in dims)
-    return Step(x, replace(y, layout=layout), windows or None)
+    y = by_piece(x, y.laid_out(layout), lambda field: field.slide(windows))
+    return Step(x, y, windows or None)
 
 
 def linear(x, out, weight, bias=None) -> Step:
     y, windows = collapse(x, [-1])
-    return Step(x, replace(y, layout=(*x.layout[:-1], channels(out.shape[-1]))), windows)
+    return Step(x, y.laid_out((*x.layout[:-1], channels(out.shape[-1]))), windows)
 
 
 def within(x: Field, out: Tensor, dims: Sequence[int]) -> Step:
     """A function that mixes values along some dimensions; if those are channels, the field stays."""
     if any(has_axis(x.layout[dim]) for dim in dims):
-        raise Refused(
-            "mixes all units of the feature map, so that every unit sees the whole input; "
-            "unknown='identity' leaves that out of account"
-        )
-    return Step(x, replace(x, layout=refit(x.layout, out.shape)))
+        raise Unknown(MIXES)
+    one_by_one = not x.pieces or all(x.pieces.labels.shape[dim] == 1 for dim in dims)
+    return Step(x, x if one_by_one else x.laid_out(refit(x.layout, out.shape)))
 
 
-def softmax(x, out, dim=None, *_, **__) -> Step:
-    return within(x, out, range(len(x.layout)) if dim is None else [dim])
+def softmax(x, out, dim=None, _stacklevel=3, dtype=None) -> Step:
+    return within(x, out, numbered(dim, len(x.layout)))
 
 
-def normalize(x, out, p=2.0, dim=1, *_, **__) -> Step:
-    return within(x, out, [dim])
+def normalize(x, out, p=2.0, dim=1, eps=1e-12) -> Step:
+    return within(x, out, numbered(dim, len(x.layout)))
 
 
 def glu(x, out, dim=-1) -> Step:
-    return within(x, out, [dim])
+    if has_axis(x.layout[dim]):
+        raise Refused("multiplies one half of the feature map by the other")
+    return Step(x, x.laid_out(refit(x.layout, out.shape)))
 
 
-def layer_norm(x, out, normalized_shape, *_, **__) -> Step:
+def layer_norm(x, out, normalized_shape, weight=None, bias=None, eps=1e-5) -> Step:
     return within(x, out, range(-len(normalized_shape), 0))
 
 
-def map_norm(x, out, *_, **__) -> Step:
+def group_norm(x, out, num_groups, weight=None, bias=None, eps=1e-5) -> Step:
     return within(x, out, range(1, len(x.layout)))
 
 
-def channel_norm(x, out, *_, **__) -> Step:
+def instance_norm(
+    x, out, running_mean=None, running_var=None, weight=None, bias=None, use_input_stats=True, momentum=0.1, eps=1e-5
+) -> Step:
+    return within(x, out, range(2, len(x.layout)) if use_input_stats else [])
+
+
+def local_response_norm(x, out, size, alpha=1e-4, beta=0.75, k=1.0) -> Step:
     return within(x, out, [1])
 
 
-def batch_norm(x, out, mean, var, weight=None, bias=None, training=False, *_, **__) -> Step:
+def batch_norm(
+    x, out, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5
+) -> Step:
     return within(x, out, range(len(x.layout)) if training else [])
-
-
-# -------------------------------------------------------------------------------- other views of a feature map
-
-
-def permute(x: Field, func: Callable, *args, **kwargs) -> Step:
-    probe = torch.empty(*range(2, 2 + len(x.layout)), device="meta")  # sizes tell the dimensions apart
-    order = [size - 2 for size in func(probe, *args, **kwargs).shape]
-    return Step(x, replace(x, layout=tuple(x.layout[dim] for dim in order)))
-
-
-def reshape(x, out, *_, **__) -> Step:
-    """Views in row-major order: the parts of the layout are dealt out again to the new sizes."""
-    torn = Refused(f"from {x.shape} to {tuple(out.shape)} it tears the feature map apart")
-    parts = [part for dim in x.layout for part in dim]
-    layout = []
-    for size in out.shape:
-        content = []
-        while size > 1:
-            if not parts:  # a view as numbers of fewer bytes
-                raise torn
-            part = parts.pop(0)
-            while isinstance(part, int) and parts and isinstance(parts[0], int):
-                part *= parts.pop(0)  # neighbouring channels are one run of channels
-            n = x.size(part)
-            if size % n == 0:
-                content.append(part)
-                size //= n
-            elif isinstance(part, int) and n % size == 0:
-                content.append(size)
-                parts.insert(0, n // size)
-                size = 1
-            else:
-                raise torn
-        layout.append(tuple(content))
-    return Step(x, replace(x, layout=tuple(layout)))
-
-
-def expand(x, out, *_, **__) -> Step:
-    return Step(x, replace(x, layout=refit(((),) * (out.ndim - len(x.layout)) + x.layout, out.shape)))
-
-
-def getitem(x, out, index) -> Step:
-    """Whole numbers and slices: on channels they change nothing, along the feature map they are a crop."""
-    index = index if isinstance(index, tuple) else (index,)
-    if not all(item is None or item is ... or type(item) in (int, slice) for item in index):
-        raise Refused("only slices and whole numbers can be followed as an index")
-    if not any(item is ... for item in index):
-        index = (*index, ...)
-    taken = sum(item is not None and item is not ... for item in index)
-    at = index.index(...)
-    whole = (slice(None),) * (len(x.layout) - taken)
-    contents = list(x.layout)
-    layout, windows = [], {}
-    for item in (*index[:at], *whole, *index[at + 1 :]):
-        if item is None:
-            layout.append(())
-            continue
-        content = contents.pop(0)
-        size = math.prod(x.size(part) for part in content)
-        taps = range(size)[item if isinstance(item, slice) else slice(item % size, item % size + 1)]
-        if len(taps) == 0:
-            raise Refused("takes nothing of the map")
-        if not has_axis(content):
-            content = channels(len(taps))
-        elif len(taps) < size:
-            if len(content) > 1:
-                raise Refused("takes a part of a flattened feature map")
-            cut = (taps[0], size - 1 - taps[-1])
-            windows[content[0]] = Window(1, taps.step, (-cut[0], -cut[1]), 1, len(taps))
-            content = content if len(taps) > 1 else ()
-        if isinstance(item, slice):
-            layout.append(content)
-    return Step(x, replace(x.slide(windows), layout=tuple(layout)), windows or None)
-
-
-def narrow(x, out, dim, start, length) -> Step:
-    start %= x.shape[dim]
-    return getitem(x, out, (*[slice(None)] * (dim % len(x.layout)), slice(start, start + length)))
-
-
-def select(x, out, dim, index) -> Step:
-    return getitem(x, out, (*[slice(None)] * (dim % len(x.layout)), index))
-
-
-def split(x, out, size, dim=0) -> list[Step]:
-    steps, start = [], 0
-    for piece in out:
-        steps.append(narrow(x, piece, dim, start, piece.shape[dim]))
-        start += piece.shape[dim]
-    return steps
-
-
-def unbind(x, out, dim=0) -> list[Step]:
-    return [select(x, piece, dim, index) for index, piece in enumerate(out)]
-
-
-RULES = {
-    name: rule
-    for names, rule in (
-        ("conv1d conv2d", conv),
-        ("max_pool1d max_pool1d_with_indices", partial(max_pool, 1)),
-        ("max_pool2d max_pool2d_with_indices", partial(max_pool, 2)),
-        ("avg_pool1d", partial(avg_pool, 1)),
-        ("avg_pool2d", partial(avg_pool, 2)),
-        ("lp_pool1d", partial(lp_pool, 1)),
-        ("lp_pool2d", partial(lp_pool, 2)),
-        ("adaptive_avg_pool1d adaptive_max_pool1d adaptive_max_pool1d_with_indices", partial(adaptive_pool, 1)),
-        ("adaptive_avg_pool2d adaptive_max_pool2d adaptive_max_pool2d_with_indices", partial(adaptive_pool, 2)),
-        ("conv_transpose1d conv_transpose2d interpolate upsample pixel_shuffle fold", upsample),
-        ("pad", pad),
-        ("mean sum amax amin max min std var prod logsumexp argmax argmin any all", reduce),
-        ("linear", linear),
-        ("softmax log_softmax softmin cumsum", softmax),
-        ("normalize", normalize),
-        ("glu", glu),
-        ("layer_norm rms_norm", layer_norm),
-        ("group_norm instance_norm", map_norm),
-        ("local_response_norm", channel_norm),
-        ("batch_norm", batch_norm),
-        ("view reshape flatten unflatten squeeze unsqueeze view_as reshape_as ravel", reshape),
-        ("expand expand_as broadcast_to", expand),
-        ("getitem", getitem),
-        ("narrow", narrow),
-        ("select", select),
-        ("split chunk tensor_split", split),
-        ("unbind", unbind),
-    )
-    for name in names.split()
-}

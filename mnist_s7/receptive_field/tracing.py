@@ -2,181 +2,179 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
-from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from mnist_s7.receptive_field.fields import Field, ReceptiveFieldError, Refused, Step, UnsupportedLayer
-from mnist_s7.receptive_field.layers import RULES, permute
-from mnist_s7.receptive_field.merges import concatenate, merge
+from mnist_s7.receptive_field.calls import Calls, tensors_in
+from mnist_s7.receptive_field.errors import ReceptiveFieldError, Refused, Unknown, UnsupportedLayer
+from mnist_s7.receptive_field.fields import AXES, Field, Step
+from mnist_s7.receptive_field.functions import (
+    CONCATENATES,
+    CONSTANT,
+    CONTRACTS,
+    MOVES,
+    PERMUTES,
+    RULES,
+    UNPOOLS,
+    VIEWS,
+    WRITES,
+    apply,
+    function_name,
+    is_elementwise,
+    plain,
+)  # fmt: skip
+from mnist_s7.receptive_field.inputs import Inputs
+from mnist_s7.receptive_field.merges import concatenate, contract, matrix_product, merge, together
 from mnist_s7.receptive_field.table import ReceptiveFieldTable, Row
+from mnist_s7.receptive_field.views import is_torn, move, permute, settled
+
+LEAVES_TORCH = {"numpy", "array", "tolist", "dlpack", "data_ptr"}
+WHOLE = "unknown='whole' takes what it gives to see all of its input"
+IDENTITY = "unknown='identity' takes it to leave the field as it is"
+COMES_BACK = (
+    "depends on a value or a decision that is another one for another image and cannot be followed, as numbers cannot "
+    "that left torch by item() or NumPy"
+)
+
+
+class Reached(BaseException):
+    """The layer that the caller wants to know no more than."""
 
 
 def receptive_field(
     model: nn.Module,
-    input_size: Sequence[int] = (1, 28, 28),
+    input_size: Sequence = (1, 28, 28),
     unknown: str = "error",
     gates: str = "count",
+    until: str | None = None,
 ) -> ReceptiveFieldTable:
-    """The receptive field after each convolution, pooling, padding, crop, merge and linear layer of a model.
+    """The receptive field after each convolution, pooling, upsampling, crop, merge and linear layer of a model.
 
-    input_size: (C, H, W) or (C, L), without the batch.
-    unknown: "error" raises UnsupportedLayer at self-attention, recurrent and all other layers that are not
-        known; "identity" takes them to leave the field as it is, where their output has the shape of their
-        input.
+    input_size: (C, H, W), (C, L) or (C, D, H, W), without the batch. Of a model with several inputs a list, or a dict
+        by name, of such sizes, of other lists and dicts, and of whatever else the model takes, which is passed on as it
+        is: `[(3, 32, 32), torch.tensor([7])]`, `{"image": (3, 32, 32)}`; a dict that is itself an argument stands in a
+        list. The pixels are those of the first size; inputs with the same height and width lie on the same
+        pixels, and other inputs count as constants.
+    unknown: "error" raises UnsupportedLayer at self-attention, recurrent layers, normalisation over the feature map and
+        all other functions whose effect is not known; "whole" takes their output to see all that any unit of
+        their input sees, and so every layer that would be refused; "identity" takes those that are not known to
+        leave the field as it is, where their output has the shape of their input.
     gates: a squeeze-and-excitation gate is pooled from the whole feature map, so that strictly every unit after it
         sees the whole input. "count" says so; "ignore" leaves out of a product the factors that are one value
         a channel, as published tables do.
+    until: path of a module, or name of a row: the last one in the table. What comes after it is not looked at.
 
     Global pooling (`x.mean((2, 3))` as well) and a linear layer over a flattened feature map are rows with k = s =
     n_in. Branches that merge are a row where their fields differ; the merged field is the smallest one around
-    both. Shapes are those of a real run, on zeros, in evaluation mode and without gradients. The model's
-    modes, buffers, gradients, device and hooks, and the random state, are as before afterwards.
+    both. After upsampling the size depends on the unit: `r_out` is the largest, `r_range` has both ends. Shapes are
+    those of a real run, on random numbers, in evaluation mode and without gradients. The model's modes, buffers,
+    gradients, device and hooks, and the random state, are as before afterwards.
 
-    Raises UnsupportedLayer (also at transposed convolution and interpolation, at adaptive pooling with
-    windows of unequal size, and at normalisation over the feature map), UnequalJumps where branches of unequal jump
-    merge, both of them ReceptiveFieldError.
+    The model runs twice, on two images. Where a value or a decision that is not followed differs between them,
+    because it left torch and came back, it is refused. What cannot be noticed: such a value that is the same on both
+    images, as a threshold that neither or both of them pass; and, of a model on the "meta" device, all of them.
+
+    Raises ReceptiveFieldError, with the rows so far as its `.table`: UnsupportedLayer, UnequalJumps where branches of
+    unequal jump merge, or itself where the model cannot run on such an input. ValueError for wrong arguments.
     """
     for name, value, known in (
-        ("unknown", unknown, ("error", "identity")),
+        ("unknown", unknown, ("error", "identity", "whole")),
         ("gates", gates, ("count", "ignore")),
     ):
         if value not in known:
             raise ValueError(f"{name}={value!r}: must be one of {known}")
-    if len(input_size) not in (2, 3):
-        raise ValueError(f"input_size={tuple(input_size)}: must be (C, H, W) or (C, L)")
-    tensors = [*model.parameters(), *model.buffers()]
-    if any(nn.parameter.is_lazy(tensor) for tensor in tensors):
-        raise ReceptiveFieldError("the model has lazy layers; run it once on real images first")
-    like = next((tensor for tensor in tensors if tensor.is_floating_point()), torch.empty(0))
-    image = torch.zeros(1, *input_size, dtype=like.dtype, device=like.device)
-    tracer = Tracer(model, unknown, gates)
-    tracer.fields[image] = Field.of_image(image.shape)
-    with left_as_it_was(model, like.device), tracer.following_modules(), tracer:
-        output = model(image)
-    followed = [tensor for tensor in tensors_in(output) if tensor in tracer.fields]
-    if not followed:
-        raise ReceptiveFieldError("the model's output does not come from its input by torch functions")
-    for tensor in followed:
-        tracer.field_of(tensor)
-    return ReceptiveFieldTable(tuple(tracer.rows), tuple(input_size[1:]))
-
-
-@contextmanager
-def left_as_it_was(model: nn.Module, device: torch.device) -> Iterator[None]:
-    """Evaluation mode without gradients; afterwards modes, buffers and random state are those from before."""
-    modes = [(module, module.training) for module in model.modules()]
-    buffers = [(m, name, b, b.clone()) for m in model.modules() for name, b in m._buffers.items() if b is not None]
+    inputs = Inputs(model, input_size)
+    tracer = Tracer(model, unknown, gates, until)
     try:
-        with torch.no_grad(), torch.random.fork_rng([device] if device.type == "cuda" else []):
-            model.eval()
-            yield
-    finally:
-        for module, training in modes:
-            module.training = training
-        with torch.no_grad():
-            for module, name, buffer, value in buffers:
-                module._buffers[name] = buffer
-                # a needless copy would spoil graphs that wait for backward
-                if not buffer.is_meta and not torch.equal(buffer, value):
-                    buffer.copy_(value)
+        if not inputs.on_meta:
+            tracer.reference = recorded(inputs)
+        output = inputs.run(tracer)
+        tracer.check_output(output)
+    except Reached:
+        pass
+    except ReceptiveFieldError as error:
+        error.table = tracer.table(inputs)
+        raise
+    except Exception as error:
+        reason = f"the model cannot run on input_size={input_size}: {tracer.at()}{type(error).__name__}: {error}"
+        if isinstance(error, (TypeError, LookupError)):
+            reason += "; several inputs, or a dict of them, are a list or dict of sizes, as the docstring says"
+        refused = ReceptiveFieldError(reason)
+        refused.table = tracer.table(inputs)
+        raise refused from error
+    if until is not None and not tracer.reached:
+        names = ", ".join(row.layer for row in tracer.rows)
+        raise ValueError(f"until={until!r}: no such row, and no such module was called; the rows are {names}")
+    return tracer.table(inputs)
 
 
-def tensors_in(value) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, (list, tuple, dict)):
-        for item in value.values() if isinstance(value, dict) else value:
-            yield from tensors_in(item)
+def recorded(inputs: Inputs) -> Calls:
+    """The calls on another image, up to where the model fails, which it will do again."""
+    calls = Calls(inputs.model)
+    with suppress(Exception):
+        calls.record.append(("output", calls.given([*tensors_in(inputs.run(calls, zeros=True))])))
+        calls.complete = True
+    return calls
 
 
-# -------------------------------------------------------------------------------------------- names of functions
+class Tracer(Calls):
+    """Gives the outputs of all functions that depend on the image fields, by the rules for them.
 
+    reference: the calls of a run on another image; None where these cannot be compared.
+    """
 
-def function_name(func) -> str:
-    """The name that torch.add, Tensor.add_, Tensor.__iadd__ and Tensor.__radd__ share."""
-    name = func.__name__.strip("_")
-    if name in ("get", "set") and func.__name__.startswith("__"):  # attributes: x.T, x.data = y
-        name = {"get": "", "set": "set_"}[name] + func.__self__.__name__
-    return ARITHMETIC.get(name, name)
-
-
-ARITHMETIC = {
-    **{prefix + name: name for prefix in "ri" for name in ("add", "sub", "mul", "pow")},
-    **{prefix + "truediv": "div" for prefix in ("", "r", "i")},
-    "true_divide": "div", "multiply": "mul", "subtract": "sub", "divide": "div",
-}  # fmt: skip
-
-# What works on every element alone but lacks torch's tag for that, or did in 2.11.
-ELEMENTWISE = {
-    "leaky_relu", "hardswish", "prelu", "softsign", "tanhshrink", "logsigmoid", "and", "or", "xor", "invert",
-    "contiguous", "to", "float", "half", "double", "bfloat16", "type", "type_as", "cpu", "cuda", "detach", "data",
-    "requires_grad", "channel_shuffle", "dropout", "dropout1d", "dropout2d", "alpha_dropout",
-    "feature_alpha_dropout",
-}  # fmt: skip
-CONSTANT = {
-    "zeros", "ones", "full", "empty", "rand", "randn", "new_zeros", "new_ones", "new_full", "new_empty",
-    "new_tensor", "zeros_like", "ones_like", "full_like", "empty_like", "rand_like", "randn_like",
-}  # fmt: skip
-PERMUTES = {"permute", "transpose", "swapaxes", "swapdims", "movedim", "moveaxis", "t", "T", "mT", "H", "mH", "adjoint"}
-CONCATENATES = {"cat", "concat", "concatenate", "stack"}
-LEAVES_TORCH = {"numpy", "array", "tolist", "dlpack"}
-WRITES = {"setitem", "set_data", "copy"}
-PARTLY = "writes into a part of a tensor, which is not followed"
-
-
-@functools.cache
-def is_elementwise(name: str) -> bool:
-    packet = getattr(torch.ops.aten, name, None)
-    tagged = packet and any(torch.Tag.pointwise in getattr(packet, o).tags for o in packet.overloads())
-    return name in ELEMENTWISE or bool(tagged)
-
-
-# --------------------------------------------------------------------------------------------------- the tracer
-
-
-class Tracer(TorchFunctionMode):
-    """Sees every torch function that the model calls, and gives its outputs fields by the rules for it."""
-
-    def __init__(self, model: nn.Module, unknown: str, gates: str):
-        super().__init__()
-        self.unknown, self.gates = unknown, gates
+    def __init__(self, model: nn.Module, unknown: str, gates: str, until: str | None):
+        super().__init__(model)
+        self.unknown, self.gates, self.until = unknown, gates, until
+        self.reference: Calls | None = None
         self.fields = WeakTensorKeyDictionary()  # tensor -> Field, or the error that its use raises
+        self.image: Field | None = None
         self.rows: list[Row] = []
-        self.names = {module: name for name, module in reversed([*model.named_modules(remove_duplicate=False)])}
-        self.running: list[nn.Module] = []  # the modules that are being called now, outermost first
+        self.reached = False
+        self.torn_by = ("view", "view")  # the last function that left a torn map
+        paths = reversed([*model.named_modules(remove_duplicate=False)])
+        self.names = {module: name.replace("_orig_mod.", "").removesuffix("_orig_mod") for name, module in paths}
+
+    def table(self, inputs: Inputs) -> ReceptiveFieldTable:
+        return ReceptiveFieldTable(tuple(self.rows), tuple(inputs.size), tuple(inputs.notes))
+
+    def follow_input(self, tensor: Tensor) -> None:
+        super().follow_input(tensor)
+        self.fields[tensor] = self.image = Field.of_image(tensor.shape)
 
     def field_of(self, tensor: Tensor) -> Field:
         if isinstance(self.fields[tensor], UnsupportedLayer):
             raise self.fields[tensor]
         return self.fields[tensor]
 
-    def followed(self, *values) -> list[Tensor]:
-        return [tensor for tensor in tensors_in(values) if tensor in self.fields]
+    # ------------------------------------------------------------------------------------- where the model is now
 
-    @contextmanager
-    def following_modules(self) -> Iterator[None]:
-        """Global hooks, so that the model's own stay untouched."""
-        before = register_module_forward_pre_hook(lambda module, args: self.running.append(module))
-        after = register_module_forward_hook(self.after_module, always_call=True)
-        try:
-            yield
-        finally:
-            before.remove()
-            after.remove()
+    def left(self, module: nn.Module, args, output) -> None:
+        operands = [tensor for tensor in tensors_in(args) if tensor in self.fields]
+        if isinstance(module, torch.jit.ScriptModule) and operands:
+            reason = Unknown("its functions cannot be seen")
+            self.pass_over("scripted module", reason, [self.field_of(t) for t in operands], output)
+        if self.until is not None and self.names.get(module) == self.until:
+            self.stop()
 
-    def after_module(self, module: nn.Module, args, output) -> None:
-        if isinstance(module, torch.jit.ScriptModule) and output is not None:
-            reason = "its functions cannot be seen; unknown='identity' takes it to leave the field as it is"
-            self.pass_over("scripted module", reason, self.followed(args), output)
-        self.running.pop()
+    def at(self) -> str:
+        """Where a model failed, with a word on an input of too few axes."""
+        module = self.failed_in
+        kind = type(module).__name__
+        if module is None:
+            return ""
+        rank = int(kind[-2]) if kind[-2:] in ("1d", "2d", "3d") else 0
+        hint = f"takes (C, {', '.join(AXES[rank])}); " if self.image and rank > len(self.image.axes) else ""
+        return f"layer {self.names.get(module, '')!r} ({kind}): {hint}"
+
+    def stop(self) -> None:
+        self.reached = True
+        raise Reached
 
     def who(self, function: str) -> tuple[str, str]:
         """Path and kind of what is running: a torch layer, else a function called by some module."""
@@ -189,86 +187,179 @@ class Tracer(TorchFunctionMode):
             return f"{path}.{function}".lstrip("."), function
         return path or kind, kind
 
+    # ---------------------------------------------------------------------------------------------- what it calls
+
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         name = function_name(func)
-        tracked = self.followed(args, kwargs)
+        if not self.followed(args, kwargs):
+            return func(*args, **kwargs)
+        self.note(name, args, kwargs)
+        strange = self.is_strange()
+        tracked = [tensor for tensor in tensors_in((args, kwargs)) if tensor in self.fields]
         output = func(*args, **kwargs)
-        if not tracked or name in CONSTANT or any(isinstance(m, torch.jit.ScriptModule) for m in self.running):
+        if name in CONSTANT or self.in_script:
             return output
-        if name in LEAVES_TORCH:
-            raise UnsupportedLayer(*self.who(name), "the values leave torch, and cannot be followed from there")
-        if not any(True for _ in tensors_in(output)):
-            if name in WRITES:
-                raise UnsupportedLayer(*self.who(name), PARTLY)
+        if name in LEAVES_TORCH and self.unknown != "whole":
+            reason = "the values leave torch, and cannot be followed from there"
+            raise UnsupportedLayer(*self.who(name), f"{reason}; {WHOLE}")
+        written = args[:1] if name in WRITES else ()
+        self.follow_output((output, written))
+        if not written and not any(True for _ in tensors_in(output)):
             return output  # sizes, types, and numbers to decide on
-        for tensor in tracked:
-            self.field_of(tensor)
+        operands = [self.field_of(tensor) for tensor in tracked]
         try:
-            self.follow(func, name, tracked, output, args, kwargs)
+            if strange:
+                operands.append(self.image)
+                raise Refused(COMES_BACK)
+            if tracked:
+                self.follow(func, name, tracked, output, args, kwargs)
         except Refused as refused:
-            self.pass_over(name, str(refused), tracked, output)
+            self.pass_over(name, refused, operands, written or output)
         return output
+
+    def is_strange(self) -> bool:
+        """Whether the last call was another one on the other image."""
+        if self.reference is None or len(self.reference.record) < len(self.record):
+            return self.reference is not None and self.reference.complete
+        return self.reference.record[len(self.record) - 1] != self.record[-1]
 
     def follow(self, func, name: str, tracked: list[Tensor], output, args: tuple, kwargs: dict) -> None:
         """Gives the output tensors their fields, and the table its rows."""
-        if "out" in kwargs or name in WRITES:
-            raise Refused(PARTLY)
+        if kwargs.get("out") is not None or name in WRITES - {"copy"}:
+            raise Refused("writes into a part of a tensor, which is not followed")
         if name.endswith("_as") or name == "to":  # of the second operand only shape or type count
             if args[0] is not tracked[0]:
                 return
             tracked = tracked[:1]
-        steps = self.steps(func, name, tracked, output, args, kwargs)
+        try:
+            steps = self.steps(func, name, tracked, output, args, kwargs)
+        except ReceptiveFieldError:
+            raise
+        except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            raise Refused(f"is called in a way that is not followed: {error}") from error
         outputs = [*tensors_in(output)]
         alike = [outputs] if isinstance(steps, Step) else [[tensor] for tensor in outputs]
         for tensors, step in zip(alike, [steps] if isinstance(steps, Step) else steps, strict=True):
             if any(tuple(tensor.shape) != step.after.shape for tensor in tensors):
                 raise Refused(f"gives {tuple(tensors[0].shape)}, where {step.after.shape} was expected")
-            field = step.after if step.windows is None else self.record(name, step)
+            self.forget_shared(tensors, step, args)
+            if step.windows is None and step.before.pieces and step.after.axes != step.before.axes:
+                step = step._replace(windows={})  # some of the channels, that look at less
+            field = step.after if step.windows is None else self.add_row(*self.who(name), step)
+            if name in VIEWS and is_torn(field):
+                self.torn_by = self.who(name)
             for tensor in tensors:
                 self.fields[tensor] = field
 
+    def forget_shared(self, outputs: list[Tensor], step: Step, args: tuple) -> None:
+        """Tensors in whose memory a function writes what they did not look at can no longer be used."""
+        for out in outputs:
+            before = self.fields.get(out)
+            if not any(tensor is out for tensor in tensors_in(args)) or (before and before.sees_the_same(step.after)):
+                continue
+            memory = out.untyped_storage()._cdata
+            for tensor in [*self.fields]:
+                if tensor is not out and tensor.untyped_storage()._cdata == memory:
+                    reason = "wrote in place into memory that another tensor shares, which is used later"
+                    self.fields[tensor] = UnsupportedLayer(*self.who("in place"), f"{reason}; write x = x + y")
+
     def steps(self, func, name: str, tracked: list[Tensor], output, args: tuple, kwargs: dict) -> Step | list[Step]:
         """What the rule for a function says: one step for all its outputs, or one each."""
+        if name not in VIEWS and not (len(tracked) == 1 and is_elementwise(name)):
+            self.settle(tracked)
         operands = [self.fields[tensor] for tensor in tracked]
+        layer = self.who(name)[0]
+        if name == "copy":
+            return merge(operands[-1:], args[0].shape, layer)
         if name in CONCATENATES:
-            return concatenate(operands, output.shape, name == "stack", self.who(name)[0], *args[1:], **kwargs)
+            return self.concatenated(output, name == "stack", layer, *args, **kwargs)
+        if name in CONTRACTS:
+            tensors = [*tensors_in((args, kwargs))]
+            equation = args[0] if name == "einsum" else matrix_product(*[tensor.ndim for tensor in tensors])
+            return contract(equation, tensors, [self.fields.get(tensor) for tensor in tensors], output, layer)
+        if name in UNPOOLS:
+            return self.unpooled(name, output, layer, *args, **kwargs)
         of_two = name in ("max", "min") and len([*tensors_in((args, kwargs))]) == 2
-        if not of_two and (name in RULES or name in PERMUTES):
+        if not of_two and name in RULES or name in PERMUTES or name in MOVES:
             if len(tracked) > 1 or (args and args[0] is not tracked[0]):
                 raise Refused("has another operand than its first that depends on the image")
-            kwargs = {key: value for key, value in kwargs.items() if value is not tracked[0]}
+            args = tuple(map(plain, args[1:]))
+            kwargs = {key: plain(value) for key, value in kwargs.items() if value is not tracked[0]}
             if name in PERMUTES:
-                return permute(operands[0], func, *args[1:], **kwargs)
-            return RULES[name](operands[0], output, *args[1:], **kwargs)
+                return permute(operands[0], output, func, *args, **kwargs)
+            if name in MOVES:
+                return move(operands[0], output, func, *args, **kwargs)
+            return apply(RULES[name], operands[0], output, args, kwargs)
         if of_two or is_elementwise(name):
-            out = next(tensors_in(output))
-            if len(tracked) > 1 and any(tensor is out for tensor in tracked):
-                memory = out.untyped_storage()._cdata
-                if any(tensor is not out and tensor.untyped_storage()._cdata == memory for tensor in self.fields):
-                    raise Refused("writes in place into memory that another tensor shares; write x = x + y")
             if self.gates == "ignore" and name == "mul":
-                operands = [x for x in operands if any(axis.n > 1 for axis in x.axes.values())] or operands
-            return merge(operands, out.shape, self.who(name)[0])
-        raise Refused(
-            f"the effect of {name} on the receptive field is not known; unknown='identity' takes it to have none"
-        )
+                operands = [x for x in operands if not x.is_constant] or operands
+            return merge(operands, next(tensors_in(output)).shape, layer)
+        raise Unknown(f"the effect of {name} on the receptive field is not known")
 
-    def record(self, function: str, step: Step) -> Field:
+    def settle(self, tensors: list[Tensor]) -> None:
+        """Gives those that stand as a map again, after views that tore it, the field of that map."""
+        for tensor in tensors:
+            step = settled(self.fields[tensor]) if is_torn(self.fields[tensor]) else None
+            if step is not None:
+                self.fields[tensor] = self.add_row(*self.torn_by, step)
+
+    def concatenated(self, output: Tensor, new: bool, layer: str, tensors, dim=0, axis=None, out=None) -> Step:
+        dim = (dim if axis is None else axis) % output.ndim
+        lengths = [1 if new else tensor.shape[dim] for tensor in tensors]
+        return concatenate([self.fields.get(t) for t in tensors], lengths, output.shape, new, dim, layer)
+
+    def unpooled(self, name: str, output: Tensor, layer: str, input, indices, *args, **kwargs) -> Step:
+        both = merge([self.fields[t] for t in (input, indices) if t in self.fields], input.shape, layer).after
+        kwargs = {key: plain(value) for key, value in kwargs.items()}
+        return apply(UNPOOLS[name], both, output, (indices, *map(plain, args)), kwargs)
+
+    # ------------------------------------------------------------------------------------------ what becomes of it
+
+    def add_row(self, layer: str, kind: str, step: Step) -> Field:
         """Adds a row, and returns the output's field with the row's name as its source."""
-        layer, kind = self.who(function)
         calls = sum(row.layer == layer or row.layer.startswith(f"{layer} (") for row in self.rows)
         layer = f"{layer} ({calls + 1})" if calls else layer
         step = step._replace(after=replace(step.after, source=layer))
         self.rows.append(Row.of(layer, kind, step))
+        if layer == self.until:
+            self.stop()
         return step.after
 
-    def pass_over(self, function: str, reason: str, tracked: list[Tensor], output) -> None:
-        """An output of its input's shape keeps its field, if the caller asked for that; others are lost."""
-        who = self.who(function)
-        if self.unknown == "error":
-            raise UnsupportedLayer(*who, reason)
-        lost = UnsupportedLayer(*who, "cannot pass as identity, as its output has another shape than its input")
+    def pass_over(self, name: str, refused: Refused, operands: list[Field], output) -> None:
+        """What a function gives that is not followed: an error, or what the caller asked for instead."""
+        who = self.who(name)
+        constant = all(x.is_constant for x in operands)
+        passes = self.unknown == "identity" and isinstance(refused, Unknown)
+        if not (constant or passes or self.unknown == "whole"):
+            ways = f"{WHOLE}, {IDENTITY}" if isinstance(refused, Unknown) else WHOLE
+            raise UnsupportedLayer(*who, f"{refused}; {ways}") from refused
+        everything = together(operands)
+        alike = {x.shape: x for x in reversed(operands)}
+        row = None
         for tensor in tensors_in(output):
-            alike = [self.field_of(t) for t in tracked if self.field_of(t).shape == tuple(tensor.shape)]
-            self.fields[tensor] = alike[0] if alike else lost
+            x = alike.get(tuple(tensor.shape))
+            if constant or self.unknown == "whole":
+                field = everything.spread(tensor.shape) if constant or x is None else x.everywhere(everything)
+                if row is None and not constant:
+                    row = Step(operands[0], field, {}, "taken to see all that its input sees")
+                    field = self.add_row(*who, row)
+            elif x is not None:
+                field = x
+            else:
+                reason = "cannot pass as identity, as its output has another shape than its input"
+                field = UnsupportedLayer(*who, reason)
+            self.fields[tensor] = field
+
+    def check_output(self, output) -> None:
+        """Raises where the output cannot be followed to the image."""
+        tensors = [*tensors_in(output)]
+        self.record.append(("output", self.given(tensors)))
+        if self.is_strange() and self.unknown != "whole":
+            raise UnsupportedLayer("output", "output", f"{COMES_BACK}; {WHOLE}")
+        followed = [tensor for tensor in tensors if tensor in self.fields]
+        if not followed:
+            raise ReceptiveFieldError("the model's output does not come from its input by torch functions")
+        for tensor in followed:
+            self.field_of(tensor)
+        self.settle(followed)

@@ -1,8 +1,9 @@
-"""Small random networks, 1-D and 2-D, of all that the receptive-field calculator says it can follow.
+"""Small random networks, 1-D to 3-D, of all that the receptive-field calculator says it can follow.
 
 Every network is a function of its seed. Pieces are drawn until they fit the feature map that is left, so that none
 has to be skipped. `RandomNetwork.twin` is the same network for images of any size: its last layer, where that
-takes in the whole feature map, is a pooling or convolution with the window written out.
+takes in the whole feature map, is a pooling or convolution with the window written out. In a `RandomDecoder` fields
+differ from unit to unit, so there is no such twin.
 """
 
 import copy
@@ -68,14 +69,46 @@ class Shuffle(nn.Module):
         return x.view(n, 2, c // 2, *size).transpose(1, 2).reshape(n, c, *size)
 
 
+class SpaceToDepth(nn.Module):
+    """(N, C, H, W) -> (N, 4 C, H / 2, W / 2), by views as in many networks; an odd row or column is left out."""
+
+    def __init__(self, order):
+        super().__init__()
+        self.order = order
+
+    def forward(self, x):
+        x = x[..., : x.shape[2] // 2 * 2, : x.shape[3] // 2 * 2]
+        n, c, h, w = x.shape
+        if self.order == "unshuffle":
+            return F.pixel_unshuffle(x, 2)
+        blocks = x.view(n, c, h // 2, 2, w // 2, 2)
+        if self.order == "channels first":
+            return blocks.permute(0, 1, 3, 5, 2, 4).reshape(n, 4 * c, h // 2, w // 2)
+        return blocks.permute(0, 3, 5, 1, 2, 4).contiguous().view(n, 4 * c, h // 2, w // 2)
+
+
+class ChannelMix(nn.Module):
+    """A 1x1 convolution written as a product of matrices."""
+
+    def __init__(self, channels, by):
+        super().__init__()
+        self.weight, self.by = nn.Parameter(torch.ones(channels, channels)), by
+
+    def forward(self, x):
+        if self.by == "einsum":
+            return torch.einsum("nc...,dc->nd...", x, self.weight)
+        return (x.movedim(1, -1) @ self.weight).movedim(-1, 1)
+
+
 class RandomNetwork(nn.Module):
-    """(N, 2, H, W) or (N, 2, L) -> a feature map (N, C, ...), or (N, C) after its head."""
+    """(N, 2, H, W), (N, 2, L) or (N, 2, D, H, W) -> a feature map (N, C, ...), or (N, C) after its head."""
 
     def __init__(self, seed):
         super().__init__()
         self.rng = random.Random(seed)
-        self.rank = self.rng.choice((1, 2))
-        self.input_size = (2, *[self.rng.randint(12, 26) for _ in range(self.rank)])
+        self.rank = self.rng.choice((1, 1, 1, 2, 2, 2, 3))
+        low, high = (12, 26) if self.rank < 3 else (7, 9)
+        self.input_size = (2, *[self.rng.randint(low, high) for _ in range(self.rank)])
         self.body = nn.Sequential()
         self.stride = 1
         x = torch.zeros(1, *self.input_size)
@@ -113,7 +146,11 @@ class RandomNetwork(nn.Module):
 
     def draw(self, channels, size, stride):
         kinds = [self.convolution] * 4 + [self.pool] * 3 + [self.branches] * 3
-        kinds += [self.cropped_skip, self.padding, self.same_map, self.twice, self.nested]
+        kinds += [self.cropped_skip, self.padding, self.same_map, self.same_map, self.twice, self.nested]
+        if not self.body:
+            kinds = [self.convolution, self.pool]  # so that there is a row
+        if self.rank == 2 and stride == 2 and not any(n % 2 for n in size):
+            kinds += [self.space_to_depth] * 4
         return self.rng.choice(kinds)(channels, size, stride)
 
     def convolution(self, channels, size, stride):
@@ -190,6 +227,10 @@ class RandomNetwork(nn.Module):
             return Call(f"pad {pads}", lambda x: F.pad(x, pads))
         return self.layer(self.rng.choice(("ZeroPad", "ReflectionPad", "ReplicationPad", "CircularPad")), pads)
 
+    def space_to_depth(self, channels, size, stride):
+        order = self.rng.choice(("unshuffle", "channels first", "blocks first"))
+        return nn.Sequential(SpaceToDepth(order), nn.Conv2d(4 * channels, 2, 1))
+
     def same_map(self, channels, size, stride):
         return self.rng.choice((
             nn.Sequential(nn.Dropout(0.5), nn.LeakyReLU(), nn.Identity()),
@@ -198,6 +239,13 @@ class RandomNetwork(nn.Module):
             Call("swap halves", lambda x: torch.cat(x.chunk(2, dim=1)[::-1], dim=1)),
             Call("flatten and back", lambda x: x.flatten(1).relu().view(x.shape)),
             Call("channels last and back", lambda x: F.gelu(x.movedim(1, -1)).movedim(-1, 1)),
+            Call("flip and roll channels", lambda x: x.flip(1).roll(1, dims=1)),
+            Call("repeat and select channels", lambda x: x.repeat_interleave(2, dim=1)[:, : x.shape[1]]),
+            Call("tile and select channels", lambda x: x.tile(2, *[1] * (x.ndim - 1)).index_select(1, torch.arange(2))),
+            Call("norm over channels", lambda x: x / x.norm(dim=1, keepdim=True).clamp(min=1)),
+            Call("a part of a concatenation", lambda x: torch.cat([x, x.roll(3, 2)], 1).relu()[:, : x.shape[1]]),
+            ChannelMix(channels, "einsum"),
+            ChannelMix(channels, "matmul"),
         ))  # fmt: skip
 
     def twice(self, channels, size, stride):
@@ -222,3 +270,72 @@ class RandomNetwork(nn.Module):
             return self.layer(name, tuple(n // a for n, a in zip(size, k, strict=True))), self.layer("AvgPool", k)
         axes = tuple(range(2, 2 + self.rank))
         return Call(f"mean {axes}", lambda x: x.mean(axes)), self.layer("AvgPool", size)
+
+
+class RandomDecoder(nn.Module):
+    """(N, 2, H, W), (N, 2, L) or (N, 2, D, H, W) -> a feature map that went down and up, with skip connections."""
+
+    def __init__(self, seed):
+        super().__init__()
+        self.rng = random.Random(seed)
+        self.rank = self.rng.choice((1, 2, 2, 3))
+        low, high = {1: (10, 20), 2: (8, 14), 3: (5, 6)}[self.rank]
+        self.input_size = (2, *[self.rng.randint(low, high) for _ in range(self.rank)])
+        self.down = nn.ModuleList(self.drawn_down() for _ in range(self.rng.randint(0, 2)))
+        self.up = nn.ModuleList(self.drawn_up() for _ in range(max(1, len(self.down) + self.rng.randint(0, 1))))
+        self.out = nn.ModuleList(self.convolution(3) for _ in self.up)
+        self.skips = [self.rng.choice(("cat", "+", "none")) for _ in self.up]
+        self.fuse = nn.ModuleList(self.layer("Conv", 4 if skip == "cat" else 2, 2, 1) for skip in self.skips)
+        self.resize = self.rng.choice(("nearest", {1: "linear", 2: "bilinear", 3: "trilinear"}[self.rank], "area"))
+
+    def layer(self, name, *args, **kwargs):
+        return getattr(nn, f"{name}{self.rank}d")(*args, **kwargs)
+
+    def convolution(self, k, **kwargs):
+        return self.layer("Conv", 2, 2, k, padding=k // 2, **kwargs)
+
+    def drawn_down(self):
+        pool = self.layer(self.rng.choice(("MaxPool", "AvgPool")), 2, ceil_mode=self.rng.random() < 0.5)
+        return self.rng.choice((
+            nn.Sequential(self.convolution(3), nn.ReLU(), pool),
+            self.convolution(3, stride=2),
+            nn.Sequential(self.convolution(1), self.layer("AdaptiveAvgPool", self.rng.randint(3, 5))),
+        ))  # fmt: skip
+
+    def drawn_up(self):
+        k, s, d = self.rng.randint(1, 4), self.rng.randint(1, 3), self.rng.randint(1, 2)
+        p, extra = self.rng.randint(0, (k - 1) * d // 2), self.rng.randint(0, max(s, d) - 1)
+        linear = {1: "linear", 2: "bilinear", 3: "trilinear"}[self.rank]
+        scale, corners = self.rng.choice((1.5, 2, 2, 3, 0.75)), self.rng.random() < 0.5
+        size = tuple(self.rng.randint(4, 9) for _ in range(self.rank))
+        choices = [
+            self.layer("ConvTranspose", 2, 2, k, s, p, extra, dilation=d),
+            self.layer("ConvTranspose", 2, 2, 2, 2),
+            nn.Upsample(scale_factor=2),
+            nn.Upsample(scale_factor=scale, mode=linear, align_corners=corners),
+            nn.Upsample(size=size, mode=linear),
+            Call(f"to {size}", lambda x: F.interpolate(x, size=size, mode="nearest-exact")),
+        ]
+        if self.rank == 2:
+            choices += [
+                nn.Sequential(nn.Conv2d(2, 8, 1), nn.PixelShuffle(2)),
+                nn.Upsample(scale_factor=scale, mode="bicubic"),
+                Call("flipped", lambda x: x.flip(2).roll((1, 2), (2, 3))),
+            ]
+        return self.rng.choice(choices)
+
+    def forward(self, x):
+        before = []
+        for down in self.down:
+            before.append(x)
+            x = down(x)
+        for up, skip, fuse, out in zip(self.up, self.skips, self.fuse, self.out, strict=True):
+            x = up(x)
+            other = before.pop() if before else None
+            if skip != "none" and other is not None:
+                x = F.interpolate(x, size=other.shape[2:], mode=self.resize)
+                x = torch.cat([x, other], 1) if skip == "cat" else x + other
+            elif skip == "cat":
+                x = torch.cat([x, x], 1)
+            x = out(fuse(x))
+        return x

@@ -1,0 +1,140 @@
+"""The calls that a model makes to torch in one run, and whether another image would have changed what is not followed.
+
+Values can leave torch and come back: `x.max().item()`, NumPy, a C++ function that reads the memory, a decision. No rule
+sees that. So a model is run on two images, and every call is compared: numbers and tensors among its arguments that
+do not come from the image by calls that are followed must be the same, and so must be the order of the calls.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+from torch.overrides import TorchFunctionMode
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from mnist_s7.receptive_field.functions import CONSTANT, WRITES, function_name
+
+
+def tensors_in(value, seen: set[int] | None = None) -> Iterator[Tensor]:
+    """All tensors in nested lists, tuples, mappings, dataclasses and other objects that are no modules."""
+    seen = set() if seen is None else seen
+    if isinstance(value, Tensor):
+        yield value
+    elif id(value) in seen or isinstance(value, (str, bytes, int, float, nn.Module, type, type(None))):
+        return
+    else:
+        seen.add(id(value))
+        if isinstance(value, (list, tuple, set, frozenset)):
+            parts = value
+        elif isinstance(value, Mapping):
+            parts = value.values()
+        elif dataclasses.is_dataclass(value):
+            parts = [getattr(value, field.name, None) for field in dataclasses.fields(value)]
+        else:
+            parts = getattr(value, "__dict__", {}).values()
+        for part in list(parts):
+            yield from tensors_in(part, seen)
+
+
+class Calls(TorchFunctionMode):
+    """Sees every torch function that the model calls, and knows which tensors come from the image.
+
+    record: of each call in turn its name and what it was given: of a tensor that comes from the image the call that
+        made it, and of everything else its value.
+    """
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.parameters = {id(parameter) for parameter in model.parameters()}  # the same on every image
+        self.made_by = WeakTensorKeyDictionary()  # of what comes from the image
+        self.record: list[tuple[str, Any]] = []
+        self.complete = False  # whether the model ran to its end
+        self.running: list[nn.Module] = []  # the modules that are being called now, outermost first
+        self.failed_in: nn.Module | None = None  # the innermost module that raised an error
+
+    def __enter__(self):
+        """Sees the modules by global hooks, so that the model's own stay untouched."""
+        self._hooks = (
+            register_module_forward_pre_hook(lambda module, args: self.running.append(module)),
+            register_module_forward_hook(self.after_module, always_call=True),
+        )
+        return super().__enter__()
+
+    def __exit__(self, *error):
+        for hook in self._hooks:
+            hook.remove()
+        return super().__exit__(*error)
+
+    def after_module(self, module: nn.Module, args, output) -> None:
+        if output is None and self.failed_in is None:
+            self.failed_in = module
+        if output is not None and isinstance(module, torch.jit.ScriptModule) and self.followed(args):
+            self.follow_output(output)
+        self.running.pop()
+        if output is not None:
+            self.left(module, args, output)
+
+    def left(self, module: nn.Module, args, output) -> None:
+        """For those who want to know that a module has given its output."""
+
+    @property
+    def in_script(self) -> bool:
+        return any(isinstance(module, torch.jit.ScriptModule) for module in self.running)
+
+    def follow_input(self, tensor: Tensor) -> None:
+        self.made_by[tensor] = f"input {len(self.made_by)}"
+
+    def followed(self, *values) -> list[Tensor]:
+        return [tensor for tensor in tensors_in(values) if tensor in self.made_by]
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        name = function_name(func)
+        tracked = self.followed(args, kwargs)
+        if tracked:
+            self.note(name, args, kwargs)
+        output = func(*args, **kwargs)
+        if tracked and name not in CONSTANT and not self.in_script:
+            self.follow_output((output, args[:1] if name in WRITES else ()))
+        return output
+
+    def note(self, name: str, args: tuple, kwargs: dict) -> None:
+        if name == "copy":  # what was in the memory before counts for nothing
+            args = args[1:]
+        self.record.append((name, self.given((args, kwargs))))
+
+    def follow_output(self, output) -> None:
+        for i, tensor in enumerate(tensors_in(output)):
+            self.made_by[tensor] = f"call {len(self.record)}, output {i}"
+
+    def given(self, value):
+        """What can be compared of an argument."""
+        if isinstance(value, Tensor):
+            if value in self.made_by:
+                return self.made_by[value]
+            return None if id(value) in self.parameters else fingerprint(value)
+        if isinstance(value, (list, tuple)):
+            return tuple(map(self.given, value))
+        if isinstance(value, Mapping):
+            return tuple((key, self.given(item)) for key, item in value.items())
+        if isinstance(value, slice):
+            return self.given((value.start, value.stop, value.step))
+        if isinstance(value, float) and value != value:
+            return "nan"
+        if isinstance(value, (bool, int, float, str)) or hasattr(value, "dtype"):
+            return str(value)
+        return None
+
+
+def fingerprint(tensor: Tensor):
+    """Equal for equal values; of a tensor without values its shape."""
+    try:
+        values = tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes()
+    except (RuntimeError, TypeError, NotImplementedError):
+        return tuple(tensor.shape)
+    return tuple(tensor.shape), hash(values)

@@ -1,0 +1,236 @@
+"""What functions of torch that only move values do to the field of their input: views, crops, repetitions.
+
+The rules are called as those in `layers` are; those with `func` also get the function itself, to try it on numbers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from mnist_s7.receptive_field.errors import Refused
+from mnist_s7.receptive_field.fields import (
+    Axis,
+    Field,
+    Part,
+    Step,
+    along,
+    channel_shape,
+    channels,
+    has_axis,
+    refit,
+    size,
+)  # fmt: skip
+from mnist_s7.receptive_field.merges import by_piece
+from mnist_s7.receptive_field.windows import Window
+
+
+def permute(x: Field, out: Tensor, func: Callable, *args, **kwargs) -> Step:
+    probe = torch.empty(*range(2, 2 + len(x.layout)), device="meta")  # sizes tell the dimensions apart
+    order = [n - 2 for n in func(probe, *args, **kwargs).shape]
+    y = x.laid_out(tuple(x.layout[dim] for dim in order))
+    return Step(x, by_piece(x, y, lambda field: field, lambda labels: labels.permute(order)))
+
+
+def reshape(x, out, *_, **__) -> Step:
+    """Views in row-major order: the parts of the layout are dealt out again to the new sizes."""
+    single = all(axis.n == 1 for axis in x.axes.values())
+    if single and out.ndim == 2 + len(x.axes) and any(n > 1 for n in out.shape[2:]):  # a vector becomes a feature map
+        return Step(x, x.spread(out.shape))
+    torn = Refused(f"from {x.shape} to {tuple(out.shape)} it tears the feature map apart")
+    parts = [part for dim in x.layout for part in dim]
+    layout = []
+    for n in out.shape:
+        content = []
+        while n > 1:
+            if not parts:  # a view as numbers of fewer bytes
+                raise torn
+            part = parts.pop(0)
+            while isinstance(part, int) and parts and isinstance(parts[0], int):
+                part *= parts.pop(0)  # neighbouring channels are one run of channels
+            if n % size(part) == 0:
+                content.append(part)
+                n //= size(part)
+            elif size(part) % n == 0:  # the slower part of it
+                rest = size(part) // n
+                slow = n if isinstance(part, int) else Part(part.axis, n, part.step * rest)
+                content.append(slow)
+                parts.insert(0, rest if isinstance(part, int) else Part(part.axis, rest, part.step))
+                n = 1
+            else:
+                raise torn
+        layout.append(joined(content))
+    return Step(x, by_piece(x, x.laid_out(tuple(layout)), lambda field: field))
+
+
+def joined(content: Sequence[Part | int]) -> tuple[Part | int, ...]:
+    """Neighbouring parts of one axis made one again."""
+    whole = []
+    for part in content:
+        last = whole[-1] if whole else None
+        if isinstance(part, Part) and isinstance(last, Part) and last[::2] == (part.axis, part.n * part.step):
+            whole[-1] = Part(part.axis, last.n * part.n, part.step)
+        else:
+            whole.append(part)
+    return tuple(whole)
+
+
+def is_torn(x: Field) -> bool:
+    """Whether its dimensions hold parts of axes, or axes together with channels, as after a view of a view."""
+    parts = [(part, dim) for dim in x.layout[1:] for part in dim if isinstance(part, Part)]
+    return any(part.n < x.axes[part.axis].n or any(isinstance(other, int) for other in dim) for part, dim in parts)
+
+
+def settled(x: Field) -> Step | None:
+    """A torn map that stands as (N, C, H, W) again is a new map: space to channels, or channels to space.
+
+    Each unit of the new map looks at the units of the old one at its place, whichever channel they went to. None if
+    it does not stand so.
+    """
+    names = list(x.axes)
+    if len(x.layout) != 2 + len(names) or has_axis(x.layout[0]):
+        return None
+    windows = {}
+    for name, dim in zip(names, x.layout[2:], strict=True):
+        if {part.axis for part in dim if isinstance(part, Part)} - {name}:
+            return None
+        place = [0]  # the unit of the old map at each place along this dimension
+        for part in dim:
+            step = part.step if isinstance(part, Part) else 0
+            place = [unit + i * step for unit in place for i in range(size(part))]
+        others = [0]  # how far from it those are that went to channels
+        for part in x.layout[1]:
+            if isinstance(part, Part) and part.axis == name:
+                others = [unit + i * part.step for unit in others for i in range(part.n)]
+        windows[name] = regular([[unit + other for other in sorted(others)] for unit in place], x.axes[name].n)
+    y = x.slide(windows)
+    front = (x.layout[0], channels(math.prod(map(size, x.layout[1]))))
+    return Step(x, y.laid_out((*front, *[along(name, axis) for name, axis in y.axes.items()])), windows)
+
+
+def regular(units: Sequence[Sequence[int]], n_in: int) -> Window:
+    """The window with these taps: a sliding one if they are those of one."""
+    window = Window.resampled(units, n_in)
+    first = units[0]
+    step = units[1][0] - first[0] if len(units) > 1 else n_in
+    d = first[1] - first[0] if len(first) > 1 else 1
+    sliding = Window.sliding(len(first), step, (-first[0], 0), d, len(units)) if step > 0 and d > 0 else window
+    same = torch.equal(sliding.units(), window.units())
+    return replace(sliding, p=(0, 0)) if same and first[0] == 0 else window
+
+
+def expand(x, out, *_, **__) -> Step:
+    """Single units are repeated for a whole map where they stand for one, and channels in other dimensions."""
+    layout = ((),) * (out.ndim - len(x.layout)) + x.layout
+    names, axes, seen = list(x.axes), dict(x.axes), x.seen
+    places = {out.ndim - len(names) + i: name for i, name in enumerate(names)} if out.ndim >= 2 + len(names) else {}
+    single = {dim: name for dim, name in places.items() if axes[name].n == 1 < out.shape[dim] and layout[dim] == ()}
+    for name in single.values():
+        dim = 1 + names.index(name)
+        seen = seen.repeat_interleave(out.shape[out.ndim - 1 - len(names) + dim], dim)
+        axes[name] = replace(axes[name], n=seen.shape[dim], fields=(axes[name].interval(0),), jump=0)
+    kept = refit(layout, out.shape)
+    layout = tuple(along(single[dim], axes[single[dim]]) if dim in single else kept[dim] for dim in range(out.ndim))
+    y = Field(axes, layout, seen, x.source)
+    if single:
+        return Step(x, y)
+    return Step(x, by_piece(x, y, lambda field: field, lambda labels: labels.expand(channel_shape(layout))))
+
+
+def move(x: Field, out: Tensor, func: Callable, *args, **kwargs) -> Step:
+    """Flips, rolls, repetitions and selections, by what they do to the numbers of the places in each dimension."""
+    new = out.ndim - len(x.layout)
+    layout, windows = [()] * new, {}
+    for dim, content in enumerate(x.layout):
+        shape = [n if d == dim else 1 for d, n in enumerate(x.shape)]
+        numbers = torch.arange(x.shape[dim], device=out.device).view(shape).expand(x.shape)
+        moved = func(numbers, *args, **kwargs)
+        line = moved[tuple(slice(None) if d == dim + new else slice(1) for d in range(out.ndim))]
+        if moved.shape != out.shape or not torch.equal(line.expand_as(moved), moved):
+            raise Refused("moves values from one dimension to another")
+        units = line.flatten().tolist()
+        if units == list(range(x.shape[dim])):
+            layout.append(content)
+        elif not has_axis(content):
+            layout.append(channels(len(units)))
+        elif len(content) > 1 or content[0].n < x.axes[content[0].axis].n:
+            raise Refused("moves parts of a flattened feature map")
+        else:
+            name = content[0].axis
+            windows[name] = regular([[unit] for unit in units], x.axes[name].n)
+            layout.append(along(name, Axis(len(units), (), 0)))
+    y = x.slide(windows).laid_out(tuple(layout))
+
+    def moved_labels(labels: Tensor) -> Tensor:
+        return func(labels.expand(x.shape), *args, **kwargs)[tuple(slice(1 if has_axis(d) else None) for d in layout)]
+
+    return Step(x, by_piece(x, y, lambda field: field.slide(windows), moved_labels), windows or None)
+
+
+def getitem(x: Field, out: Tensor, index) -> Step:
+    """Whole numbers and slices: on channels they change nothing, along the feature map they are a crop."""
+    index = index if isinstance(index, tuple) else (index,)
+    if not all(item is None or item is ... or type(item) in (int, slice) for item in index):
+        return move(x, out, lambda numbers: numbers[index])
+    if not any(item is ... for item in index):
+        index = (*index, ...)
+    taken = sum(item is not None and item is not ... for item in index)
+    at = index.index(...)
+    whole = (slice(None),) * (len(x.layout) - taken)
+    index = (*index[:at], *whole, *index[at + 1 :])
+    contents = list(x.layout)
+    layout, windows, of_labels = [], {}, []
+    for item in index:
+        if item is None:
+            layout.append(())
+            of_labels.append(None)
+            continue
+        content = contents.pop(0)
+        n = math.prod(map(size, content))
+        taps = range(n)[item if isinstance(item, slice) else slice(item % n, item % n + 1)]
+        if len(taps) == 0:
+            raise Refused("takes nothing of the map")
+        if not has_axis(content):
+            content = channels(len(taps))
+        elif len(taps) < n:
+            if len(content) > 1 or content[0].n < x.axes[content[0].axis].n:
+                raise Refused("takes a part of a flattened feature map")
+            name, cut = content[0].axis, (taps[0], n - 1 - taps[-1])
+            windows[name] = Window.sliding(1, taps.step, (-cut[0], -cut[1]), 1, len(taps))
+            content = along(name, Axis(len(taps), (), 0))
+        if isinstance(item, slice):
+            layout.append(content)
+        along_map = has_axis(content) or n == 1
+        of_labels.append(item if not along_map else slice(None) if isinstance(item, slice) else 0)
+    y = by_piece(
+        x,
+        x.slide(windows).laid_out(tuple(layout)),
+        lambda field: field.slide(windows),
+        lambda labels: labels[tuple(of_labels)],
+    )
+    return Step(x, y, windows or None)
+
+
+def narrow(x, out, dim, start, length) -> Step:
+    start %= x.shape[dim]
+    return getitem(x, out, (*[slice(None)] * (dim % len(x.layout)), slice(start, start + length)))
+
+
+def select(x, out, dim, index) -> Step:
+    return getitem(x, out, (*[slice(None)] * (dim % len(x.layout)), index))
+
+
+def split(x, out, sections, dim=0) -> list[Step]:
+    steps, start = [], 0
+    for piece in out:
+        steps.append(narrow(x, piece, dim, start, piece.shape[dim]))
+        start += piece.shape[dim]
+    return steps
+
+
+def unbind(x, out, dim=0) -> list[Step]:
+    return [select(x, piece, dim, index) for index, piece in enumerate(out)]
