@@ -117,7 +117,7 @@ class Calls(TorchFunctionMode):
         if isinstance(value, Tensor):
             if value in self.made_by:
                 return self.made_by[value]
-            return None if id(value) in self.parameters else fingerprint(value)
+            return id(value) if id(value) in self.parameters else fingerprint(value)
         if isinstance(value, (list, tuple)):
             return tuple(map(self.given, value))
         if isinstance(value, Mapping):

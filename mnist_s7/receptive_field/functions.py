@@ -98,6 +98,10 @@ def ordered(x, out, dim=-1, descending=False, stable=False) -> Step:
     return within(x, layers.first_tensor(out), [dim])
 
 
+def msort(x, out) -> Step:
+    return within(x, out, [0])
+
+
 def topk(x, out, k, dim=-1, largest=True, sorted=True) -> Step:
     within(x, x_like(x), [dim])
     return Step(x, x.laid_out(refit(x.layout, layers.first_tensor(out).shape)))
@@ -126,12 +130,11 @@ RULES: dict[str, Callable] = {
                 ("adaptive_avg_pool#d adaptive_max_pool#d adaptive_max_pool#d_with_indices", layers.adaptive_pool),
             )
         ),
-        ("interpolate upsample", layers.interpolate),
-        ("upsample_nearest", layers.upsample_nearest),
-        ("upsample_bilinear", layers.upsample_bilinear),
+        ("interpolate", layers.interpolate),
         ("pixel_shuffle", layers.pixel_shuffle),
         ("pixel_unshuffle", layers.pixel_unshuffle),
-        ("pad constant_pad_nd", layers.pad),
+        ("pad", layers.pad),
+        ("constant_pad_nd", layers.constant_pad),
         ("amax amin max min argmax argmin any all aminmax median nanmedian mode logsumexp", reduce),
         ("mean sum prod nansum nanmean", sums),
         ("std var std_mean var_mean", statistics),
@@ -139,7 +142,8 @@ RULES: dict[str, Callable] = {
         ("linalg_vector_norm linalg_norm vector_norm", linalg_norm),
         ("kthvalue", kth),
         ("quantile nanquantile", quantile),
-        ("sort argsort msort", ordered),
+        ("sort argsort", ordered),
+        ("msort", msort),
         ("topk", topk),
         ("cumsum cumprod logcumsumexp cummax cummin", cumulative),
         ("linear", layers.linear),
@@ -164,7 +168,7 @@ RULES: dict[str, Callable] = {
 
 # Names that torch takes for one parameter besides the one it documents first.
 SAME = {
-    "axis": "dim", "keepdims": "keepdim", "axes": "dims",
+    "axis": "dim", "keepdims": "keepdim", "pad": "pad_",
     **dict.fromkeys(("chunks", "indices_or_sections", "indices", "split_size_or_sections", "split_size",
                      "split_sizes"), "sections"),
 }  # fmt: skip

@@ -44,7 +44,7 @@ CHOOSES = {
 }  # fmt: skip
 # Functions that give places instead of values; what depends on these has no gradient.
 PLACES = {"argmax", "argmin", "argsort", "sort", "topk", "searchsorted", "bucketize", "nonzero", "kthvalue", "mode"}
-LARGEST_RUN = 2**26  # values: so many may the functions of one run give together, 0.5 GB in float64
+LARGEST_RUN = 2**25  # values: so many may the functions of one run give together, 0.25 GB in float64
 
 
 class TooLarge(Exception):
@@ -78,13 +78,12 @@ class Summing(TorchFunctionMode):
             return sum(operand.to(torch.float64) for operand in operands)
         if name in ("max", "min", "amax", "amin", "aminmax", "median", "nanmedian"):
             return self.sum_of_all(func, name, *args, **kwargs)
-        if name.startswith("max_pool"):
-            with_indices = name.endswith("_with_indices") or kwargs.pop("return_indices", False)
-            y = self.sum_pool(int(name[8]), func, *args, **kwargs)
-            return (y, torch.zeros_like(y, dtype=torch.int64)) if with_indices else y
-        if name.startswith("adaptive_max_pool"):
-            with_indices = name.endswith("_with_indices") or kwargs.pop("return_indices", False)
-            y = getattr(F, name.removesuffix("_with_indices").replace("max", "avg"))(*args[:2], **kwargs)
+        if name.startswith(("max_pool", "adaptive_max_pool")):
+            with_indices = kwargs.pop("return_indices", False) or name.endswith("_with_indices")
+            if name.startswith("max_pool"):
+                y = self.sum_pool(int(name[8]), func, *args, **kwargs)
+            else:
+                y = getattr(F, name.removesuffix("_with_indices").replace("max", "avg"))(*args[:2], **kwargs)
             return (y, torch.zeros_like(y, dtype=torch.int64)) if with_indices else y
         if name.startswith("max_unpool"):
             return self.spread_pool(int(name[10]), func, *args, **kwargs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 
@@ -47,7 +48,7 @@ class Inputs:
         def made(value):
             size = _as_size(value)
             if size is not None:
-                tensor = torch.randn(1, *size, generator=generator)
+                tensor = torch.randn(1, *size, generator=generator) + 1  # so that sums are not 0 either
                 is_image = size[1:] == self.size
                 if zeros or not is_image:
                     tensor.zero_()
@@ -65,7 +66,8 @@ class Inputs:
             args, kwargs = (), made(self.asked)
         else:
             args, kwargs = made(list(self.asked)), {}
-        with left_as_it_was(self.model, self.like.device), mode:
+        with left_as_it_was(self.model, self.like.device), warnings.catch_warnings(), mode:
+            warnings.filterwarnings("ignore", message=".*global hooks on modules")  # of modules that were compiled
             return self.model(*args, **kwargs)
 
 

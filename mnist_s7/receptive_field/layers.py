@@ -92,7 +92,8 @@ def conv(x, out, weight, bias=None, stride=1, padding=0, dilation=1, groups=1) -
 
 def grouped(x: Field, out: Tensor, rank: int, groups: int, rule: Callable[[Field], Step]) -> Step:
     """A convolution: each output channel looks at the input channels of its group."""
-    within(x, out, [-rank - 1])
+    if has_axis(x.layout[-rank - 1]):
+        raise Refused("its channels are units of the feature map, or of a torn one")
     step = rule(x)
     y = of_groups(x, step.after, groups, -rank - 1)
     return step._replace(after=by_piece(y, step.after, lambda field: rule(field).after))
@@ -169,14 +170,6 @@ def interpolate(
     return slide(x, out, out.ndim - 2, window)
 
 
-def upsample_nearest(x, out, size=None, scale_factor=None) -> Step:
-    return interpolate(x, out, size, scale_factor)
-
-
-def upsample_bilinear(x, out, size=None, scale_factor=None) -> Step:
-    return interpolate(x, out, size, scale_factor, "bilinear", True)
-
-
 def pixel_shuffle(x, out, upscale_factor) -> Step:
     r = upscale_factor
     return slide(x, out, 2, lambda i, n_in, n_out: Window(1, (0, 0), 1, n_out, ((0,),) * r, 1), by_channel=False)
@@ -210,6 +203,10 @@ def pad(x, out, pad, mode="constant", value=None) -> Step:
         return Field(axes, tuple(layout), seen, field.source)
 
     return Step(x, by_piece(x, padded(x), padded), windows or None)
+
+
+def constant_pad(x, out, pad_, value=0) -> Step:
+    return pad(x, out, pad_)
 
 
 # ----------------------------------------------------------------------------------------------- whole dimensions
@@ -257,17 +254,18 @@ def glu(x, out, dim=-1) -> Step:
     return Step(x, x.laid_out(refit(x.layout, out.shape)))
 
 
-def layer_norm(x, out, normalized_shape, weight=None, bias=None, eps=1e-5) -> Step:
+def layer_norm(x, out, normalized_shape, weight=None, bias=None, eps=1e-5, cudnn_enable=True) -> Step:
     return within(x, out, range(-len(normalized_shape), 0))
 
 
-def group_norm(x, out, num_groups, weight=None, bias=None, eps=1e-5) -> Step:
+def group_norm(x, out, num_groups, weight=None, bias=None, eps=1e-5, cudnn_enabled=True) -> Step:
     return within(x, out, range(1, len(x.layout)))
 
 
 def instance_norm(
-    x, out, running_mean=None, running_var=None, weight=None, bias=None, use_input_stats=True, momentum=0.1, eps=1e-5
-) -> Step:
+    x, out, running_mean=None, running_var=None, weight=None, bias=None, use_input_stats=True, momentum=0.1, eps=1e-5,
+    cudnn_enabled=True,
+) -> Step:  # fmt: skip
     return within(x, out, range(2, len(x.layout)) if use_input_stats else [])
 
 
@@ -276,6 +274,7 @@ def local_response_norm(x, out, size, alpha=1e-4, beta=0.75, k=1.0) -> Step:
 
 
 def batch_norm(
-    x, out, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5
-) -> Step:
+    x, out, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5,
+    cudnn_enabled=True,
+) -> Step:  # fmt: skip
     return within(x, out, range(len(x.layout)) if training else [])

@@ -355,8 +355,9 @@ class Tracer(Calls):
         """Raises where the output cannot be followed to the image."""
         tensors = [*tensors_in(output)]
         self.record.append(("output", self.given(tensors)))
-        if self.is_strange() and self.unknown != "whole":
-            raise UnsupportedLayer("output", "output", f"{COMES_BACK}; {WHOLE}")
+        if self.is_strange():
+            known = [self.fields[tensor] for tensor in tensors if isinstance(self.fields.get(tensor), Field)]
+            self.pass_over("output", Refused(COMES_BACK), [*known, self.image], output)
         followed = [tensor for tensor in tensors if tensor in self.fields]
         if not followed:
             raise ReceptiveFieldError("the model's output does not come from its input by torch functions")
