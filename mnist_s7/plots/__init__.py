@@ -15,7 +15,7 @@ from mnist_s7.plots.across_seeds import (
     results_figure,
 )
 from mnist_s7.plots.benchmark import benchmark_figure
-from mnist_s7.plots.images import augmentation_grid, confident_errors, disagreements, effective_fields, field_growth
+from mnist_s7.plots.images import augmentation_grid, confident_errors, disagreements, effective_fields, receptive_fields
 from mnist_s7.plots.runs import accuracy_per_digit, compare_curves, confusion_matrix, training_curves
 
 __all__ = [
@@ -31,8 +31,8 @@ __all__ = [
     "disagreements",
     "effective_fields",
     "every_seed",
-    "field_growth",
     "most_misclassified",
+    "receptive_fields",
     "results_figure",
     "training_curves",
 ]

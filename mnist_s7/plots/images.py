@@ -2,11 +2,14 @@
 
 import math
 
+import numpy as np
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, Rectangle
 from torch import Tensor
 
+from mnist_s7 import InvalidArgument
 from mnist_s7.plots.style import (
     BLUE,
     FAINT,
@@ -126,25 +129,69 @@ def _percent(probability: float) -> str:
 # ------------------------------------------------------------------------------------------- receptive fields
 
 
-def field_growth(table: ReceptiveFieldTable, image: Tensor, dataset: str = "MNIST") -> Figure:
-    """The pixels of one digit that the centre unit of each layer's feature map sees, a panel for each row of the table.
+PANELS = 20  # of a network with more layers, so many are shown
 
-    `image` uint8 (28, 28), the size that the table was made for. A box ends where the image does. Under the digit stand
-    the layer, its kind and the size of its feature map.
+
+def receptive_fields(table: ReceptiveFieldTable, image: Tensor, dataset: str = "MNIST") -> Figure:
+    """The pixels of one image that the centre unit of each layer's feature map sees, a panel for each row of the table.
+
+    `image` (H, W) or (C, H, W) with one or three colours, of the size that the table was made for; uint8, or floats
+    that are shown from their least to their greatest. A box ends where the image does. Under the image stand the
+    field's size, out into the padding, the layer, its kind and the size of its feature map. Of a table with more rows
+    than `PANELS`, rows at even distances are shown, the first and the last among them. Raises InvalidArgument for an
+    image of another size.
     """
-    columns, pitch = 5, 1.55
+    pixels = _pixels(image, table.image_size)
+    rows = [table.rows[i] for i in _spaced(len(table.rows), PANELS)]
+    side = max(pixels.shape[:2])
+    height, width = pixels.shape[0] / side, pixels.shape[1] / side
+    columns = 5
+    pitch = height + 0.55
     title = "The receptive field of each layer's centre unit"
-    figure, ax = sheet(title, columns, pitch * math.ceil(len(table.rows) / columns), dataset)
-    for i, row in enumerate(table.rows):
-        x, y = 1.1 * (i % columns), pitch * (i // columns)
-        draw_digit(ax, image, x, y)
-        unit = [n // 2 for n in _pair(row.n_out)]
-        _outline(ax, table.box(row, unit), x, y, pixel=1 / len(image), color=BLUE, linewidth=2)
-        under = {"x": x + 0.5, "y": y + 1, "ha": "center", "va": "baseline"}
-        say(ax, "field {}×{}".format(*_pair(row.r_out)), dy=-13, colour=BLUE, bold=True, **under)
-        say(ax, row.layer, dy=-26, size=9, **under)
-        say(ax, "{}, {}×{}".format(row.kind, *_pair(row.n_out)), dy=-38, size=9, **under)
+    if len(rows) < len(table.rows):
+        title += f": {len(rows)} of {len(table.rows)} layers"
+    figure, ax = sheet(title, columns, pitch * math.ceil(len(rows) / columns), dataset)
+    grey = pixels.ndim == 2
+    for i, row in enumerate(rows):
+        x, y = 1.1 * (i % columns) + (1 - width) / 2, pitch * (i // columns)
+        ax.imshow(
+            pixels, cmap="gray_r" if grey else None, extent=(x, x + width, y + height, y), interpolation="nearest"
+        )
+        ax.add_patch(Rectangle((x, y), width, height, fill=False, edgecolor=FAINT, linewidth=1))
+        box = table.box(row, [n // 2 for n in _pair(row.n_out)])
+        if box.clipped is not None:
+            _outline(ax, box, x, y, pixel=1 / side, color=BLUE, linewidth=2)
+        under = {"x": x + width / 2, "y": y + height, "ha": "center", "va": "baseline"}
+        sizes = "×".join(str(last - first + 1) for first, last in box.unclipped) if box.unclipped else "of no pixel"
+        say(ax, f"field {sizes}", dy=-13, colour=BLUE, bold=True, **under)
+        say(ax, _short(row.layer), dy=-26, size=9, **under)
+        say(ax, _short("{}, {}×{}".format(row.kind, *_pair(row.n_out))), dy=-38, size=9, **under)
     return figure
+
+
+def _pixels(image: Tensor, size: tuple[int, ...]) -> np.ndarray:
+    """(H, W), or (H, W, 3) from 0 to 1, of an image (H, W) or (C, H, W)."""
+    if len(size) != 2 or image.ndim not in (2, 3) or tuple(image.shape[-2:]) != tuple(size):
+        raise InvalidArgument(
+            f"an image of shape {tuple(image.shape)}: the table was made for {'x'.join(map(str, size))} pixels; give it "
+            "an image (H, W) or (C, H, W) of that size"
+        )
+    if image.ndim == 3 and len(image) not in (1, 3):
+        raise InvalidArgument(f"an image of {len(image)} colours: must have 1 or 3, as (C, H, W)")
+    pixels = image.detach().cpu().float()
+    pixels = pixels[0] if pixels.ndim == 3 and len(pixels) == 1 else pixels
+    low, high = (0, 255) if image.dtype == torch.uint8 else (pixels.min().item(), pixels.max().item())
+    shown = ((pixels - low) / max(high - low, 1e-12)).numpy()
+    return shown if shown.ndim == 2 else shown.transpose(1, 2, 0)
+
+
+def _spaced(n: int, most: int) -> list[int]:
+    """At most `most` numbers below n, at even distances, with the first and the last."""
+    return list(range(n)) if n <= most else [round(i * (n - 1) / (most - 1)) for i in range(most)]
+
+
+def _short(text: str, most: int = 24) -> str:
+    return text if len(text) <= most else "…" + text[1 - most :]
 
 
 def effective_fields(

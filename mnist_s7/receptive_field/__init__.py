@@ -19,12 +19,12 @@ and `merges`, what functions do to it; `tracing`, which functions a model calls;
 import sys
 from types import ModuleType
 
+from mnist_s7.receptive_field.calculator import receptive_field
 from mnist_s7.receptive_field.effective import EffectiveField, effective_receptive_field
 from mnist_s7.receptive_field.errors import ReceptiveFieldError, UnequalJumps, UnsupportedLayer
 from mnist_s7.receptive_field.fields import UnitBox
 from mnist_s7.receptive_field.gradients import GradientField, gradient_receptive_field
 from mnist_s7.receptive_field.table import ReceptiveFieldTable, Row
-from mnist_s7.receptive_field.tracing import receptive_field
 
 __all__ = [
     "EffectiveField",

@@ -13,7 +13,7 @@ from PIL import Image
 from scipy.stats import binomtest
 from torch import nn
 
-from mnist_s7 import plots
+from mnist_s7 import InvalidArgument, plots
 from mnist_s7.models import MnistNet_1, MnistNet_3
 from mnist_s7.plots.axes import place_apart
 from mnist_s7.plots.style import looks_of
@@ -254,9 +254,9 @@ def test_disagreements_both_ways(images, labels):
 
 
 @pytest.mark.parametrize("network", [MnistNet_1, MnistNet_3])
-def test_field_growth_outlines_the_boxes(images, network):
+def test_receptive_fields_outlines_the_boxes(images, network):
     table = receptive_field(network())
-    ax = plots.field_growth(table, images[0]).axes[0]
+    ax = plots.receptive_fields(table, images[0]).axes[0]
     assert len(ax.images) == len(table.rows)
     frames = [patch for patch in ax.patches if patch.get_linewidth() == 1]
     boxes = [patch for patch in ax.patches if patch.get_linewidth() == 2]
@@ -269,21 +269,38 @@ def test_field_growth_outlines_the_boxes(images, network):
     assert texts(ax) == [line for caption in captions for line in caption]
 
 
-def test_field_growth_of_windows_that_are_not_square(images):
+def test_receptive_fields_of_windows_that_are_not_square(images):
     table = receptive_field(nn.Sequential(nn.Conv2d(1, 1, (1, 3)), nn.Conv2d(1, 1, (5, 1))))
-    ax = plots.field_growth(table, images[0]).axes[0]
+    ax = plots.receptive_fields(table, images[0]).axes[0]
     assert texts(ax)[3:] == ["field 5×3", "1", "Conv2d, 24×26"]
     *_, frame, box = ax.patches
     corner = (box.get_y() - frame.get_y(), box.get_x() - frame.get_x(), box.get_height(), box.get_width())
     assert [28 * length for length in corner] == pytest.approx([12, 13, 5, 3])
 
 
-def test_field_growth_captions_are_in_even_rows(images):
+def test_receptive_fields_captions_are_in_even_rows(images):
     table = receptive_field(MnistNet_3())
-    captions = plots.field_growth(table, images[0]).axes[0].texts
+    captions = plots.receptive_fields(table, images[0]).axes[0].texts
     below = [text.get_position()[1] for text in captions]  # points under the digit's lower edge
     assert below == below[:3] * len(table.rows) and below[0] > below[1] > below[2]
     assert {text.get_va() for text in captions} == {"baseline"}
+
+
+def test_receptive_fields_of_any_network_on_any_image():
+    """Of a network with many layers and upsampling, on a wide picture in colour."""
+    layers = [layer for _ in range(14) for layer in (nn.Conv2d(3, 3, 3, padding=1), nn.MaxPool2d(3, 1, 1))]
+    table = receptive_field(nn.Sequential(*layers, nn.ConvTranspose2d(3, 3, 2, stride=2)), (3, 20, 40))
+    figure = plots.receptive_fields(table, torch.randn(3, 20, 40))
+    (ax,) = figure.axes
+    assert "20 of 29 layers" in figure.get_suptitle() and len(ax.images) == 20
+    assert np.asarray(ax.images[0].get_array()).shape == (20, 40, 3)
+    left, right, bottom, top = ax.images[0].get_extent()
+    assert (right - left, bottom - top) == pytest.approx((1, 0.5))
+    assert texts(ax)[-3:] == ["field 57×57", "28", "ConvTranspose2d, 40×80"]
+    assert texts(ax)[:3] == ["field 3×3", "0", "Conv2d, 20×40"]
+    for wrong in (torch.zeros(28, 28), torch.zeros(2, 20, 40), torch.zeros(40)):
+        with pytest.raises(InvalidArgument, match="an image of"):
+            plots.receptive_fields(table, wrong)
 
 
 def test_effective_fields_share_a_scale(images):
@@ -340,7 +357,7 @@ def every(images, labels):
         ),
         "augmentation_grid": lambda d: plots.augmentation_grid(images[:9], images[:9], labels[:9], "Pairs", dataset=d),
         "confident_errors": lambda d: plots.confident_errors(images, labels, wrong, "Wrong", dataset=d),
-        "field_growth": lambda d: plots.field_growth(table, images[0], d),
+        "receptive_fields": lambda d: plots.receptive_fields(table, images[0], d),
         "effective_fields": lambda d: plots.effective_fields(field, field, table, d),
     }
 
