@@ -7,6 +7,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, Rectangle
+from matplotlib.patheffects import withStroke
 from torch import Tensor
 
 from mnist_s7 import InvalidArgument
@@ -160,7 +161,8 @@ def receptive_fields(table: ReceptiveFieldTable, image: Tensor, dataset: str = "
         ax.add_patch(Rectangle((x, y), width, height, fill=False, edgecolor=FAINT, linewidth=1))
         box = table.box(row, [n // 2 for n in _pair(row.n_out)])
         if box.clipped is not None:
-            _outline(ax, box, x, y, pixel=1 / side, color=BLUE, linewidth=2)
+            halo = [withStroke(linewidth=4, foreground="white")]  # so that it can be seen on any picture
+            _outline(ax, box, x, y, pixel=1 / side, color=BLUE, linewidth=2, path_effects=halo)
         under = {"x": x + width / 2, "y": y + height, "ha": "center", "va": "baseline"}
         sizes = "×".join(str(last - first + 1) for first, last in box.unclipped) if box.unclipped else "of no pixel"
         say(ax, f"field {sizes}", dy=-13, colour=BLUE, bold=True, **under)
@@ -173,8 +175,8 @@ def _pixels(image: Tensor, size: tuple[int, ...]) -> np.ndarray:
     """(H, W), or (H, W, 3) from 0 to 1, of an image (H, W) or (C, H, W)."""
     if len(size) != 2 or image.ndim not in (2, 3) or tuple(image.shape[-2:]) != tuple(size):
         raise InvalidArgument(
-            f"an image of shape {tuple(image.shape)}: the table was made for {'x'.join(map(str, size))} pixels; give it "
-            "an image (H, W) or (C, H, W) of that size"
+            f"an image of shape {tuple(image.shape)}: must be (H, W) or (C, H, W) with the table's size, "
+            f"{' x '.join(map(str, size))} pixels"
         )
     if image.ndim == 3 and len(image) not in (1, 3):
         raise InvalidArgument(f"an image of {len(image)} colours: must have 1 or 3, as (C, H, W)")

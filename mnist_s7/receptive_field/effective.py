@@ -15,17 +15,17 @@ from mnist_s7.receptive_field.inputs import left_as_it_was
 class EffectiveField:
     """Where in the image the centre unit of a layer gets its value from."""
 
-    map: Tensor  # (H, W), float64 on the CPU; sums to 1
-    centre: tuple[float, float]  # the feature map's centre of mass: row and column, in pixels
+    map: Tensor  # (H, W), (L,) or (D, H, W), float64 on the CPU; sums to 1
+    centre: tuple[float, ...]  # the map's centre of mass, as (row, column), in pixels
     radius: float  # pixels around that centre that hold 95 % of the gradient
     layer: str
-    unit: tuple[int, int]
+    unit: tuple[int, ...]
 
 
 def effective_receptive_field(model: nn.Module, images: Tensor, layer: str | None = None) -> EffectiveField:
     """The mean absolute gradient of a layer's centre unit with respect to the pixels of real images.
 
-    images: (N, C, H, W), normalised as the model expects them.
+    images: (N, C, H, W), (N, C, L) or (N, C, D, H, W), normalised as the model expects them.
     layer: path of a module with a feature map; if None, the last convolution whose feature map has more than one
         unit: that is the last one before global pooling, or before a convolution that takes in all that is left.
 
@@ -36,14 +36,15 @@ def effective_receptive_field(model: nn.Module, images: Tensor, layer: str | Non
     modules = dict(model.named_modules())
     if layer is not None and layer not in modules:
         raise KeyError(f"no module {layer!r} in the model")
-    names = [name for name, module in modules.items() if isinstance(module, nn.Conv2d)] if layer is None else [layer]
+    convolutions = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+    names = [name for name, module in modules.items() if isinstance(module, convolutions)] if layer is None else [layer]
     last = None  # of the layers that have such a feature map: name, unit, and the sum over its channels
 
     def keep(name: str, y) -> None:
         nonlocal last
-        if isinstance(y, Tensor) and y.ndim == 4 and (layer is not None or y.shape[2:].numel() > 1):
-            unit = (y.shape[2] // 2, y.shape[3] // 2)
-            last = name, unit, y[:, :, unit[0], unit[1]].sum()  # now: an activation may overwrite y
+        if isinstance(y, Tensor) and y.ndim == images.ndim and (layer is not None or y.shape[2:].numel() > 1):
+            unit = tuple(n // 2 for n in y.shape[2:])
+            last = name, unit, y[(slice(None), slice(None), *unit)].sum()  # now: an activation may overwrite y
 
     hooks = [modules[n].register_forward_hook(lambda m, args, y, n=n: keep(n, y)) for n in names]
     like = next(model.parameters(), images)
@@ -56,7 +57,9 @@ def effective_receptive_field(model: nn.Module, images: Tensor, layer: str | Non
                 if last is None and layer is None:
                     raise ReceptiveFieldError("no convolution with a feature map of more than one unit; name a layer")
                 if last is None:
-                    raise ReceptiveFieldError(f"{layer!r} gives no feature map (N, C, H, W); name another layer")
+                    raise ReceptiveFieldError(
+                        f"{layer!r} gives no feature map like the images, (N, C, ...); name another layer"
+                    )
                 name, unit, value = last
                 (gradient,) = torch.autograd.grad(value, pixels)
                 total += gradient.abs().sum((0, 1)).double().cpu()
@@ -66,9 +69,9 @@ def effective_receptive_field(model: nn.Module, images: Tensor, layer: str | Non
     if not total.sum() > 0:
         raise ReceptiveFieldError(f"the centre unit of {name!r} has no gradient on these images")
     total /= total.sum()
-    rows, columns = (torch.arange(n, dtype=torch.float64) for n in total.shape)
-    centre = ((total.sum(1) * rows).sum().item(), (total.sum(0) * columns).sum().item())
-    distance = ((rows[:, None] - centre[0]) ** 2 + (columns - centre[1]) ** 2).sqrt().flatten()
+    pixels = torch.cartesian_prod(*[torch.arange(n, dtype=torch.float64) for n in total.shape]).view(-1, total.ndim)
+    centre = (pixels * total.flatten()[:, None]).sum(0)
+    distance = (pixels - centre).square().sum(1).sqrt()
     order = distance.argsort()
     enough = (total.flatten()[order].cumsum(0) >= 0.95).nonzero()[0]
-    return EffectiveField(total, centre, distance[order][enough].item(), name, unit)
+    return EffectiveField(total, tuple(centre.tolist()), distance[order][enough].item(), name, unit)

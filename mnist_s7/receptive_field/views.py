@@ -147,7 +147,8 @@ def move(x: Field, out: Tensor, func: Callable, *args, **kwargs) -> Step:
     layout, windows = [()] * new, {}
     for dim, content in enumerate(x.layout):
         shape = [n if d == dim else 1 for d, n in enumerate(x.shape)]
-        numbers = torch.arange(x.shape[dim], device=out.device).view(shape).expand(x.shape)
+        device = "cpu" if out.is_meta else out.device
+        numbers = torch.arange(x.shape[dim], device=device).view(shape).expand(x.shape)
         moved = func(numbers, *args, **kwargs)
         line = moved[tuple(slice(None) if d == dim + new else slice(1) for d in range(out.ndim))]
         if moved.shape != out.shape or not torch.equal(line.expand_as(moved), moved):

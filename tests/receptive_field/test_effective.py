@@ -40,6 +40,20 @@ def test_effective_radius_holds_95_percent():
     assert effective_receptive_field(model, torch.ones(1, 1, 9, 9)).radius == pytest.approx(2)
 
 
+@pytest.mark.parametrize("rank", [1, 3])
+def test_effective_fields_along_one_axis_and_three(rank):
+    conv = (nn.Conv1d, None, nn.Conv3d)[rank - 1](1, 1, 3, bias=False)
+    field = effective_receptive_field(conv, torch.randn(5, 1, *[9] * rank))
+    expected = torch.zeros(*[9] * rank, dtype=torch.float64)
+    expected[(slice(3, 6),) * rank] = conv.weight[0, 0].detach().abs()
+    expected /= expected.sum()
+    torch.testing.assert_close(field.map, expected)
+    assert field.unit == (3,) * rank
+    along = [expected.sum([a for a in range(rank) if a != axis]) if rank > 1 else expected for axis in range(rank)]
+    assert field.centre == pytest.approx([(torch.arange(9) * one).sum().item() for one in along])
+    assert 0 < field.radius <= rank**0.5 * 2
+
+
 def test_what_has_no_effective_field_is_refused():
     images = torch.ones(1, 1, 9, 9)
     with pytest.raises(KeyError, match="no module"):
