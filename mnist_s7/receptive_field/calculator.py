@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 
+import torch
 from torch import nn
 
 from mnist_s7.receptive_field.calls import Calls, tensors_in
@@ -59,10 +60,11 @@ def receptive_field(
     inputs = Inputs(model, input_size)
     tracer = Tracer(model, unknown, gates, until)
     try:
-        if not inputs.on_meta:
-            tracer.reference = recorded(inputs)
-        output = inputs.run(tracer)
-        tracer.check_output(output)
+        with torch.device("cpu") if torch.get_default_device().type == "meta" else nullcontext():
+            if not inputs.on_meta:
+                tracer.reference = recorded(inputs)
+            output = inputs.run(tracer)
+            tracer.check_output(output)
     except Reached:
         pass
     except ReceptiveFieldError as error:

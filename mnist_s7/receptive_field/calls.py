@@ -8,6 +8,7 @@ do not come from the image by calls that are followed must be the same, and so m
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -71,12 +72,15 @@ class Calls(TorchFunctionMode):
         return super().__exit__(*error)
 
     def after_module(self, module: nn.Module, args, output) -> None:
-        if output is None and self.failed_in is None:
+        failed = output is None and sys.exc_info()[0] is not None
+        if failed and self.failed_in is None:
             self.failed_in = module
-        if output is not None and isinstance(module, torch.jit.ScriptModule) and self.followed(args):
-            self.follow_output(output)
         self.running.pop()
-        if output is not None:
+        if failed:
+            return
+        with torch._C.DisableTorchFunction():  # what follows is no call of the model's
+            if isinstance(module, torch.jit.ScriptModule) and self.followed(args):
+                self.follow_output(output)
             self.left(module, args, output)
 
     def left(self, module: nn.Module, args, output) -> None:
@@ -95,13 +99,23 @@ class Calls(TorchFunctionMode):
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         name = function_name(func)
-        tracked = self.followed(args, kwargs)
+        tracked = self.looked_at(name, args, kwargs)
         if tracked:
             self.note(name, args, kwargs)
         output = func(*args, **kwargs)
-        if tracked and name not in CONSTANT and not self.in_script:
+        if tracked and not self.in_script:
             self.follow_output((output, args[:1] if name in WRITES else ()))
         return output
+
+    def looked_at(self, name: str, args: tuple, kwargs: dict) -> list[Tensor]:
+        """The operands that come from the image, without those of which only shape or type count."""
+        if name in CONSTANT:
+            return []
+        followed = self.followed(args, kwargs)
+        if name.endswith("_as") or name == "to":
+            first = next(tensors_in((args, kwargs)))
+            return [tensor for tensor in followed if tensor is first]
+        return followed
 
     def note(self, name: str, args: tuple, kwargs: dict) -> None:
         if name == "copy":  # what was in the memory before counts for nothing
@@ -117,7 +131,7 @@ class Calls(TorchFunctionMode):
         if isinstance(value, Tensor):
             if value in self.made_by:
                 return self.made_by[value]
-            return id(value) if id(value) in self.parameters else fingerprint(value)
+            return rough_fingerprint(value) if id(value) in self.parameters else fingerprint(value)
         if isinstance(value, (list, tuple)):
             return tuple(map(self.given, value))
         if isinstance(value, Mapping):
@@ -138,3 +152,8 @@ def fingerprint(tensor: Tensor):
     except (RuntimeError, TypeError, NotImplementedError):
         return tuple(tensor.shape)
     return tuple(tensor.shape), hash(values)
+
+
+def rough_fingerprint(parameter: Tensor):
+    """Of a parameter, which may be large: which it is, and the sum of its values."""
+    return id(parameter), None if parameter.is_meta else str(parameter.detach().sum().item())

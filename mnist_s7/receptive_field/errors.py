@@ -9,7 +9,7 @@ from fractions import Fraction
 class ReceptiveFieldError(ValueError):
     """The receptive field cannot be given; the message says why, where, and what to do.
 
-    Raised by `receptive_field`, it has `.table`: the rows of all layers that were reached before.
+    Raised by `receptive_field`, it has `.table`: the rows of all layers that were reached before; None if none was run.
     """
 
     table = None

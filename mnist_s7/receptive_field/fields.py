@@ -226,7 +226,28 @@ class Field:
         return replace(self, axes=axes, seen=value.seen.expand_as(self.seen), pieces=None)
 
     def sees_the_same(self, other: Field) -> bool:
-        return self.axes == other.axes and torch.equal(self.seen, other.seen)
+        """Whether every unit of every channel looks at the same pixels."""
+        if self.axes != other.axes or not torch.equal(self.seen, other.seen) or bool(self.pieces) != bool(other.pieces):
+            return False
+        return not self.pieces or (
+            torch.equal(self.pieces.labels, other.pieces.labels)
+            and all(map(Field.sees_the_same, self.pieces.fields, other.pieces.fields))
+        )
+
+
+def stretched(x: Field, shape: Sequence[int]) -> Field:
+    """`x` repeated for a tensor of this shape; single units for a map, where the tensor has room for one."""
+    layout = ((),) * (len(shape) - len(x.layout)) + x.layout
+    axes, seen, first = dict(x.axes), x.seen, len(shape) - len(x.axes)  # the dimension of the first axis
+    parts = []
+    for dim, (content, n) in enumerate(zip(layout, shape, strict=True)):
+        name = list(axes)[dim - first] if dim >= first >= 2 else None
+        if name is not None and content == () and axes[name].n == 1 < n:
+            axes[name] = Axis(n, (axes[name].interval(0),), jump=0)
+            seen = seen.repeat_interleave(n, 1 + dim - first)
+            content = along(name, axes[name])
+        parts.append(content if has_axis(content) else channels(n))
+    return Field(axes, tuple(parts), seen, x.source)
 
 
 def hull(seen: Tensor) -> Tensor:

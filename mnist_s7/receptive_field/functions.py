@@ -56,7 +56,18 @@ VIEWS = PERMUTES | {
 }  # fmt: skip
 CONCATENATES = {"cat", "concat", "concatenate", "stack"}
 CONTRACTS = {"einsum", "matmul"}
-WRITES = {"setitem", "set_data", "copy", "index_copy", "index_fill", "index_add", "masked_scatter", "scatter", "resize"}
+WRITES = {
+    "setitem",
+    "set",
+    "set_data",
+    "copy",
+    "index_copy",
+    "index_fill",
+    "index_add",
+    "masked_scatter",
+    "scatter",
+    "resize",
+}
 UNPOOLS = {f"max_unpool{rank}d": partial(layers.max_unpool, rank) for rank in (1, 2, 3)}
 
 
@@ -112,7 +123,7 @@ def x_like(x: Field) -> Tensor:
 
 
 def cumulative(x, out, dim, dtype=None) -> Step:
-    return within(x, layers.first_tensor(out), [dim])
+    return layers.neighbours(x, dim)
 
 
 RULES: dict[str, Callable] = {
@@ -131,8 +142,8 @@ RULES: dict[str, Callable] = {
             )
         ),
         ("interpolate", layers.interpolate),
-        ("pixel_shuffle", layers.pixel_shuffle),
-        ("pixel_unshuffle", layers.pixel_unshuffle),
+        ("pixel_shuffle", views.pixel_shuffle),
+        ("pixel_unshuffle", views.pixel_unshuffle),
         ("pad", layers.pad),
         ("constant_pad_nd", layers.constant_pad),
         ("amax amin max min argmax argmin any all aminmax median nanmedian mode logsumexp", reduce),

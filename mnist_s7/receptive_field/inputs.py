@@ -21,7 +21,11 @@ class Inputs:
     """
 
     def __init__(self, model: nn.Module, input_size: Sequence | Mapping):
+        if hasattr(input_size, "tolist") and not isinstance(input_size, Tensor):  # of NumPy
+            input_size = input_size.tolist()
         self.model, self.asked = model, input_size
+        if not isinstance(model, nn.Module):
+            raise ValueError(f"model={model!r}: must be a torch.nn.Module")
         tensors = [*model.parameters(), *model.buffers()]
         if any(nn.parameter.is_lazy(tensor) for tensor in tensors):
             raise ReceptiveFieldError("the model has lazy layers; run it once on real images first")
@@ -48,7 +52,7 @@ class Inputs:
         def made(value):
             size = _as_size(value)
             if size is not None:
-                tensor = torch.randn(1, *size, generator=generator) + 1  # so that sums are not 0 either
+                tensor = torch.randn(1, *size, generator=generator, device="cpu") + 1  # so that sums are not 0 either
                 is_image = size[1:] == self.size
                 if zeros or not is_image:
                     tensor.zero_()

@@ -18,16 +18,18 @@ from mnist_s7.receptive_field.fields import (
     AXES,
     Axis,
     Field,
+    Pieces,
     Step,
     along,
     axis_at,
-    channels,
+    channel_shape,
     collapse,
     has_axis,
     pick,
     refit,
-)
-from mnist_s7.receptive_field.merges import by_piece, of_groups
+    stretched,
+)  # fmt: skip
+from mnist_s7.receptive_field.pieces import by_piece, in_pieces, mixed, nothing_like, of_groups
 from mnist_s7.receptive_field.windows import Window
 
 MIXES = "mixes all units of the feature map, so that every unit sees the whole input"
@@ -95,8 +97,8 @@ def grouped(x: Field, out: Tensor, rank: int, groups: int, rule: Callable[[Field
     if has_axis(x.layout[-rank - 1]):
         raise Refused("its channels are units of the feature map, or of a torn one")
     step = rule(x)
-    y = of_groups(x, step.after, groups, -rank - 1)
-    return step._replace(after=by_piece(y, step.after, lambda field: rule(field).after))
+    inputs = of_groups(x, groups, out.shape[-rank - 1], -rank - 1)
+    return step._replace(after=by_piece(inputs, step.after, lambda field: rule(field).after))
 
 
 def conv_transpose(x, out, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1) -> Step:
@@ -170,22 +172,13 @@ def interpolate(
     return slide(x, out, out.ndim - 2, window)
 
 
-def pixel_shuffle(x, out, upscale_factor) -> Step:
-    r = upscale_factor
-    return slide(x, out, 2, lambda i, n_in, n_out: Window(1, (0, 0), 1, n_out, ((0,),) * r, 1), by_channel=False)
-
-
-def pixel_unshuffle(x, out, downscale_factor) -> Step:
-    r = downscale_factor
-    return slide(x, out, 2, lambda i, n_in, n_out: Window.sliding(r, r, (0, 0), 1, n_out), by_channel=False)
-
-
 def pad(x, out, pad, mode="constant", value=None) -> Step:
-    windows, layout, sources = {}, list(refit(x.layout, out.shape)), {}
+    windows, layout, sources, beside = {}, list(refit(x.layout, out.shape)), {}, []
     pairs = zip(pad[::2], pad[1::2], strict=True)
     for back, (before, after) in enumerate(pairs, start=1):  # the last dimension comes first
         dim = len(x.layout) - back
         name = axis_at(x, dim) if before or after else None
+        beside += [0, 0] if name or not (before or after) else [before, after]  # channels that look at nothing
         if name is None:
             continue
         windows[name] = Window.sliding(1, 1, (before, after), 1, out.shape[dim])
@@ -202,7 +195,14 @@ def pad(x, out, pad, mode="constant", value=None) -> Step:
                 axes[name] = axes[name].slide(windows[name])
         return Field(axes, tuple(layout), seen, field.source)
 
-    return Step(x, by_piece(x, padded(x), padded), windows or None)
+    y = padded(x)
+    if not any(beside):
+        return Step(x, by_piece(x, y, padded), windows or None)
+    if mode != "constant":
+        raise Refused("pads channels with other channels")
+    own = x.pieces or Pieces(torch.zeros(channel_shape(x.layout), dtype=torch.long), (x,))
+    labels = F.pad(own.labels, beside, value=len(own.fields))
+    return Step(x, in_pieces(y, labels, [*map(padded, own.fields), nothing_like(y)]), windows or None)
 
 
 def constant_pad(x, out, pad_, value=0) -> Step:
@@ -223,21 +223,36 @@ def reduce(x, out, dim=None, keepdim=False) -> Step:
     y, windows = collapse(x, dims)
     kept = first_tensor(out).ndim == len(x.layout)
     layout = tuple(() if d in dims else content for d, content in enumerate(x.layout) if kept or d not in dims)
-    y = by_piece(x, y.laid_out(layout), lambda field: field.slide(windows))
+    grouped = mixed(x, x.pieces.labels, dims) if x.pieces else x
+    y = by_piece(grouped, y.laid_out(layout), lambda field: field.slide(windows))
     return Step(x, y, windows or None)
 
 
 def linear(x, out, weight, bias=None) -> Step:
     y, windows = collapse(x, [-1])
-    return Step(x, y.laid_out((*x.layout[:-1], channels(out.shape[-1]))), windows)
+    y = stretched(y.laid_out((*x.layout[:-1], ())), out.shape)
+    if has_axis(x.layout[-1]):
+        y = by_piece(x, y, lambda field: stretched(field.slide(windows).laid_out((*x.layout[:-1], ())), out.shape))
+    return Step(x, y, windows)
 
 
 def within(x: Field, out: Tensor, dims: Sequence[int]) -> Step:
     """A function that mixes values along some dimensions; if those are channels, the field stays."""
     if any(has_axis(x.layout[dim]) for dim in dims):
         raise Unknown(MIXES)
-    one_by_one = not x.pieces or all(x.pieces.labels.shape[dim] == 1 for dim in dims)
-    return Step(x, x if one_by_one else x.laid_out(refit(x.layout, out.shape)))
+    if not x.pieces or all(x.pieces.labels.shape[dim] == 1 for dim in dims):
+        return Step(x, x)
+    y = mixed(x, x.pieces.labels, dims)
+    return Step(x, in_pieces(x, y.pieces.labels.expand(x.pieces.labels.shape), y.pieces.fields))
+
+
+def neighbours(x: Field, dim: int) -> Step:
+    """A function that mixes some values along a dimension; if those are channels that look at the same, it stays."""
+    if has_axis(x.layout[dim]):
+        raise Unknown(MIXES)
+    if x.pieces and x.pieces.labels.shape[dim] > 1:
+        raise Refused("mixes some of the channels of a concatenation")
+    return Step(x, x)
 
 
 def softmax(x, out, dim=None, _stacklevel=3, dtype=None) -> Step:
@@ -251,7 +266,11 @@ def normalize(x, out, p=2.0, dim=1, eps=1e-12) -> Step:
 def glu(x, out, dim=-1) -> Step:
     if has_axis(x.layout[dim]):
         raise Refused("multiplies one half of the feature map by the other")
-    return Step(x, x.laid_out(refit(x.layout, out.shape)))
+    y = x.laid_out(refit(x.layout, out.shape))
+    if not x.pieces:
+        return Step(x, y)
+    dim %= len(x.layout)
+    return Step(x, by_piece(mixed(x, x.pieces.labels.unflatten(dim, (2, -1)), [dim]), y, lambda field: field))
 
 
 def layer_norm(x, out, normalized_shape, weight=None, bias=None, eps=1e-5, cudnn_enable=True) -> Step:
@@ -270,7 +289,7 @@ def instance_norm(
 
 
 def local_response_norm(x, out, size, alpha=1e-4, beta=0.75, k=1.0) -> Step:
-    return within(x, out, [1])
+    return neighbours(x, 1)
 
 
 def batch_norm(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -89,9 +90,10 @@ class ReceptiveFieldTable:
             if not named:
                 raise KeyError(f"no row {layer!r}; the rows are {', '.join(row.layer for row in self.rows)}")
             layer = named[0]
-        elif isinstance(layer, int):
-            layer = self.rows[layer]
-        return layer._field.box((unit,) if isinstance(unit, int) else tuple(unit))
+        elif not isinstance(layer, Row):
+            layer = self.rows[operator.index(layer)]
+        units = unit if isinstance(unit, Sequence) else (unit,)
+        return layer._field.box(tuple(map(operator.index, units)))
 
     def to_dicts(self) -> list[dict]:
         """One dict a row, the columns and `note`; ready for JSON, csv.DictWriter or a data frame."""

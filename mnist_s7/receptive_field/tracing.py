@@ -13,7 +13,6 @@ from mnist_s7.receptive_field.errors import ReceptiveFieldError, Refused, Unknow
 from mnist_s7.receptive_field.fields import AXES, Field, Step
 from mnist_s7.receptive_field.functions import (
     CONCATENATES,
-    CONSTANT,
     CONTRACTS,
     MOVES,
     PERMUTES,
@@ -27,8 +26,9 @@ from mnist_s7.receptive_field.functions import (
     plain,
 )  # fmt: skip
 from mnist_s7.receptive_field.inputs import Inputs
-from mnist_s7.receptive_field.merges import concatenate, contract, matrix_product, merge, together
+from mnist_s7.receptive_field.merges import concatenate, contract, matrix_product, merge
 from mnist_s7.receptive_field.table import ReceptiveFieldTable, Row
+from mnist_s7.receptive_field.unions import together
 from mnist_s7.receptive_field.views import is_torn, move, permute, settled
 
 LEAVES_TORCH = {"numpy", "array", "tolist", "dlpack", "data_ptr"}
@@ -55,8 +55,10 @@ class Tracer(Calls):
         self.unknown, self.gates, self.until = unknown, gates, until
         self.reference: Calls | None = None
         self.fields = WeakTensorKeyDictionary()  # tensor -> Field, or the error that its use raises
+        self.versions = WeakTensorKeyDictionary()  # tensor -> how often it was written to when it got its field
         self.image: Field | None = None
         self.rows: list[Row] = []
+        self.last = dict(model.named_modules(remove_duplicate=False)).get(until)
         self.reached = False
         self.torn_by = ("view", "view")  # the last function that left a torn map
         paths = reversed([*model.named_modules(remove_duplicate=False)])
@@ -67,7 +69,8 @@ class Tracer(Calls):
 
     def follow_input(self, tensor: Tensor) -> None:
         super().follow_input(tensor)
-        self.fields[tensor] = self.image = Field.of_image(tensor.shape)
+        self.image = Field.of_image(tensor.shape)
+        self.give(tensor, self.image)
 
     def field_of(self, tensor: Tensor) -> Field:
         if isinstance(self.fields[tensor], UnsupportedLayer):
@@ -81,7 +84,7 @@ class Tracer(Calls):
         if isinstance(module, torch.jit.ScriptModule) and operands:
             reason = Unknown("its functions cannot be seen")
             self.pass_over("scripted module", reason, [self.field_of(t) for t in operands], output)
-        if self.until is not None and self.names.get(module) == self.until:
+        if module is self.last:
             self.stop()
 
     def at(self) -> str:
@@ -114,13 +117,15 @@ class Tracer(Calls):
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         name = function_name(func)
-        if not self.followed(args, kwargs):
+        looked_at = self.looked_at(name, args, kwargs)
+        if not looked_at:
             return func(*args, **kwargs)
         self.note(name, args, kwargs)
-        strange = self.is_strange()
-        tracked = [tensor for tensor in tensors_in((args, kwargs)) if tensor in self.fields]
+        strange = self.is_strange() or any(tensor not in self.fields for tensor in looked_at)
+        tracked = [tensor for tensor in looked_at if tensor in self.fields]
+        self.check_versions(tracked)
         output = func(*args, **kwargs)
-        if name in CONSTANT or self.in_script:
+        if self.in_script:
             return output
         if name in LEAVES_TORCH and self.unknown != "whole":
             reason = "the values leave torch, and cannot be followed from there"
@@ -134,8 +139,7 @@ class Tracer(Calls):
             if strange:
                 operands.append(self.image)
                 raise Refused(COMES_BACK)
-            if tracked:
-                self.follow(func, name, tracked, output, args, kwargs)
+            self.follow(func, name, tracked, output, args, kwargs)
         except Refused as refused:
             self.pass_over(name, refused, operands, written or output)
         return output
@@ -150,10 +154,6 @@ class Tracer(Calls):
         """Gives the output tensors their fields, and the table its rows."""
         if kwargs.get("out") is not None or name in WRITES - {"copy"}:
             raise Refused("writes into a part of a tensor, which is not followed")
-        if name.endswith("_as") or name == "to":  # of the second operand only shape or type count
-            if args[0] is not tracked[0]:
-                return
-            tracked = tracked[:1]
         try:
             steps = self.steps(func, name, tracked, output, args, kwargs)
         except ReceptiveFieldError:
@@ -172,19 +172,35 @@ class Tracer(Calls):
             if name in VIEWS and is_torn(field):
                 self.torn_by = self.who(name)
             for tensor in tensors:
-                self.fields[tensor] = field
+                self.give(tensor, field)
+
+    def give(self, tensor: Tensor, field: Field | UnsupportedLayer) -> None:
+        self.fields[tensor], self.versions[tensor] = field, version(tensor)
+
+    def check_versions(self, tensors: list[Tensor]) -> None:
+        """Forgets those that were written to by a function that is not followed."""
+        for tensor in tensors:
+            if self.versions[tensor] != version(tensor):
+                reason = "uses a tensor that was written to in place by a function that is not followed"
+                self.fields[tensor] = UnsupportedLayer(*self.who("in place"), reason)
 
     def forget_shared(self, outputs: list[Tensor], step: Step, args: tuple) -> None:
         """Tensors in whose memory a function writes what they did not look at can no longer be used."""
         for out in outputs:
-            before = self.fields.get(out)
-            if not any(tensor is out for tensor in tensors_in(args)) or (before and before.sees_the_same(step.after)):
+            if not any(tensor is out for tensor in tensors_in(args)):
                 continue
-            memory = out.untyped_storage()._cdata
-            for tensor in [*self.fields]:
-                if tensor is not out and tensor.untyped_storage()._cdata == memory:
+            before = self.fields.get(out)
+            same = isinstance(before, Field) and before.sees_the_same(step.after)
+            for tensor in self.sharing(out):
+                self.versions[tensor] = version(tensor)
+                if not same:
                     reason = "wrote in place into memory that another tensor shares, which is used later"
                     self.fields[tensor] = UnsupportedLayer(*self.who("in place"), f"{reason}; write x = x + y")
+
+    def sharing(self, tensor: Tensor) -> list[Tensor]:
+        """The other tensors that have fields and lie in the same memory."""
+        memory = tensor.untyped_storage()._cdata
+        return [other for other in [*self.fields] if other is not tensor and other.untyped_storage()._cdata == memory]
 
     def steps(self, func, name: str, tracked: list[Tensor], output, args: tuple, kwargs: dict) -> Step | list[Step]:
         """What the rule for a function says: one step for all its outputs, or one each."""
@@ -224,7 +240,7 @@ class Tracer(Calls):
         for tensor in tensors:
             step = settled(self.fields[tensor]) if is_torn(self.fields[tensor]) else None
             if step is not None:
-                self.fields[tensor] = self.add_row(*self.torn_by, step)
+                self.give(tensor, self.add_row(*self.torn_by, step))
 
     def concatenated(self, output: Tensor, new: bool, layer: str, tensors, dim=0, axis=None, out=None) -> Step:
         dim = (dim if axis is None else axis) % output.ndim
@@ -271,7 +287,15 @@ class Tracer(Calls):
             else:
                 reason = "cannot pass as identity, as its output has another shape than its input"
                 field = UnsupportedLayer(*who, reason)
-            self.fields[tensor] = field
+            in_place = tensor in self.fields
+            self.give(tensor, field)
+            for other in self.sharing(tensor) if in_place else ():
+                known = self.fields[other]
+                if isinstance(known, Field) and self.unknown == "whole":
+                    known = known.everywhere(together([known, everything]))
+                elif isinstance(known, Field):
+                    known = UnsupportedLayer(*who, "wrote in place into memory that another tensor shares")
+                self.give(other, known)
 
     def check_output(self, output) -> None:
         """Raises where the output cannot be followed to the image."""
@@ -283,6 +307,12 @@ class Tracer(Calls):
         followed = [tensor for tensor in tensors if tensor in self.fields]
         if not followed:
             raise ReceptiveFieldError("the model's output does not come from its input by torch functions")
+        self.check_versions(followed)
         for tensor in followed:
             self.field_of(tensor)
         self.settle(followed)
+
+
+def version(tensor: Tensor) -> int:
+    """How often a tensor was written to in place, as torch counts it."""
+    return 0 if tensor.is_inference() else tensor._version

@@ -17,15 +17,17 @@ from mnist_s7.receptive_field.fields import (
     Axis,
     Field,
     Part,
+    Pieces,
     Step,
     along,
+    axis_at,
     channel_shape,
     channels,
     has_axis,
-    refit,
     size,
-)  # fmt: skip
-from mnist_s7.receptive_field.merges import by_piece
+    stretched,
+)
+from mnist_s7.receptive_field.pieces import by_piece, in_pieces, mixed
 from mnist_s7.receptive_field.windows import Window
 
 
@@ -85,31 +87,52 @@ def is_torn(x: Field) -> bool:
     return any(part.n < x.axes[part.axis].n or any(isinstance(other, int) for other in dim) for part, dim in parts)
 
 
-def settled(x: Field) -> Step | None:
+def settled(x: Field, own: Pieces | None = None) -> Step | None:
     """A torn map that stands as (N, C, H, W) again is a new map: space to channels, or channels to space.
 
     Each unit of the new map looks at the units of the old one at its place, whichever channel they went to. None if
-    it does not stand so.
+    it does not stand so. own: the fields of its channels, if they differ.
     """
     names = list(x.axes)
     if len(x.layout) != 2 + len(names) or has_axis(x.layout[0]):
         return None
-    windows = {}
+    places = {}  # of each axis: the unit of the old map at each place along its dimension
     for name, dim in zip(names, x.layout[2:], strict=True):
         if {part.axis for part in dim if isinstance(part, Part)} - {name}:
             return None
-        place = [0]  # the unit of the old map at each place along this dimension
-        for part in dim:
-            step = part.step if isinstance(part, Part) else 0
-            place = [unit + i * step for unit in place for i in range(size(part))]
-        others = [0]  # how far from it those are that went to channels
-        for part in x.layout[1]:
-            if isinstance(part, Part) and part.axis == name:
-                others = [unit + i * part.step for unit in others for i in range(part.n)]
-        windows[name] = regular([[unit + other for other in sorted(others)] for unit in place], x.axes[name].n)
-    y = x.slide(windows)
-    front = (x.layout[0], channels(math.prod(map(size, x.layout[1]))))
-    return Step(x, y.laid_out((*front, *[along(name, axis) for name, axis in y.axes.items()])), windows)
+        places[name] = counted(dim, name)
+    offsets = [counted(x.layout[1], name) for name in names]  # how far from it that of each channel is
+
+    def looking(field: Field, offsets: Sequence[Sequence[int]]) -> tuple[Field, dict[str, Window]]:
+        windows = {
+            name: regular([[unit + other for other in sorted({*others})] for unit in places[name]], x.axes[name].n)
+            for name, others in zip(names, offsets, strict=True)
+        }
+        return field.slide(windows), windows
+
+    y, windows = looking(x, offsets)
+    front = (x.layout[0], channels(len(offsets[0])))
+    y = y.laid_out((*front, *[along(name, axis) for name, axis in y.axes.items()]))
+    labels = own.labels.flatten().tolist() if own else [0] * len(offsets[0])
+    kind_of = [*zip(labels, *offsets, strict=True)] if len(labels) == len(offsets[0]) else []
+    kinds = {kind: number for number, kind in enumerate(dict.fromkeys(kind_of))}
+    if 1 < len(kinds) <= MOST_OFFSETS:
+        fields = [looking(own.fields[label] if own else x, [[at] for at in one])[0] for label, *one in kinds]
+        number = torch.tensor([kinds[kind] for kind in kind_of]).view(1, -1, *[1] * len(names))
+        y = in_pieces(y, number, fields)
+    return Step(x, y, windows)
+
+
+MOST_OFFSETS = 64  # of more channels that look at different pixels, only what they look at together is known
+
+
+def counted(dim: Sequence[Part | int], axis: str) -> list[int]:
+    """The unit of an axis at each place along a dimension that holds parts of it."""
+    units = [0]
+    for part in dim:
+        step = part.step if isinstance(part, Part) and part.axis == axis else 0
+        units = [unit + i * step for unit in units for i in range(size(part))]
+    return units
 
 
 def regular(units: Sequence[Sequence[int]], n_in: int) -> Window:
@@ -125,20 +148,9 @@ def regular(units: Sequence[Sequence[int]], n_in: int) -> Window:
 
 def expand(x, out, *_, **__) -> Step:
     """Single units are repeated for a whole map where they stand for one, and channels in other dimensions."""
-    layout = ((),) * (out.ndim - len(x.layout)) + x.layout
-    names, axes, seen = list(x.axes), dict(x.axes), x.seen
-    places = {out.ndim - len(names) + i: name for i, name in enumerate(names)} if out.ndim >= 2 + len(names) else {}
-    single = {dim: name for dim, name in places.items() if axes[name].n == 1 < out.shape[dim] and layout[dim] == ()}
-    for name in single.values():
-        dim = 1 + names.index(name)
-        seen = seen.repeat_interleave(out.shape[out.ndim - 1 - len(names) + dim], dim)
-        axes[name] = replace(axes[name], n=seen.shape[dim], fields=(axes[name].interval(0),), jump=0)
-    kept = refit(layout, out.shape)
-    layout = tuple(along(single[dim], axes[single[dim]]) if dim in single else kept[dim] for dim in range(out.ndim))
-    y = Field(axes, layout, seen, x.source)
-    if single:
-        return Step(x, y)
-    return Step(x, by_piece(x, y, lambda field: field, lambda labels: labels.expand(channel_shape(layout))))
+    y = stretched(x, out.shape)
+    shape = channel_shape(y.layout)
+    return Step(x, by_piece(x, y, lambda field: stretched(field, out.shape), lambda labels: labels.expand(shape)))
 
 
 def move(x: Field, out: Tensor, func: Callable, *args, **kwargs) -> Step:
@@ -157,14 +169,14 @@ def move(x: Field, out: Tensor, func: Callable, *args, **kwargs) -> Step:
         if units == list(range(x.shape[dim])):
             layout.append(content)
         elif not has_axis(content):
-            layout.append(channels(len(units)))
+            layout.append(channels(len(units)) if content else ())
         elif len(content) > 1 or content[0].n < x.axes[content[0].axis].n:
             raise Refused("moves parts of a flattened feature map")
         else:
             name = content[0].axis
             windows[name] = regular([[unit] for unit in units], x.axes[name].n)
             layout.append(along(name, Axis(len(units), (), 0)))
-    y = x.slide(windows).laid_out(tuple(layout))
+    y = stretched(x.slide(windows).laid_out(tuple(layout)), out.shape)
 
     def moved_labels(labels: Tensor) -> Tensor:
         return func(labels.expand(x.shape), *args, **kwargs)[tuple(slice(1 if has_axis(d) else None) for d in layout)]
@@ -235,3 +247,36 @@ def split(x, out, sections, dim=0) -> list[Step]:
 
 def unbind(x, out, dim=0) -> list[Step]:
     return [select(x, piece, dim, index) for index, piece in enumerate(out)]
+
+
+def pixel_unshuffle(x, out, downscale_factor) -> Step:
+    """(N, C, r H, r W) -> (N, C r r, H, W), as the same by views."""
+    inner, outer = [], []
+    for name in axes_of(x, 2):
+        n = x.axes[name].n
+        outer.append((Part(name, n // downscale_factor, downscale_factor),) if n > downscale_factor else ())
+        inner += [Part(name, downscale_factor, 1)] if downscale_factor > 1 else []
+    own = x.pieces
+    if own:
+        own = Pieces(own.labels.repeat_interleave(downscale_factor**2, 1), own.fields)
+    return settled(x.laid_out((x.layout[0], (*x.layout[1], *inner), *outer)), own)
+
+
+def pixel_shuffle(x, out, upscale_factor) -> Step:
+    """(N, C r r, H, W) -> (N, C, r H, r W): each unit becomes r x r units, of channels of its own."""
+    names = axes_of(x, 2)
+    taps = ((0,),) * upscale_factor
+    windows = {name: Window(1, (0, 0), 1, out.shape[2 + i], taps, 1) for i, name in enumerate(names)}
+    y = x.slide(windows)
+    y = y.laid_out((x.layout[0], channels(out.shape[1]), *[along(name, axis) for name, axis in y.axes.items()]))
+    if x.pieces:
+        x = mixed(x, x.pieces.labels.unflatten(1, (out.shape[1], -1)), [2])
+    return Step(x, by_piece(x, y, lambda field: field.slide(windows)), windows)
+
+
+def axes_of(x: Field, rank: int) -> list[str]:
+    """The axes of a feature map (N, C, H, W)."""
+    names = [axis_at(x, dim) for dim in range(len(x.layout) - rank, len(x.layout))]
+    if len(x.layout) != 2 + rank or None in names or has_axis(x.layout[0]) or has_axis(x.layout[1]):
+        raise Refused("is given no feature map (N, C, H, W)")
+    return names

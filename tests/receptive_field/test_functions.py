@@ -271,6 +271,17 @@ def into_a_buffer(x):
     return buffer[..., 2:, 2:]
 
 
+def changed_parameter(m, x):
+    m.far.bias.data.fill_(x.max().item())
+    return m.near(x) + m.far(F.pad(x, (1, 0, 1, 0)))[..., 1:, 1:]
+
+
+def converted_constant(m, x):
+    values = torch.zeros(1, 1, 12, 12).to(x)
+    values[:, :, 2:].copy_(x[:, :, :10])
+    return m.near(x) + m.far(values)
+
+
 COME_BACK = {
     "a number": lambda m, x: m.near(x / (x.max().item() + 1)),
     "numbers in a list": lambda m, x: m.near(x * torch.tensor(x.flatten().tolist()).amax()),
@@ -280,6 +291,8 @@ COME_BACK = {
     "a choice of the output": lambda m, x: (m.near(x), m.far(x))[int(x.sum() > 0.1)],
     "a place": lambda m, x: m.near(x.roll(int(x.argmax()), 3)),
     "a view of new memory": lambda m, x: m.near(x) + m.far(into_a_buffer(x)),
+    "a parameter": changed_parameter,
+    "a part of a converted constant": converted_constant,
     "an output of its own": lambda m, x: (m.near(x), torch.full((3,), x.max().item())),
 }
 
@@ -353,9 +366,91 @@ def test_part_of_a_concatenation_changed_in_place():
         ("depthwise", lambda y: F.conv2d(y, torch.ones(4, 1, 3, 3), groups=4)[:, 1:2], 3),
         ("mixed", lambda y: F.conv2d(y, torch.ones(4, 4, 1, 1))[:, :2], 5),
         ("concatenated again", lambda y: torch.cat([y[:, 2:], y], 1)[:, 2:4], 1),
+        ("gated", lambda y: F.glu(torch.cat([y, y], 1), 1)[:, :2], 1),
+        ("mean of groups", lambda y: y.view(1, 2, 2, *y.shape[2:]).mean(2)[:, :1], 1),
+        ("largest of pairs", lambda y: y.unflatten(1, (2, 2)).amax(2)[:, 1:], 5),
+        ("space to depth", lambda y: F.pixel_unshuffle(y, 2)[:, :8], 2),
+        ("one corner of space to depth", lambda y: F.pixel_unshuffle(y, 2)[:, :1], 1),
+        (
+            "depth to space",
+            lambda y: F.pixel_shuffle(torch.cat([y[:, :2], y], 1)[:, [0, 1, 2, 3, 4, 5, 4, 5]], 2)[:, :1],
+            1,
+        ),
+        ("padded with channels", lambda y: F.pad(y, (0, 0, 0, 0, 1, 1))[:, 1:3], 1),
+        ("normalised", lambda y: F.normalize(y, dim=1)[:, :1], 5),
+        ("linear along the map", lambda y: F.linear(y, torch.ones(y.shape[-1], y.shape[-1]))[:, :2], (1, 28)),
+        ("repeated", lambda y: y.repeat(1, 2, 1, 1)[:, 4:6], 1),
     ],
 )
 def test_channels_look_at_no_more_than_they_should(text, choose, size):
     wide = nn.Conv2d(1, 2, 5, padding=2)
     model = Call(text, lambda x: F.max_pool2d(choose(torch.cat([x, x, wide(x)], 1)), 1))
     assert receptive_field(model).receptive_field == size
+
+
+def test_channels_that_are_written_to_are_seen_by_nobody_else():
+    def swapped(m, x):
+        y = torch.cat([m.near(x), m.near(m.far(F.pad(x, (1, 1, 1, 1))))], 1)
+        first = y[:, :1]
+        y += y.flip(1)
+        return first + 1
+
+    with pytest.raises(UnsupportedLayer, match="memory that another tensor shares"):
+        receptive_field(Beside(swapped), (1, 12, 12))
+
+    def activated(m, x):
+        y = torch.cat([m.near(x), m.near(x)], 1)
+        first, second = y.chunk(2, 1)
+        return F.relu_(first) + second  # that changes no field
+
+    assert receptive_field(Beside(activated), (1, 12, 12)).receptive_field == 3
+
+
+def test_what_an_unknown_function_writes_is_not_used():
+    library = torch.library.Library("receptive_field_test_2", "DEF")
+    library.define("write(Tensor(a!) y, Tensor x) -> ()")
+
+    def write(y, x):
+        y.add_(x.roll(3, 3))
+
+    library.impl("write", write, "CPU")
+
+    def written(m, x):
+        y = m.near(F.pad(x, (1, 1, 1, 1)))
+        torch.ops.receptive_field_test_2.write(y, x)
+        return y + 1
+
+    with pytest.raises(UnsupportedLayer, match="written to in place"):
+        receptive_field(Beside(written), (1, 12, 12))
+
+
+def test_constants_may_be_kept_from_one_run_to_the_next():
+    class Keeps(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.grid = nn.Conv2d(1, 1, 3), None
+
+        def forward(self, x):
+            if self.grid is None:
+                self.grid = torch.ones_like(x) * torch.arange(12.0).to(x)
+            return self.conv(x + self.grid)
+
+    assert receptive_field(Keeps(), (1, 12, 12)).receptive_field == 3
+
+
+# ------------------------------------------------------------------------------------- one value, and many constants
+
+
+@pytest.mark.parametrize(
+    "spread",
+    [
+        lambda x: x.mean((2, 3), keepdim=True) * torch.ones(1, 1, 8, 9),
+        lambda x: F.linear(x.mean(2, keepdim=True).expand(-1, -1, 8, -1), torch.ones(9, 12)),
+        lambda x: x.mean((2, 3), keepdim=True).expand(-1, -1, 8, 9),
+        lambda x: torch.einsum("nchw,hv->ncvw", x, torch.ones(12, 8)).mean(3, keepdim=True) + torch.zeros(9),
+    ],
+)
+def test_a_map_of_units_that_all_see_the_same(spread):
+    table = receptive_field(Call("spread", lambda x: F.avg_pool2d(spread(x), 1)), (1, 12, 12))
+    assert table.rows[-1].n_out == (8, 9)
+    assert table.box(-1, (7, 8)).clipped == ((0, 11), (0, 11)) == table.box(-1, (0, 0)).clipped

@@ -16,7 +16,7 @@ class NothingDrawn(TorchFunctionMode):
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         if func.__name__ in ("normal_", "uniform_", "trunc_normal_"):
-            return args[0]
+            return args[0] if args else kwargs["tensor"]
         return func(*args, **(kwargs or {}))
 
 
