@@ -31,13 +31,14 @@ def effective_receptive_field(model: nn.Module, images: Tensor, layer: str | Non
 
     The gradient is that of the unit's sum over channels, in evaluation mode; absolute values are averaged
     over images and colours (after Luo et al. 2016, arXiv:1701.04128). Of an even number of units the centre
-    is the one after the middle, n // 2. The model is left as it was, its gradients included.
+    is the one after the middle, n // 2. The model is left as it was, its gradients included. Raises KeyError for a
+    layer that there is not, and ReceptiveFieldError where the model cannot run or has no such gradient.
     """
     modules = dict(model.named_modules())
     if layer is not None and layer not in modules:
         raise KeyError(f"no module {layer!r} in the model")
-    convolutions = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-    names = [name for name, module in modules.items() if isinstance(module, convolutions)] if layer is None else [layer]
+    convolution = {3: nn.Conv1d, 4: nn.Conv2d, 5: nn.Conv3d}.get(images.ndim, ())
+    names = [name for name, module in modules.items() if isinstance(module, convolution)] if layer is None else [layer]
     last = None  # of the layers that have such a feature map: name, unit, and the sum over its channels
 
     def keep(name: str, y) -> None:
@@ -50,18 +51,23 @@ def effective_receptive_field(model: nn.Module, images: Tensor, layer: str | Non
     like = next(model.parameters(), images)
     total = torch.zeros(images.shape[2:], dtype=torch.float64)
     try:
-        with left_as_it_was(model, like.device), torch.enable_grad():
+        with torch.inference_mode(False), left_as_it_was(model, like.device), torch.enable_grad():
             for batch in images.split(250):
                 pixels = batch.detach().to(like.device, like.dtype, copy=True).requires_grad_()
-                model(pixels)
+                run(model, pixels)
                 if last is None and layer is None:
-                    raise ReceptiveFieldError("no convolution with a feature map of more than one unit; name a layer")
+                    raise ReceptiveFieldError(
+                        f"no convolution has a feature map of more than one unit, and as many axes as the images "
+                        f"{tuple(images.shape)}; give images as (N, C, H, W), or name a layer"
+                    )
                 if last is None:
                     raise ReceptiveFieldError(
                         f"{layer!r} gives no feature map like the images, (N, C, ...); name another layer"
                     )
                 name, unit, value = last
-                (gradient,) = torch.autograd.grad(value, pixels)
+                gradient = torch.autograd.grad(value, pixels, allow_unused=True)[0] if value.requires_grad else None
+                if gradient is None:
+                    raise ReceptiveFieldError(f"{name!r} has no gradient: the model computes it without one")
                 total += gradient.abs().sum((0, 1)).double().cpu()
     finally:
         for hook in hooks:
@@ -75,3 +81,11 @@ def effective_receptive_field(model: nn.Module, images: Tensor, layer: str | Non
     order = distance.argsort()
     enough = (total.flatten()[order].cumsum(0) >= 0.95).nonzero()[0]
     return EffectiveField(total, tuple(centre.tolist()), distance[order][enough].item(), name, unit)
+
+
+def run(model: nn.Module, images: Tensor) -> None:
+    try:
+        model(images)
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise ReceptiveFieldError(f"the model cannot run on images {tuple(images.shape)}: {reason}") from error

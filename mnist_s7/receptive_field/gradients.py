@@ -77,7 +77,8 @@ class Summing(TorchFunctionMode):
         if name in CHOOSES or (name in ("max", "min") and len(operands) == 2):
             return sum(operand.to(torch.float64) for operand in operands)
         if name in ("max", "min", "amax", "amin", "aminmax", "median", "nanmedian"):
-            return self.sum_of_all(func, name, *args, **kwargs)
+            others = {key: value for key, value in kwargs.items() if value is not operands[0]}
+            return self.sum_of_all(func, name, operands[0], *args[1:], **others)
         if name.startswith(("max_pool", "adaptive_max_pool")):
             with_indices = kwargs.pop("return_indices", False) or name.endswith("_with_indices")
             if name.startswith("max_pool"):
@@ -151,12 +152,23 @@ def gradient_receptive_field(
     upsampling, where sizes differ, they are those of the centre unit.
 
     What has no gradient cannot be seen: values that left torch, and what the model computes without gradients. Raises
-    ValueError at functions that give places, as argmax does.
+    ValueError where the model cannot be measured so: it cannot be copied or cannot run, its layer gives no tensor, or
+    it calls a function that gives places, as argmax does.
     """
-    model = positive_copy(model)
-    sizes = input_size[1:]
-    image, y = run(model, input_size, layer, math.inf)
-    box = gradient_box(image, y, [n // 2 for n in y.shape[2:]] if unit is None else unit)
+    try:
+        model = positive_copy(model)
+        image, y = run(model, input_size, layer)
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise ValueError(f"the model cannot be measured on input_size={tuple(input_size)}: {reason}") from error
+    sizes, units = input_size[1:], tuple(y.shape[2:]) if y.ndim == image.ndim else ()
+    if (
+        unit is not None
+        and units
+        and (len(unit) != len(units) or any(not 0 <= i < n for i, n in zip(unit, units, strict=True)))
+    ):
+        raise ValueError(f"unit={tuple(unit)}: is not on the feature map of {units} units")
+    box = gradient_box(image, y, [n // 2 for n in units] if unit is None else unit)
     found = [(None, None, None)] * len(sizes)
     if y.ndim == image.ndim and unit is None:
         found = [measure_axis(model, input_size, axis, layer) for axis in range(len(sizes))]
@@ -171,7 +183,7 @@ def measure_axis(model: nn.Module, input_size: Sequence[int], axis: int, layer: 
         size[1 + axis] *= 2
         try:
             image, y = run(model, size, layer, LARGEST_RUN)
-        except (RuntimeError, TooLarge):  # a linear layer takes one size only
+        except Exception:  # too large, or a size that the model does not take, as of a linear layer
             break
         unit = [n // 2 for n in y.shape[2:]]
         ahead = [n + 1 if i == axis else n for i, n in enumerate(unit)]
@@ -216,6 +228,9 @@ def run(
             model(image)
     finally:
         hook.remove()
+    if not maps or not isinstance(maps[-1], Tensor):
+        given = f"a {type(maps[-1]).__name__}" if maps else "nothing, as it is not used"
+        raise TypeError(f"{'the model' if layer is None else f'layer {layer!r}'} gives {given} and no tensor")
     return image, maps[-1]
 
 
@@ -223,6 +238,8 @@ def gradient_box(image: Tensor, y: Tensor, unit: Sequence[int]) -> Box | None:
     at_unit = y[(slice(None), slice(None), *unit)] if y.ndim == image.ndim else y
     weights = torch.linspace(1, 2, at_unit.numel(), dtype=y.dtype, device=y.device)  # else normalised sums cancel out
     value = (at_unit * weights.view(at_unit.shape)).sum()
+    if not value.requires_grad:
+        return None
     (gradient,) = torch.autograd.grad(value, image, retain_graph=True)
     pixels = gradient[0].abs().sum(0).nonzero()
     if len(pixels) == 0:

@@ -66,3 +66,24 @@ def test_what_has_no_effective_field_is_refused():
     nn.init.zeros_(dead.weight)
     with pytest.raises(ReceptiveFieldError, match="no gradient"):
         effective_receptive_field(dead, images)
+
+
+class WithoutGradient(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(1, 1, 3)
+
+    @torch.no_grad()
+    def forward(self, x):
+        return self.conv(x)
+
+
+def test_models_that_cannot_be_measured():
+    with pytest.raises(ReceptiveFieldError, match="without one"):
+        effective_receptive_field(WithoutGradient(), torch.ones(1, 1, 9, 9))
+    with pytest.raises(ReceptiveFieldError, match=r"cannot run on images \(1, 3, 9, 9\)"):
+        effective_receptive_field(nn.Conv2d(1, 1, 3), torch.ones(1, 3, 9, 9))
+    with pytest.raises(ReceptiveFieldError, match=r"give images as \(N, C, H, W\)"):
+        effective_receptive_field(nn.Conv2d(1, 1, 3), torch.ones(1, 9, 9))
+    with torch.inference_mode():
+        assert effective_receptive_field(nn.Conv2d(1, 1, 3), torch.ones(1, 1, 9, 9)).unit == (3, 3)

@@ -155,6 +155,24 @@ def test_places_have_no_gradient():
         gradient_receptive_field(Call("place", lambda x: x.argmax(1, keepdim=True).double()))
 
 
+def test_models_that_cannot_be_measured():
+    conv = nn.Conv2d(1, 1, 3)
+    for wrong, options, reason in (
+        (conv, {"input_size": (3, 28, 28)}, "RuntimeError"),
+        (conv, {"layer": "second"}, "second"),
+        (Picked(nn.Sequential(conv)), {"layer": "layer.0", "unit": (-1, 0)}, "not on the feature map"),
+        (conv, {"unit": (1,)}, "not on the feature map"),
+        (Call("pair", lambda x: (x, x)), {}, "gives a tuple"),
+        (nn.LazyConv2d(1, 3), {}, "cannot be measured"),
+    ):
+        with pytest.raises(ValueError, match=reason):
+            gradient_receptive_field(wrong, **options)
+    constant = gradient_receptive_field(Call("constant", lambda x: torch.ones(1, 1, 4, 4)))
+    assert constant.box is None and constant.receptive_field == (None, None)
+    maximum = Call("by keyword", lambda x: torch.max(input=x, dim=1, keepdim=True)[0])
+    assert gradient_receptive_field(nn.Sequential(nn.Conv2d(1, 3, 5), maximum)).receptive_field == (5, 5)
+
+
 # ----------------------------------------------------------------------------------------- torchvision
 
 
