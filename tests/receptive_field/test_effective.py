@@ -85,5 +85,6 @@ def test_models_that_cannot_be_measured():
         effective_receptive_field(nn.Conv2d(1, 1, 3), torch.ones(1, 3, 9, 9))
     with pytest.raises(ReceptiveFieldError, match=r"give images as \(N, C, H, W\)"):
         effective_receptive_field(nn.Conv2d(1, 1, 3), torch.ones(1, 9, 9))
+    model = nn.Conv2d(1, 1, 3)
     with torch.inference_mode():
-        assert effective_receptive_field(nn.Conv2d(1, 1, 3), torch.ones(1, 1, 9, 9)).unit == (3, 3)
+        assert effective_receptive_field(model, torch.ones(1, 1, 9, 9)).unit == (3, 3)
