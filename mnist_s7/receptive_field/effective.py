@@ -49,11 +49,11 @@ def effective_receptive_field(model: nn.Module, images: Tensor, layer: str | Non
 
     hooks = [modules[n].register_forward_hook(lambda m, args, y, n=n: keep(n, y)) for n in names]
     like = next(model.parameters(), images)
-    total = torch.zeros(images.shape[2:], dtype=torch.float64)
     try:
         with torch.inference_mode(False), left_as_it_was(model, like.device), torch.enable_grad():
+            total = torch.zeros(images.shape[2:], dtype=torch.float64)
             for batch in images.split(250):
-                pixels = batch.detach().to(like.device, like.dtype, copy=True).requires_grad_()
+                pixels = batch.clone().detach().to(like.device, like.dtype).requires_grad_()
                 run(model, pixels)
                 if last is None and layer is None:
                     raise ReceptiveFieldError(

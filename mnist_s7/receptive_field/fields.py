@@ -247,7 +247,11 @@ def stretched(x: Field, shape: Sequence[int]) -> Field:
             seen = seen.repeat_interleave(n, 1 + dim - first)
             content = along(name, axes[name])
         parts.append(content if has_axis(content) else channels(n))
-    return Field(axes, tuple(parts), seen, x.source)
+    pieces = channel_shape(tuple(parts)) and x.pieces
+    if pieces:
+        labels = pieces.labels.expand(channel_shape(tuple(parts)))
+        pieces = Pieces(labels, tuple(stretched(replace(field, layout=x.layout), shape) for field in pieces.fields))
+    return Field(axes, tuple(parts), seen, x.source, pieces or None)
 
 
 def hull(seen: Tensor) -> Tensor:

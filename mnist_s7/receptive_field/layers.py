@@ -229,11 +229,16 @@ def reduce(x, out, dim=None, keepdim=False) -> Step:
 
 
 def linear(x, out, weight, bias=None) -> Step:
-    y, windows = collapse(x, [-1])
-    y = stretched(y.laid_out((*x.layout[:-1], ())), out.shape)
-    if has_axis(x.layout[-1]):
-        y = by_piece(x, y, lambda field: stretched(field.slide(windows).laid_out((*x.layout[:-1], ())), out.shape))
-    return Step(x, y, windows)
+    def applied(field: Field) -> Field:
+        y, _ = collapse(field, [-1])
+        return stretched(y.laid_out((*x.layout[:-1], ())), out.shape)
+
+    looked_at = x
+    if x.pieces and not has_axis(x.layout[-1]):
+        looked_at = mixed(x, x.pieces.labels, [-1])
+    n_out = 1 if has_axis(x.layout[-1]) else out.shape[-1]
+    y = by_piece(looked_at, applied(x), applied, lambda labels: labels.expand(*labels.shape[:-1], n_out))
+    return Step(x, y, collapse(x, [-1])[1])
 
 
 def within(x: Field, out: Tensor, dims: Sequence[int]) -> Step:

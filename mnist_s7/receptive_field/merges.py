@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -20,8 +20,9 @@ from mnist_s7.receptive_field.fields import (
     has_axis,
     stretched,
 )  # fmt: skip
-from mnist_s7.receptive_field.pieces import in_pieces, merge_pieces, nothing_like
+from mnist_s7.receptive_field.pieces import by_piece, in_pieces, merge_pieces, mixed, nothing_like
 from mnist_s7.receptive_field.unions import combine, maps_among
+from mnist_s7.receptive_field.windows import Window
 
 
 def merge(operands: Sequence[Field], shape: Sequence[int], layer: str) -> Step:
@@ -66,7 +67,7 @@ def concatenate(
     """
     dim %= len(shape)
     if new:
-        operands = [x and x.laid_out((*x.layout[:dim], (), *x.layout[dim:])) for x in operands]
+        operands = [x and unsqueezed(x, dim) for x in operands]
     followed = [x for x in operands if x]
     if any(has_axis(x.layout[dim]) or (dim >= 2 and axis_at(x, dim) and not x.is_constant) for x in followed):
         raise Refused("concatenates feature maps along an axis of the image, so that units differ in their fields")
@@ -81,6 +82,11 @@ def concatenate(
         labels.append(one + len(fields))
         fields += own.fields if own else [x or nothing_like(after)]
     return step._replace(after=in_pieces(after, torch.cat(labels, dim), fields, layer))
+
+
+def unsqueezed(x: Field, dim: int) -> Field:
+    y = x.laid_out((*x.layout[:dim], (), *x.layout[dim:]))
+    return by_piece(x, y, lambda field: field, lambda labels: labels.unsqueeze(dim))
 
 
 # ----------------------------------------------------------------------------------------- products of matrices
@@ -113,11 +119,27 @@ def contract(
             continue
         if len(set(term)) < len(term):
             raise Unknown("takes a diagonal")
-        y, collapsed = collapse(x, [dim for dim, letter in enumerate(term) if letter not in result])
+        y, collapsed = summed(x, term, result)
         windows |= collapsed
-        fields.append(y.laid_out(tuple(x.layout[term.index(letter)] if letter in term else () for letter in result)))
+        fields.append(y)
     if len(fields) == 1:
         y = stretched(fields[0], output.shape)
         return Step(next(x for x in operands if x), y, windows or None)
     step = merge(fields, output.shape, layer)
     return step._replace(windows={}) if windows else step
+
+
+def summed(x: Field, term: str, result: str) -> tuple[Field, Mapping[str, Window]]:
+    """Of one operand, by the letters of its dimensions: the sum over those that `result` lacks, in its order."""
+    dims = [dim for dim, letter in enumerate(term) if letter not in result]
+    y, windows = collapse(x, dims)
+    y = y.laid_out(tuple(x.layout[term.index(letter)] if letter in term else () for letter in result))
+    looked_at = mixed(x, x.pieces.labels, dims) if x.pieces and dims else x
+
+    def in_order(labels: Tensor) -> Tensor:
+        kept = [letter for letter in term if letter in result]
+        labels = labels.reshape([n for n, letter in zip(labels.shape, term, strict=True) if letter in result])
+        labels = labels.permute([kept.index(letter) for letter in result if letter in term])
+        return labels[tuple(slice(None) if letter in term else None for letter in result)]
+
+    return by_piece(looked_at, y, lambda field: field.slide(windows), in_order), windows

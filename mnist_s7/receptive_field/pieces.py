@@ -82,9 +82,9 @@ def mixed(x: Field, labels: Tensor, dims: Sequence[int]) -> Field:
 
 
 def of_groups(x: Field, groups: int, n_out: int, dim: int) -> Field:
-    """`x` as the channels of a convolution in groups see it: n_out channels along `dim`, in pieces by group."""
-    if not x.pieces or groups == 1:
-        return replace(x, pieces=None)
+    """`x` as the channels of a convolution see it: n_out channels along `dim`, in pieces by group and image."""
+    if not x.pieces:
+        return x
     labels = x.pieces.labels.unflatten(dim, (groups, -1))
     y = mixed(x, labels, [dim])  # (..., groups, 1, ...)
     repeated = y.pieces.labels.repeat_interleave(n_out // groups, dim).flatten(dim - 1, dim)

@@ -54,7 +54,7 @@ class Row:
             s=_agree(_number(window.s) for window in windows),
             p=p,
             d=_agree(window.d for window in windows),
-            n_out=_agree(window.n_out for window in windows),
+            n_out=_agree(axis.n for axis in after),
             r_in=_agree(axis.size for axis in before),
             j_in=_agree(_number(axis.pixels_per_unit) for axis in before),
             r_out=_agree(axis.size for axis in after),
@@ -77,10 +77,15 @@ class ReceptiveFieldTable:
     rows: tuple[Row, ...]
     image_size: tuple[int, ...]  # (H, W), (L,) or (D, H, W)
     about_inputs: tuple[str, ...] = ()  # sentences about inputs that are no images of this size
+    output: Field | None = field(
+        default=None, repr=False, compare=False
+    )  # of the model's output, if that is one tensor
 
     @property
     def receptive_field(self) -> int | tuple:
-        """`r_out` of the last row, in input pixels."""
+        """The size of a unit's field in the model's output, in input pixels; `r_out` of the last row if it has several."""
+        if self.output is not None:
+            return _agree(axis.size for axis in self.output.axes.values())
         return self.rows[-1].r_out if self.rows else 1
 
     def box(self, layer: str | int | Row, unit: int | Sequence[int]) -> UnitBox:

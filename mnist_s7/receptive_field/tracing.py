@@ -57,6 +57,7 @@ class Tracer(Calls):
         self.fields = WeakTensorKeyDictionary()  # tensor -> Field, or the error that its use raises
         self.versions = WeakTensorKeyDictionary()  # tensor -> how often it was written to when it got its field
         self.image: Field | None = None
+        self.output: Field | None = None  # if the model gives one tensor
         self.rows: list[Row] = []
         self.last = dict(model.named_modules(remove_duplicate=False)).get(until)
         self.reached = False
@@ -65,7 +66,7 @@ class Tracer(Calls):
         self.names = {module: name.replace("_orig_mod.", "").removesuffix("_orig_mod") for name, module in paths}
 
     def table(self, inputs: Inputs) -> ReceptiveFieldTable:
-        return ReceptiveFieldTable(tuple(self.rows), tuple(inputs.size), tuple(inputs.notes))
+        return ReceptiveFieldTable(tuple(self.rows), tuple(inputs.size), tuple(inputs.notes), self.output)
 
     def follow_input(self, tensor: Tensor) -> None:
         super().follow_input(tensor)
@@ -311,6 +312,8 @@ class Tracer(Calls):
         for tensor in followed:
             self.field_of(tensor)
         self.settle(followed)
+        if len(followed) == 1:
+            self.output = self.field_of(followed[0])
 
 
 def version(tensor: Tensor) -> int:

@@ -21,7 +21,6 @@ from mnist_s7.receptive_field.fields import (
     Step,
     along,
     axis_at,
-    channel_shape,
     channels,
     has_axis,
     size,
@@ -148,9 +147,7 @@ def regular(units: Sequence[Sequence[int]], n_in: int) -> Window:
 
 def expand(x, out, *_, **__) -> Step:
     """Single units are repeated for a whole map where they stand for one, and channels in other dimensions."""
-    y = stretched(x, out.shape)
-    shape = channel_shape(y.layout)
-    return Step(x, by_piece(x, y, lambda field: stretched(field, out.shape), lambda labels: labels.expand(shape)))
+    return Step(x, stretched(x, out.shape))
 
 
 def move(x: Field, out: Tensor, func: Callable, *args, **kwargs) -> Step:

@@ -379,6 +379,10 @@ def test_part_of_a_concatenation_changed_in_place():
         ("padded with channels", lambda y: F.pad(y, (0, 0, 0, 0, 1, 1))[:, 1:3], 1),
         ("normalised", lambda y: F.normalize(y, dim=1)[:, :1], 5),
         ("linear along the map", lambda y: F.linear(y, torch.ones(y.shape[-1], y.shape[-1]))[:, :2], (1, 28)),
+        ("linear along channels", lambda y: F.linear(y.movedim(1, -1), torch.ones(3, 4)).movedim(-1, 1)[:, :1], 5),
+        ("stacked", lambda y: torch.stack([y[:, :2], y[:, 2:]], 1)[:, 0], 1),
+        ("einsum", lambda y: torch.einsum("nchw,nk->nckhw", y, torch.ones(1, 3))[:, 0], 1),
+        ("images", lambda y: F.conv2d(torch.cat([y[:, :2], y[:, 2:]]), torch.ones(3, 2, 1, 1)).chunk(2)[0], 1),
         ("repeated", lambda y: y.repeat(1, 2, 1, 1)[:, 4:6], 1),
     ],
 )
@@ -454,3 +458,51 @@ def test_a_map_of_units_that_all_see_the_same(spread):
     table = receptive_field(Call("spread", lambda x: F.avg_pool2d(spread(x), 1)), (1, 12, 12))
     assert table.rows[-1].n_out == (8, 9)
     assert table.box(-1, (7, 8)).clipped == ((0, 11), (0, 11)) == table.box(-1, (0, 0)).clipped
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*")
+def test_a_scripted_module_beside_others():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.near, self.scripted = nn.Conv2d(1, 1, 3, padding=1), torch.jit.script(nn.Conv2d(1, 1, 5, padding=2))
+            self.out = nn.Conv2d(1, 1, 3)
+
+        def forward(self, x):
+            self.scripted(x)
+            return self.out(self.near(x))
+
+    for unknown in ("identity", "whole"):
+        assert receptive_field(Net(), unknown=unknown).receptive_field == 5
+
+
+def test_a_refused_function_that_changes_the_size_of_the_map():
+    model = nn.Sequential(Call("points", lambda x: F.grid_sample(x, torch.zeros(1, 5, 6, 2), align_corners=False)))
+    table = receptive_field(model, unknown="whole")
+    assert table.rows[-1].n_out == (5, 6) and table.box(-1, (4, 5)).clipped == ((0, 27), (0, 27))
+    table = receptive_field(nn.Conv1d(1, 1, 3), (1, np.int64(9)))
+    assert table.box(np.int64(0), np.int64(2)) == table.box(0, (torch.tensor(2),)) == (((2, 4),), ((2, 4),))
+    with pytest.raises(ValueError, match="must be a torch.nn.Module"):
+        receptive_field(F.relu)
+
+
+def test_the_field_of_the_output_is_not_that_of_a_branch_that_was_called_last():
+    class Gated(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.gate = nn.Conv2d(1, 2, 3), nn.Conv2d(2, 2, 1)
+
+        def forward(self, x):
+            y = self.conv(x)
+            return y * self.gate(y.mean((2, 3), keepdim=True)).sigmoid()
+
+    assert receptive_field(Gated(), gates="ignore").receptive_field == 3
+    assert receptive_field(Gated()).receptive_field == 28
+    assert receptive_field(Gated(), until="conv").receptive_field == 3
+
+
+def test_a_row_and_a_column_make_a_map():
+    model = Call("outer", lambda x: F.avg_pool2d(x.mean(3, keepdim=True) * x.mean(2, keepdim=True), 1))
+    table = receptive_field(model, (1, 8, 9))
+    assert [row.n_out for row in table.rows] == [(8, 1), (1, 9), (8, 9), (8, 9)]
+    assert table.box(-1, (2, 5)).clipped == ((0, 7), (0, 8))
