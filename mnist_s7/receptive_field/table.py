@@ -83,7 +83,7 @@ class ReceptiveFieldTable:
 
     @property
     def receptive_field(self) -> int | tuple:
-        """The size of a unit's field in the model's output, in input pixels; `r_out` of the last row if it has several."""
+        """Of a unit of the model's output, in input pixels; `r_out` of the last row where it has several outputs."""
         if self.output is not None:
             return _agree(axis.size for axis in self.output.axes.values())
         return self.rows[-1].r_out if self.rows else 1

@@ -1,6 +1,7 @@
 """Public networks: published figures, and how many of torchvision's and timm's answer."""
 
 import warnings
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 from torchvision import models
 
+import mnist_s7.receptive_field as receptive_field_module
 from mnist_s7.receptive_field import UnsupportedLayer, receptive_field
 
 
@@ -258,3 +260,18 @@ def test_a_grey_image_repeated_for_a_network_of_three_colours():
             return self.net(x.repeat(1, 3, 1, 1))
 
     assert last_map(receptive_field(Repeated(), (1, 224, 224))).r_out == 435
+
+
+# --------------------------------------------------------------------------------------------------- what is claimed
+
+
+def test_the_page_states_how_many_networks_answer():
+    page = " ".join(Path(receptive_field_module.__file__).with_name("README.md").read_text(encoding="utf-8").split())
+    everything = models.list_models(module=models)
+    assert (
+        f"{len(everything)} classifiers {len(everything) - len(ATTENTION)} answer, and the {len(ATTENTION)} with"
+        in page
+    )
+    assert f"all {len(models.list_models(module=models.segmentation))} networks for segmentation" in page
+    assert f"backbones of all {len(models.list_models(module=models.detection))} detectors" in page
+    assert f"{len(TIMM)} of {len(TIMM + TIMM_ATTENTION)} networks of timm" in page
