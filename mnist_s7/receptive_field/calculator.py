@@ -58,29 +58,36 @@ def receptive_field(
         if value not in known:
             raise ValueError(f"{name}={value!r}: must be one of {known}")
     inputs = Inputs(model, input_size)
-    tracer = Tracer(model, unknown, gates, until)
-    try:
-        with torch.device("cpu") if torch.get_default_device().type == "meta" else nullcontext():
-            if not inputs.on_meta:
-                tracer.reference = recorded(inputs)
-            output = inputs.run(tracer)
-            tracer.check_output(output)
-    except Reached:
-        pass
-    except ReceptiveFieldError as error:
-        error.table = tracer.table(inputs)
-        raise
-    except Exception as error:
-        reason = f"the model cannot run on input_size={input_size}: {tracer.at()}{type(error).__name__}: {error}"
-        if isinstance(error, (TypeError, LookupError)):
-            reason += "; several inputs, or a dict of them, are a list or dict of sizes, as the docstring says"
-        refused = ReceptiveFieldError(reason)
-        refused.table = tracer.table(inputs)
-        raise refused from error
+    with torch.device("cpu") if torch.get_default_device().type == "meta" else nullcontext():
+        tracer = traced(inputs, Tracer(model, unknown, gates, until))
+        if tracer.was_strange:  # what a model keeps from its first run is the same in all that follow
+            tracer = traced(inputs, Tracer(model, unknown, gates, until))
+    if tracer.error is not None:
+        tracer.error.table = tracer.table(inputs)
+        raise tracer.error
     if until is not None and not tracer.reached:
         names = ", ".join(row.layer for row in tracer.rows)
         raise ValueError(f"until={until!r}: no such row, and no such module was called; the rows are {names}")
     return tracer.table(inputs)
+
+
+def traced(inputs: Inputs, tracer: Tracer) -> Tracer:
+    """Follows a run of the model, as far as it goes; what stopped it is then the tracer's `error`."""
+    if not inputs.on_meta:
+        tracer.reference = recorded(inputs)
+    try:
+        tracer.check_output(inputs.run(tracer))
+    except Reached:
+        pass
+    except ReceptiveFieldError as error:
+        tracer.error = error
+    except Exception as error:
+        reason = f"the model cannot run on input_size={inputs.asked}: {tracer.at()}{type(error).__name__}: {error}"
+        if isinstance(error, (TypeError, LookupError)):
+            reason += "; several inputs, or a dict of them, are a list or dict of sizes, as the docstring says"
+        tracer.error = ReceptiveFieldError(reason)
+        tracer.error.__cause__ = error
+    return tracer
 
 
 def recorded(inputs: Inputs) -> Calls:

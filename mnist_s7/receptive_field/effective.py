@@ -34,6 +34,8 @@ def effective_receptive_field(model: nn.Module, images: Tensor, layer: str | Non
     is the one after the middle, n // 2. The model is left as it was, its gradients included. Raises KeyError for a
     layer that there is not, and ReceptiveFieldError where the model cannot run or has no such gradient.
     """
+    if not isinstance(images, Tensor):
+        raise ReceptiveFieldError(f"images of type {type(images).__name__}: must be a tensor (N, C, H, W)")
     modules = dict(model.named_modules())
     if layer is not None and layer not in modules:
         raise KeyError(f"no module {layer!r} in the model")
@@ -49,6 +51,8 @@ def effective_receptive_field(model: nn.Module, images: Tensor, layer: str | Non
 
     hooks = [modules[n].register_forward_hook(lambda m, args, y, n=n: keep(n, y)) for n in names]
     like = next(model.parameters(), images)
+    if like.is_meta:
+        raise ReceptiveFieldError("the model is on the meta device, where it has no values")
     try:
         with torch.inference_mode(False), left_as_it_was(model, like.device), torch.enable_grad():
             total = torch.zeros(images.shape[2:], dtype=torch.float64)
@@ -72,6 +76,8 @@ def effective_receptive_field(model: nn.Module, images: Tensor, layer: str | Non
     finally:
         for hook in hooks:
             hook.remove()
+    if not total.isfinite().all():
+        raise ReceptiveFieldError(f"the gradient of {name!r} is not finite on these images")
     if not total.sum() > 0:
         raise ReceptiveFieldError(f"the centre unit of {name!r} has no gradient on these images")
     total /= total.sum()

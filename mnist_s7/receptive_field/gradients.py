@@ -33,8 +33,8 @@ class GradientField:
 BENDS = {
     "relu", "relu6", "leaky_relu", "elu", "selu", "celu", "gelu", "silu", "mish", "hardswish", "hardsigmoid",
     "hardtanh", "sigmoid", "tanh", "softplus", "softsign", "prelu", "rrelu", "threshold", "logsigmoid", "log_sigmoid",
-    "tanhshrink", "hardshrink", "softshrink", "clamp", "clip", "exp", "log", "sqrt", "abs", "neg", "round", "floor",
-    "ceil", "trunc", "sign", "sgn", "detach", "logical_not", "bitwise_not", "invert",
+    "tanhshrink", "hardshrink", "softshrink", "clamp", "clip", "clamp_min", "clamp_max", "exp", "log", "sqrt", "abs",
+    "neg", "round", "floor", "ceil", "trunc", "sign", "sgn", "detach", "logical_not", "bitwise_not", "invert",
 }  # fmt: skip
 # Functions that choose between their operands, or compare them: their sum depends on the same.
 CHOOSES = {
@@ -43,7 +43,10 @@ CHOOSES = {
     "bitwise_and", "bitwise_or", "bitwise_xor",
 }  # fmt: skip
 # Functions that give places instead of values; what depends on these has no gradient.
-PLACES = {"argmax", "argmin", "argsort", "sort", "topk", "searchsorted", "bucketize", "nonzero", "kthvalue", "mode"}
+PLACES = {
+    "argmax", "argmin", "argsort", "sort", "topk", "searchsorted", "bucketize", "nonzero", "kthvalue", "mode",
+    "fractional_max_pool2d", "fractional_max_pool3d",
+}  # fmt: skip
 LARGEST_RUN = 2**25  # values: so many may the functions of one run give together, 0.25 GB in float64
 
 
@@ -72,8 +75,8 @@ class Summing(TorchFunctionMode):
             return func(*args, **kwargs)
         if name in PLACES:
             raise ValueError(f"{name} gives places instead of values, which have no gradient")
-        if name in BENDS:
-            return operands[0]
+        if name in BENDS:  # with tensors as bounds, clamp chooses
+            return sum(operands) if name in ("clamp", "clip", "clamp_min", "clamp_max") else operands[0]
         if name in CHOOSES or (name in ("max", "min") and len(operands) == 2):
             return sum(operand.to(torch.float64) for operand in operands)
         if name in ("max", "min", "amax", "amin", "aminmax", "median", "nanmedian"):
@@ -217,10 +220,12 @@ def positive_copy(model: nn.Module) -> nn.Module:
 def run(
     model: nn.Module, input_size: Sequence[int], layer: str | None, limit: float = math.inf
 ) -> tuple[Tensor, Tensor]:
-    """An image of ones, and the feature map that a layer makes of it; TooLarge if that takes over `limit` values."""
+    """An image, and the feature map that a layer makes of it; TooLarge if that takes over `limit` values."""
     maps = []
     device = next((tensor.device for tensor in model.parameters()), None)
-    image = torch.ones(1, *input_size, dtype=torch.float64, device=device, requires_grad=True)
+    # of unequal values, so that differences and squares have a gradient
+    image = 1 + torch.rand(1, *input_size, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) / 2
+    image = image.to(device).requires_grad_()
     module = model.get_submodule(layer) if layer else model
     hook = module.register_forward_hook(lambda module, args, output: maps.append(output))
     try:

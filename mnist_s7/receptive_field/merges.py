@@ -35,7 +35,7 @@ def merge(operands: Sequence[Field], shape: Sequence[int], layer: str) -> Step:
     maps = maps_among(operands)
     axes, seen, notes = combine(operands, layer)
     y = stretched(Field(axes, broadcast(maps, shape), seen, maps[0].source), shape)
-    differ = len({tuple(x.axes.values()) for x in operands}) > 1
+    differ = not all(x.sees_the_same(operands[0]) for x in operands)
     widest = max(maps, key=lambda x: [axis.size for axis in x.axes.values()])
     return Step(widest, merge_pieces(operands, y, layer), {} if differ else None, "; ".join(dict.fromkeys(notes)))
 
@@ -99,7 +99,7 @@ def matrix_product(left: int, right: int) -> str:
 
 
 def contract(
-    equation: str, tensors: Sequence[Tensor], operands: Sequence[Field | None], output: Tensor, layer: str
+    equation: str, tensors: Sequence[Tensor], operands: Sequence[Field | None], output: Tensor, layer: str, gates: str
 ) -> Step:
     """`einsum`: each operand's values are summed over the letters that the output lacks."""
     if not isinstance(equation, str):
@@ -122,6 +122,8 @@ def contract(
         y, collapsed = summed(x, term, result)
         windows |= collapsed
         fields.append(y)
+    if gates == "ignore":
+        fields = maps_among(fields)
     if len(fields) == 1:
         y = stretched(fields[0], output.shape)
         return Step(next(x for x in operands if x), y, windows or None)

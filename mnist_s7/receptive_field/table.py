@@ -89,7 +89,14 @@ class ReceptiveFieldTable:
         return self.rows[-1].r_out if self.rows else 1
 
     def box(self, layer: str | int | Row, unit: int | Sequence[int]) -> UnitBox:
-        """The box of a unit, (row, column) or position. `layer`: a row, its name, or its index in `rows`."""
+        """The box of a unit, (row, column) or position, along the axes of the image.
+
+        layer: a row, its name, or its index in `rows`; or "output", the model's output if that is one tensor.
+        Raises KeyError for a name that there is not, and IndexError for a unit that is not on the feature map.
+        """
+        units = tuple(map(operator.index, unit if isinstance(unit, Sequence) else (unit,)))
+        if layer == "output" and self.output is not None:
+            return self.output.box(units)
         if isinstance(layer, str):
             named = [row for row in self.rows if row.layer == layer]
             if not named:
@@ -97,8 +104,7 @@ class ReceptiveFieldTable:
             layer = named[0]
         elif not isinstance(layer, Row):
             layer = self.rows[operator.index(layer)]
-        units = unit if isinstance(unit, Sequence) else (unit,)
-        return layer._field.box(tuple(map(operator.index, units)))
+        return layer._field.box(units)
 
     def to_dicts(self) -> list[dict]:
         """One dict a row, the columns and `note`; ready for JSON, csv.DictWriter or a data frame."""

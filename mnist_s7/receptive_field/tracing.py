@@ -28,7 +28,7 @@ from mnist_s7.receptive_field.functions import (
 from mnist_s7.receptive_field.inputs import Inputs
 from mnist_s7.receptive_field.merges import concatenate, contract, matrix_product, merge
 from mnist_s7.receptive_field.table import ReceptiveFieldTable, Row
-from mnist_s7.receptive_field.unions import together
+from mnist_s7.receptive_field.unions import maps_among, together
 from mnist_s7.receptive_field.views import is_torn, move, permute, settled
 
 LEAVES_TORCH = {"numpy", "array", "tolist", "dlpack", "data_ptr"}
@@ -61,6 +61,8 @@ class Tracer(Calls):
         self.rows: list[Row] = []
         self.last = dict(model.named_modules(remove_duplicate=False)).get(until)
         self.reached = False
+        self.error: ReceptiveFieldError | None = None  # what stopped the run
+        self.was_strange = False  # whether something depended on the image in a way that is not followed
         self.torn_by = ("view", "view")  # the last function that left a torn map
         paths = reversed([*model.named_modules(remove_duplicate=False)])
         self.names = {module: name.replace("_orig_mod.", "").removesuffix("_orig_mod") for name, module in paths}
@@ -95,7 +97,8 @@ class Tracer(Calls):
         if module is None:
             return ""
         rank = int(kind[-2]) if kind[-2:] in ("1d", "2d", "3d") else 0
-        hint = f"takes (C, {', '.join(AXES[rank])}); " if self.image and rank > len(self.image.axes) else ""
+        misfit = self.image is not None and rank and rank != len(self.image.axes)
+        hint = f"takes (C, {', '.join(AXES[rank])}), without the batch; " if misfit else ""
         return f"layer {self.names.get(module, '')!r} ({kind}): {hint}"
 
     def stop(self) -> None:
@@ -138,6 +141,7 @@ class Tracer(Calls):
         operands = [self.field_of(tensor) for tensor in tracked]
         try:
             if strange:
+                self.was_strange = True
                 operands.append(self.image)
                 raise Refused(COMES_BACK)
             self.follow(func, name, tracked, output, args, kwargs)
@@ -216,7 +220,9 @@ class Tracer(Calls):
         if name in CONTRACTS:
             tensors = [*tensors_in((args, kwargs))]
             equation = args[0] if name == "einsum" else matrix_product(*[tensor.ndim for tensor in tensors])
-            return contract(equation, tensors, [self.fields.get(tensor) for tensor in tensors], output, layer)
+            return contract(
+                equation, tensors, [self.fields.get(tensor) for tensor in tensors], output, layer, self.gates
+            )
         if name in UNPOOLS:
             return self.unpooled(name, output, layer, *args, **kwargs)
         of_two = name in ("max", "min") and len([*tensors_in((args, kwargs))]) == 2
@@ -232,7 +238,7 @@ class Tracer(Calls):
             return apply(RULES[name], operands[0], output, args, kwargs)
         if of_two or is_elementwise(name):
             if self.gates == "ignore" and name == "mul":
-                operands = [x for x in operands if not x.is_constant] or operands
+                operands = maps_among(operands)
             return merge(operands, next(tensors_in(output)).shape, layer)
         raise Unknown(f"the effect of {name} on the receptive field is not known")
 
@@ -303,6 +309,7 @@ class Tracer(Calls):
         tensors = [*tensors_in(output)]
         self.record.append(("output", self.given(tensors)))
         if self.is_strange():
+            self.was_strange = True
             known = [self.fields[tensor] for tensor in tensors if isinstance(self.fields.get(tensor), Field)]
             self.pass_over("output", Refused(COMES_BACK), [*known, self.image], output)
         followed = [tensor for tensor in tensors if tensor in self.fields]

@@ -441,6 +441,14 @@ def test_constants_may_be_kept_from_one_run_to_the_next():
 
     assert receptive_field(Keeps(), (1, 12, 12)).receptive_field == 3
 
+    class KeepsAPart(Keeps):
+        def forward(self, x):
+            if self.grid is None:
+                self.grid = torch.ones_like(x[:, :1, :6])
+            return self.conv(F.pad(self.grid, (0, 0, 0, 6)) * x)
+
+    assert receptive_field(KeepsAPart(), (1, 12, 12)).receptive_field == 3
+
 
 # ------------------------------------------------------------------------------------- one value, and many constants
 
@@ -499,6 +507,9 @@ def test_the_field_of_the_output_is_not_that_of_a_branch_that_was_called_last():
     assert receptive_field(Gated(), gates="ignore").receptive_field == 3
     assert receptive_field(Gated()).receptive_field == 28
     assert receptive_field(Gated(), until="conv").receptive_field == 3
+    assert receptive_field(Gated(), gates="ignore").box("output", (25, 0)).clipped == ((25, 27), (0, 2))
+    by_einsum = Call("gate", lambda x: torch.einsum("bchw,bc->bchw", F.max_pool2d(x, 3, 1), x.mean((2, 3))))
+    assert receptive_field(by_einsum, gates="ignore").receptive_field == 3
 
 
 def test_a_row_and_a_column_make_a_map():
@@ -506,3 +517,15 @@ def test_a_row_and_a_column_make_a_map():
     table = receptive_field(model, (1, 8, 9))
     assert [row.n_out for row in table.rows] == [(8, 1), (1, 9), (8, 9), (8, 9)]
     assert table.box(-1, (2, 5)).clipped == ((0, 7), (0, 8))
+
+
+def test_branches_with_one_formula_and_other_boxes_have_a_row():
+    circular = nn.Conv2d(1, 1, 3, padding=1, padding_mode="circular")
+    model = Call("around", lambda x: circular(x) + F.max_pool2d(x, 3, 1, 1))
+    table = receptive_field(model, (1, 9, 9))
+    assert table.rows[-1].kind == "add" and table.box(-1, (0, 0)).clipped == ((0, 8), (0, 8))
+
+
+def test_a_size_with_the_batch_is_told():
+    with pytest.raises(ValueError, match=r"takes \(C, H, W\), without the batch"):
+        receptive_field(nn.Conv2d(2, 1, 3), (1, 2, 8, 7))

@@ -133,6 +133,9 @@ HARD_FOR_GRADIENTS = {
     ),
     "masked": (lambda: Call("masked", lambda x: x.masked_fill(F.avg_pool2d(x, 5, 1, 2) > 0, 0.0)), (1, 28, 28), (5, 5)),
     "comparison as a factor": (lambda: Call("mask", lambda x: x * (F.avg_pool2d(x, 5, 1, 2) > 0)), (1, 28, 28), (5, 5)),
+    "bounds": (lambda: Call("clamp", lambda x: torch.clamp(x, min=F.avg_pool2d(x, 5, 1, 2))), (1, 28, 28), (5, 5)),
+    "variance": (lambda: Call("var", lambda x: F.avg_pool2d(x.var(1, keepdim=True), 3)), (3, 28, 28), (3, 3)),
+    "local contrast": (lambda: Call("contrast", lambda x: (x - F.avg_pool2d(x, 3, 1, 1)) ** 2), (1, 28, 28), (3, 3)),
     "rounding": (lambda: nn.Sequential(nn.Conv2d(1, 1, 3), Call("round", torch.round)), (1, 28, 28), (3, 3)),
     "norm without weights": (lambda: nn.Sequential(nn.Conv2d(1, 4, (7, 9)), ChannelNorm()), (1, 28, 28), (7, 9)),
     "attention": (ByHand, (4, 8, 8), (None, None)),
@@ -167,6 +170,8 @@ def test_models_that_cannot_be_measured():
     ):
         with pytest.raises(ValueError, match=reason):
             gradient_receptive_field(wrong, **options)
+    with pytest.raises(ValueError, match="fractional_max_pool2d"):
+        gradient_receptive_field(nn.FractionalMaxPool2d(2, output_size=4))
     constant = gradient_receptive_field(Call("constant", lambda x: torch.ones(1, 1, 4, 4)))
     assert constant.box is None and constant.receptive_field == (None, None)
     maximum = Call("by keyword", lambda x: torch.max(input=x, dim=1, keepdim=True)[0])

@@ -18,7 +18,7 @@ from mnist_s7.report.stored import series, stored_runs
 from mnist_s7.results import Epoch
 
 BLOCK = re.compile(r"^```(.*?)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-EXAMPLES = {"README.md": 1, "mnist_s7/receptive_field/README.md": 3}
+EXAMPLES = {"README.md": 1, "mnist_s7/receptive_field/README.md": 4}
 
 
 @pytest.mark.parametrize("page", EXAMPLES)
