@@ -11,9 +11,10 @@ of its field a unit really uses (Luo et al. 2016, arXiv:1701.04128).
 
 Pixels are counted from 0, and pixel 0 has its centre at 0: a 3-wide convolution without padding starts at 1.
 
-Imports torch alone, and nothing of the package. Open `fields` first, what is known of a feature map; then `layers`
-and `merges`, what functions do to it; `tracing`, which functions a model calls; `table`, how it is shown; and last
-`gradients` and `effective`.
+Imports torch alone, and nothing of the package. Open `axes` first, what is known along one axis of a feature map; then
+`fields`, what is known of the whole, and `windows`; `layers`, `views`, `merges` and `pieces`, what functions do to it;
+`functions`, which function has which rule; `calls` and `tracing`, which functions a model calls; `calculator` and
+`table`, how that is asked for and shown; and last `gradients` and `effective`.
 """
 
 import sys

@@ -1,30 +1,24 @@
 """The fields of a feature map's units: an interval of pixels along each axis, and the box of each unit in the image.
 
-Two things are stored of every feature map. The one is the field by the formulas: an interval of input pixels on each
-axis, that moves by a constant jump from one unit to the next (Dumoulin & Visin 2016, arXiv:1603.07285; Araujo, Norris
-& Sim 2019, "Computing Receptive Fields of Convolutional Neural Networks", Distill), or, after upsampling, from one
-group of units to the next. Padding lies outside the image, so it can be negative. The other is the box of every single
-unit inside the image, found by running the network's windows on boxes instead of numbers: the box of a window is the
-smallest box around the boxes in it, and padding has none.
+Two things are stored of every feature map. The one is the field by the formulas, along each axis by itself. The other
+is the box of every single unit inside the image, found by running the network's windows on boxes instead of numbers:
+the box of a window is the smallest box around the boxes in it, and padding has none.
 """
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from mnist_s7.receptive_field.axes import Axis, Interval
 from mnist_s7.receptive_field.errors import Refused
 from mnist_s7.receptive_field.windows import Window
 
-Interval = tuple[int, int]  # first and last pixel, both inside
-NOTHING = (math.inf, -math.inf)  # the interval of a unit that sees nothing
 AXES = {1: "L", 2: "HW", 3: "DHW"}
 
 
@@ -33,101 +27,6 @@ class UnitBox(NamedTuple):
 
     unclipped: tuple[Interval, ...] | None  # by the formulas; runs into the padding; None if it looks at nothing
     clipped: tuple[Interval, ...] | None  # what lies in the image and is really connected; None if nothing is
-
-
-@dataclass(frozen=True)
-class Axis:
-    """The fields along one axis of a feature map, by the formulas.
-
-    fields: intervals of the first units, one period of them; the next period's lie `jump` pixels further on. Most
-        feature maps have a period of 1: unit i looks at the pixels lo + i * jump to hi + i * jump. A jump of 0 means
-        that all units look at the same pixels.
-    shared: pixels that all units look at besides, as after a gate that is pooled from the whole map. Sizes then
-        differ from unit to unit, so the field of each is taken to be the one around all of them.
-    """
-
-    n: int
-    fields: tuple[Interval, ...]
-    jump: int
-    shared: Interval | None = None
-
-    def moving(self, unit: int) -> Interval:
-        """The pixels that a unit looks at without those that are shared; there are such units outside the map, too."""
-        period, i = divmod(unit, len(self.fields))
-        return self.fields[i][0] + period * self.jump, self.fields[i][1] + period * self.jump
-
-    @functools.cached_property
-    def whole(self) -> Interval:
-        """The pixels that any of its units looks at."""
-        units = [self.moving(unit) for unit in {*range(min(self.n, len(self.fields))), *self._last_period}]
-        return around([*units, self.shared or NOTHING])
-
-    @property
-    def _last_period(self) -> range:
-        return range(max(0, self.n - len(self.fields)), self.n)
-
-    def interval(self, unit: int) -> Interval:
-        return self.moving(unit) if self.shared is None else self.whole
-
-    @property
-    def sizes(self) -> tuple[int, int]:
-        """Pixels in the smallest and in the largest field of its units."""
-        units = range(1 if self.shared else min(self.n, len(self.fields)))
-        sizes = [0 if hi < lo else hi - lo + 1 for lo, hi in map(self.interval, units)]
-        return min(sizes), max(sizes)
-
-    @property
-    def size(self) -> int:
-        return self.sizes[1]
-
-    @property
-    def pixels_per_unit(self) -> Fraction:
-        return Fraction(self.jump, len(self.fields))
-
-    @property
-    def is_constant(self) -> bool:
-        return self.n == 1 or self.jump == 0
-
-    @property
-    def centre(self) -> int | float | None:
-        """Of the first unit's field; a whole number is an int; None if it sees nothing."""
-        lo, hi = self.interval(0)
-        if hi < lo:
-            return None
-        whole, odd = divmod(lo + hi, 2)
-        return whole + 0.5 if odd else whole
-
-    def slide(self, window: Window) -> Axis:
-        """The fields after a window: of a sliding one r + (k - 1) * d * jump wide, shifted by the padding before it."""
-        repeats = len(self.fields) // math.gcd(len(self.fields), window.step)  # until both periods end together
-        fields = tuple(
-            around([self.moving(unit + repeat * window.step) for unit in ends(units, len(self.fields))])
-            for repeat in range(repeats)
-            for units in window.taps
-        )
-        jump = self.jump * window.step * repeats // len(self.fields)
-        return Axis(window.n_out, fields, jump, self.shared).shortened()
-
-    def shortened(self) -> Axis:
-        """The same with the shortest period."""
-        period = len(self.fields)
-        for length in range(1, period):
-            jump = Fraction(self.jump * length, period)
-            if period % length == 0 and jump.denominator == 1:
-                short = replace(self, fields=self.fields[:length], jump=int(jump))
-                if all(short.moving(i) == self.fields[i] for i in range(period)):
-                    return short
-        return self
-
-
-def around(intervals: Sequence[Interval]) -> Interval:
-    """The smallest interval around some; those that are NOTHING add nothing."""
-    return min((lo for lo, _ in intervals), default=math.inf), max((hi for _, hi in intervals), default=-math.inf)
-
-
-def ends(units: Sequence[int], period: int) -> Sequence[int]:
-    """The first and the last of some units where fields move evenly; between them nothing lies further out."""
-    return (min(units), max(units)) if period == 1 and units else units
 
 
 class Part(NamedTuple):
@@ -252,6 +151,21 @@ def stretched(x: Field, shape: Sequence[int]) -> Field:
         labels = pieces.labels.expand(channel_shape(tuple(parts)))
         pieces = Pieces(labels, tuple(stretched(replace(field, layout=x.layout), shape) for field in pieces.fields))
     return Field(axes, tuple(parts), seen, x.source, pieces or None)
+
+
+def promoted(x: Field) -> Field:
+    """Channels that stand where a map has an axis along which all units see the same are taken for its units."""
+    first = len(x.layout) - len(x.axes)
+    if first < 2 or x.pieces:
+        return x
+    axes, layout, seen = dict(x.axes), list(x.layout), x.seen
+    for i, (name, axis) in enumerate(x.axes.items()):
+        content = layout[first + i]
+        if axis.n == 1 and content and not has_axis(content):
+            axes[name] = Axis(math.prod(content), (axis.interval(0),), jump=0)
+            seen = seen.repeat_interleave(axes[name].n, 1 + i)
+            layout[first + i] = along(name, axes[name])
+    return Field(axes, tuple(layout), seen, x.source)
 
 
 def hull(seen: Tensor) -> Tensor:

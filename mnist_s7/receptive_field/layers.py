@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from mnist_s7.receptive_field.axes import Axis
 from mnist_s7.receptive_field.errors import Refused, Unknown
 from mnist_s7.receptive_field.fields import (
     AXES,
-    Axis,
     Field,
     Pieces,
     Step,
@@ -26,9 +26,10 @@ from mnist_s7.receptive_field.fields import (
     collapse,
     has_axis,
     pick,
+    promoted,
     refit,
     stretched,
-)  # fmt: skip
+)
 from mnist_s7.receptive_field.pieces import by_piece, in_pieces, mixed, nothing_like, of_groups
 from mnist_s7.receptive_field.windows import Window
 
@@ -54,6 +55,7 @@ def slide(x: Field, out: Tensor, rank: int, window, by_channel: bool = True) -> 
             f"takes (N, C, {', '.join(AXES[rank])}), but is given {x.shape}: input_size needs the channels as well, "
             f"as in {(1, *x.shape[1:])}"
         )
+    x = promoted(x)
     windows, layout = {}, list(refit(x.layout, out.shape))
     for i, dim in enumerate(range(out.ndim - rank, out.ndim)):
         name = axis_at(x, dim)

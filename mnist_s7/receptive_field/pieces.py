@@ -9,7 +9,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from mnist_s7.receptive_field.fields import NOTHING, Axis, Field, Pieces, channel_shape
+from mnist_s7.receptive_field.axes import NOTHING, Axis
+from mnist_s7.receptive_field.fields import Field, Pieces, channel_shape
 from mnist_s7.receptive_field.unions import combine
 
 

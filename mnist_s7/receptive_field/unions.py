@@ -9,8 +9,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from mnist_s7.receptive_field.axes import NOTHING, Axis, around
 from mnist_s7.receptive_field.errors import UnequalJumps
-from mnist_s7.receptive_field.fields import NOTHING, Axis, Field, around, hull
+from mnist_s7.receptive_field.fields import Field, hull
 
 
 def maps_among(operands: Sequence[Field]) -> Sequence[Field]:

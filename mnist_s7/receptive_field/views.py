@@ -12,9 +12,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from mnist_s7.receptive_field.axes import Axis
 from mnist_s7.receptive_field.errors import Refused
 from mnist_s7.receptive_field.fields import (
-    Axis,
     Field,
     Part,
     Pieces,

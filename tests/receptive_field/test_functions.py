@@ -512,6 +512,13 @@ def test_the_field_of_the_output_is_not_that_of_a_branch_that_was_called_last():
     assert receptive_field(by_einsum, gates="ignore").receptive_field == 3
 
 
+def test_a_linear_layer_along_the_height():
+    mix = nn.Linear(9, 7)
+    model = nn.Sequential(Call("mix", lambda x: mix(x.transpose(2, 3)).transpose(2, 3)), nn.Conv2d(1, 1, (1, 3)))
+    table = receptive_field(model, (1, 9, 8))
+    assert table.rows[-1].n_out == (7, 6) and table.box(-1, (6, 5)).clipped == ((0, 8), (5, 7))
+
+
 def test_a_row_and_a_column_make_a_map():
     model = Call("outer", lambda x: F.avg_pool2d(x.mean(3, keepdim=True) * x.mean(2, keepdim=True), 1))
     table = receptive_field(model, (1, 8, 9))
