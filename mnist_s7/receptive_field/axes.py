@@ -26,8 +26,8 @@ class Axis:
     fields: intervals of the first units, one period of them; the next period's lie `jump` pixels further on. Most
         feature maps have a period of 1: unit i looks at the pixels lo + i * jump to hi + i * jump. A jump of 0 means
         that all units look at the same pixels.
-    shared: pixels that all units look at besides, as after a gate that is pooled from the whole map. Sizes then
-        differ from unit to unit, so the field of each is taken to be the one around all of them.
+    shared: pixels that all units look at besides, as after a gate that is pooled from the whole feature map. Sizes
+        then differ from unit to unit, so the field of each is taken to be the one around all of them.
     """
 
     n: int
@@ -36,7 +36,7 @@ class Axis:
     shared: Interval | None = None
 
     def moving(self, unit: int) -> Interval:
-        """The pixels that a unit looks at without those that are shared; there are such units outside the map, too."""
+        """The pixels that a unit looks at without those that are shared; there are such units in the padding, too."""
         period, i = divmod(unit, len(self.fields))
         return self.fields[i][0] + period * self.jump, self.fields[i][1] + period * self.jump
 

@@ -75,13 +75,12 @@ class Calls(TorchFunctionMode):
         failed = output is None and sys.exc_info()[0] is not None
         if failed and self.failed_in is None:
             self.failed_in = module
+        if not failed:
+            with torch._C.DisableTorchFunction():  # what follows is no call of the model's
+                if isinstance(module, torch.jit.ScriptModule) and self.followed(args):
+                    self.follow_output(output)
+                self.left(module, args, output)
         self.running.pop()
-        if failed:
-            return
-        with torch._C.DisableTorchFunction():  # what follows is no call of the model's
-            if isinstance(module, torch.jit.ScriptModule) and self.followed(args):
-                self.follow_output(output)
-            self.left(module, args, output)
 
     def left(self, module: nn.Module, args, output) -> None:
         """For those who want to know that a module has given its output."""

@@ -43,7 +43,7 @@ Layout = tuple[tuple[Part | int, ...], ...]
 class Pieces(NamedTuple):
     """The fields of single channels, so that a part of them looks at no more than it should.
 
-    labels: for each channel the number of its field; of the tensor's shape, with 1 for each dimension along the map.
+    labels: for each channel the number of its field; of the tensor's shape, with 1 for each dimension along an axis.
     """
 
     labels: Tensor
@@ -135,7 +135,7 @@ class Field:
 
 
 def stretched(x: Field, shape: Sequence[int]) -> Field:
-    """`x` repeated for a tensor of this shape; single units for a map, where the tensor has room for one."""
+    """`x` repeated for a tensor of this shape; single units for a feature map, where there is room."""
     layout = ((),) * (len(shape) - len(x.layout)) + x.layout
     axes, seen, first = dict(x.axes), x.seen, len(shape) - len(x.axes)  # the dimension of the first axis
     parts = []
@@ -154,7 +154,7 @@ def stretched(x: Field, shape: Sequence[int]) -> Field:
 
 
 def promoted(x: Field) -> Field:
-    """Channels that stand where a map has an axis along which all units see the same are taken for its units."""
+    """Channels that stand where an axis would, along which all units see the same, are taken for its units."""
     first = len(x.layout) - len(x.axes)
     if first < 2 or x.pieces:
         return x

@@ -140,7 +140,7 @@ def gradient_receptive_field(
     layer: str | None = None,
     unit: Sequence[int] | None = None,
 ) -> GradientField:
-    """The field of a map's units by autograd alone: the pixels where a unit's gradient is not zero.
+    """The field of a feature map's units by autograd alone: the pixels where a unit's gradient is not zero.
 
     input_size: (C, H, W), (C, L) or (C, D, H, W), without the batch.
     layer: path of the module whose feature map is measured; the model's output if None.

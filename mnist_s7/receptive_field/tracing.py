@@ -63,7 +63,7 @@ class Tracer(Calls):
         self.reached = False
         self.error: ReceptiveFieldError | None = None  # what stopped the run
         self.was_strange = False  # whether something depended on the image in a way that is not followed
-        self.torn_by = ("view", "view")  # the last function that left a torn map
+        self.torn_by = ("view", "view")  # the last function that left a torn feature map
         paths = reversed([*model.named_modules(remove_duplicate=False)])
         self.names = {module: name.replace("_orig_mod.", "").removesuffix("_orig_mod") for name, module in paths}
 
@@ -243,7 +243,7 @@ class Tracer(Calls):
         raise Unknown(f"the effect of {name} on the receptive field is not known")
 
     def settle(self, tensors: list[Tensor]) -> None:
-        """Gives those that stand as a map again, after views that tore it, the field of that map."""
+        """Gives those that stand as a feature map again, after views that tore it, the field of that."""
         for tensor in tensors:
             step = settled(self.fields[tensor]) if is_torn(self.fields[tensor]) else None
             if step is not None:

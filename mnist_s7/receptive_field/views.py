@@ -87,15 +87,15 @@ def is_torn(x: Field) -> bool:
 
 
 def settled(x: Field, own: Pieces | None = None) -> Step | None:
-    """A torn map that stands as (N, C, H, W) again is a new map: space to channels, or channels to space.
+    """A torn feature map that stands as (N, C, H, W) again is a new one: space to channels, or channels to space.
 
-    Each unit of the new map looks at the units of the old one at its place, whichever channel they went to. None if
+    Each unit of the new one looks at the units of the old one at its place, whichever channel they went to. None if
     it does not stand so. own: the fields of its channels, if they differ.
     """
     names = list(x.axes)
     if len(x.layout) != 2 + len(names) or has_axis(x.layout[0]):
         return None
-    places = {}  # of each axis: the unit of the old map at each place along its dimension
+    places = {}  # of each axis: the unit of the old one at each place along its dimension
     for name, dim in zip(names, x.layout[2:], strict=True):
         if {part.axis for part in dim if isinstance(part, Part)} - {name}:
             return None
@@ -146,7 +146,7 @@ def regular(units: Sequence[Sequence[int]], n_in: int) -> Window:
 
 
 def expand(x, out, *_, **__) -> Step:
-    """Single units are repeated for a whole map where they stand for one, and channels in other dimensions."""
+    """Single units are repeated for a whole feature map where they stand for one, and channels elsewhere."""
     return Step(x, stretched(x, out.shape))
 
 
@@ -203,7 +203,7 @@ def getitem(x: Field, out: Tensor, index) -> Step:
         n = math.prod(map(size, content))
         taps = range(n)[item if isinstance(item, slice) else slice(item % n, item % n + 1)]
         if len(taps) == 0:
-            raise Refused("takes nothing of the map")
+            raise Refused("takes nothing of the feature map")
         if not has_axis(content):
             content = channels(len(taps))
         elif len(taps) < n:
