@@ -95,10 +95,10 @@ class Axis:
     def shortened(self) -> Axis:
         """The same with the shortest period."""
         period = len(self.fields)
-        for length in range(1, period):
-            jump = Fraction(self.jump * length, period)
-            if period % length == 0 and jump.denominator == 1:
-                short = replace(self, fields=self.fields[:length], jump=int(jump))
+        for length in (length for length in range(1, period // 2 + 1) if period % length == 0):
+            jump, rest = divmod(self.jump * length, period)
+            if rest == 0:
+                short = replace(self, fields=self.fields[:length], jump=jump)
                 if all(short.moving(i) == self.fields[i] for i in range(period)):
                     return short
         return self

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -59,10 +60,15 @@ class Calls(TorchFunctionMode):
         self.failed_in: nn.Module | None = None  # the innermost module that raised an error
 
     def __enter__(self):
-        """Sees the modules by global hooks, so that the model's own stay untouched."""
+        """Sees the modules of this thread by global hooks, so that the model's own stay untouched."""
+        thread = threading.get_ident()
+
+        def here(hook):
+            return lambda *call: hook(*call) if threading.get_ident() == thread else None
+
         self._hooks = (
-            register_module_forward_pre_hook(lambda module, args: self.running.append(module)),
-            register_module_forward_hook(self.after_module, always_call=True),
+            register_module_forward_pre_hook(here(lambda module, args: self.running.append(module))),
+            register_module_forward_hook(here(self.after_module), always_call=True),
         )
         return super().__enter__()
 

@@ -7,6 +7,7 @@ the box of a window is the smallest box around the boxes in it, and padding has 
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -68,6 +69,7 @@ class Field:
     seen: Tensor
     source: str  # the layer it comes from
     pieces: Pieces | None = None
+    rough: bool = False  # channels look at different pixels, and which at which is no longer known
 
     @classmethod
     def of_image(cls, shape: Sequence[int]) -> Field:
@@ -104,7 +106,7 @@ class Field:
         axes, seen = dict(self.axes), self.seen
         for dim, (name, axis) in enumerate(self.axes.items(), start=1):
             if name in windows:
-                seen = pick(seen, dim, windows[name].units()).amax(dim + 1)
+                seen = widest(seen, dim, windows[name].units())
                 axes[name] = axis.slide(windows[name])
         return replace(self, axes=axes, seen=seen, pieces=None)
 
@@ -117,16 +119,19 @@ class Field:
         sizes = shape[2:] if is_map else [1] * len(self.axes)
         axes = {name: Axis(n, (axis.whole,), jump=0) for (name, axis), n in zip(self.axes.items(), sizes, strict=True)}
         layout = standard_layout(shape, axes) if is_map else tuple(map(channels, shape))
-        return Field(axes, layout, hull(self.seen).expand(-1, *sizes), self.source)
+        seen = hull(self.seen).expand(-1, *sizes)
+        return Field(axes, layout, seen, self.source, rough=self.rough or bool(self.pieces))
 
     def everywhere(self, value: Field) -> Field:
         """Of a tensor of the same layout, each of whose units looks at what the single unit of `value` looks at."""
         axes = {name: Axis(axis.n, (value.axes[name].whole,), jump=0) for name, axis in self.axes.items()}
-        return replace(self, axes=axes, seen=value.seen.expand_as(self.seen), pieces=None)
+        return replace(self, axes=axes, seen=value.seen.expand_as(self.seen), pieces=None, rough=False)
 
     def sees_the_same(self, other: Field) -> bool:
         """Whether every unit of every channel looks at the same pixels."""
-        if self.axes != other.axes or not torch.equal(self.seen, other.seen) or bool(self.pieces) != bool(other.pieces):
+        if self.axes != other.axes or not torch.equal(self.seen, other.seen):
+            return False
+        if bool(self.pieces) != bool(other.pieces) or self.rough or other.rough:
             return False
         return not self.pieces or (
             torch.equal(self.pieces.labels, other.pieces.labels)
@@ -150,7 +155,7 @@ def stretched(x: Field, shape: Sequence[int]) -> Field:
     if pieces:
         labels = pieces.labels.expand(channel_shape(tuple(parts)))
         pieces = Pieces(labels, tuple(stretched(replace(field, layout=x.layout), shape) for field in pieces.fields))
-    return Field(axes, tuple(parts), seen, x.source, pieces or None)
+    return Field(axes, tuple(parts), seen, x.source, pieces or None, x.rough or bool(x.pieces and not pieces))
 
 
 def promoted(x: Field) -> Field:
@@ -165,12 +170,20 @@ def promoted(x: Field) -> Field:
             axes[name] = Axis(math.prod(content), (axis.interval(0),), jump=0)
             seen = seen.repeat_interleave(axes[name].n, 1 + i)
             layout[first + i] = along(name, axes[name])
-    return Field(axes, tuple(layout), seen, x.source)
+    return Field(axes, tuple(layout), seen, x.source, rough=x.rough)
 
 
 def hull(seen: Tensor) -> Tensor:
     """What all units see together: (2 * axes, 1, 1)."""
     return seen.amax(tuple(range(1, seen.ndim)), keepdim=True)
+
+
+def widest(seen: Tensor, dim: int, taps: Tensor) -> Tensor:
+    """The boxes around those at positions `taps` (n_out, k) along `dim`."""
+    if len(taps) < taps.shape[1]:
+        return pick(seen, dim, taps).amax(dim + 1)
+    # one tap after the other: a feature map takes no more memory than it has
+    return functools.reduce(torch.maximum, (pick(seen, dim, tap[:, None]).squeeze(dim + 1) for tap in taps.unbind(1)))
 
 
 def pick(seen: Tensor, dim: int, taps: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ import functools
 import inspect
 import operator
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -115,7 +116,8 @@ def msort(x, out) -> Step:
 
 def topk(x, out, k, dim=-1, largest=True, sorted=True) -> Step:
     within(x, x_like(x), [dim])
-    return Step(x, x.laid_out(refit(x.layout, layers.first_tensor(out).shape)))
+    y = x.laid_out(refit(x.layout, layers.first_tensor(out).shape))
+    return Step(x, replace(y, rough=x.rough or bool(x.pieces)))
 
 
 def x_like(x: Field) -> Tensor:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -23,14 +24,14 @@ from mnist_s7.receptive_field.fields import (
     along,
     axis_at,
     channel_shape,
+    channels,
     collapse,
     has_axis,
     pick,
     promoted,
     refit,
-    stretched,
 )
-from mnist_s7.receptive_field.pieces import by_piece, in_pieces, mixed, nothing_like, of_groups
+from mnist_s7.receptive_field.pieces import LOST, by_piece, in_pieces, mixed, nothing_like, of_groups
 from mnist_s7.receptive_field.windows import Window
 
 MIXES = "mixes all units of the feature map, so that every unit sees the whole input"
@@ -63,6 +64,10 @@ def slide(x: Field, out: Tensor, rank: int, window, by_channel: bool = True) -> 
         if name is not None:
             windows[name] = window(i, n_in, n_out)
             layout[dim] = along(name, Axis(n_out, (), 0))
+            continue
+        apart = x.rough or (x.pieces and x.pieces.labels.shape[dim] > 1)
+        if apart and n_in > 1 and window(i, n_in, n_out) != Window.sliding(1, 1, (0, 0), 1, n_out):
+            raise Refused("mixes some of the channels, which look at different pixels")
     y = x.slide(windows).laid_out(tuple(layout))
     return Step(x, by_piece(x, y, lambda field: field.slide(windows)) if by_channel else y, windows)
 
@@ -100,6 +105,10 @@ def grouped(x: Field, out: Tensor, rank: int, groups: int, rule: Callable[[Field
         raise Refused("its channels are units of the feature map, or of a torn one")
     step = rule(x)
     inputs = of_groups(x, groups, out.shape[-rank - 1], -rank - 1)
+    if x.rough:
+        if groups > 1:
+            raise Refused(LOST)
+        inputs = replace(inputs, rough=any(x.layout[: -rank - 1]))  # of images, if there are several
     return step._replace(after=by_piece(inputs, step.after, lambda field: rule(field).after))
 
 
@@ -157,19 +166,24 @@ def interpolate(
     x, out, size=None, scale_factor=None, mode="nearest", align_corners=None, recompute_scale_factor=None,
     antialias=False,
 ) -> Step:  # fmt: skip
-    """Which units each unit is a weighted mean of, torch itself says: of one unit set to 1, along one axis."""
+    """Which units each unit is a weighted mean of, torch itself says: of single units set to 1, along one axis."""
     if mode in ("linear", "trilinear"):
         mode = "bilinear"  # the same along each axis
 
     def window(i: int, n_in: int, n_out: int) -> Window:
-        probe = torch.eye(n_in, dtype=torch.float64)[:, None, None, :]  # (unit, 1, 1, n_in)
+        apart = min(n_in, 16 + 8 * -(-n_in // n_out))  # further than one unit's weights reach
+        probe = (torch.arange(n_in) % apart == torch.arange(apart)[:, None]).double()[:, None, None, :]
         to = {"size": (1, n_out)} if scale_factor is None else {"scale_factor": (1.0, per_axis(scale_factor, i))}
         weights = F.interpolate(
             probe, **to, mode=mode, align_corners=align_corners, recompute_scale_factor=recompute_scale_factor,
             antialias=antialias,
         )[:, 0, 0, :]  # fmt: skip
-        # (n_in, n_out); a weight that is 0 but for rounding is none
-        return Window.resampled([column.nonzero().flatten().tolist() for column in weights.T.abs() > 1e-9], n_in)
+        units = [[] for _ in range(n_out)]  # a weight that is 0 but for rounding is none
+        for unit, first in (weights.T.abs() > 1e-9).nonzero().tolist():
+            # of the units that were set together, the one at the same place
+            nth = min(max(0, round((unit * n_in / n_out - first) / apart)), (n_in - 1 - first) // apart)
+            units[unit].append(first + nth * apart)
+        return Window.resampled([sorted(one) for one in units], n_in)
 
     return slide(x, out, out.ndim - 2, window)
 
@@ -195,13 +209,13 @@ def pad(x, out, pad, mode="constant", value=None) -> Step:
             if name in windows:
                 seen = pick(seen, dim, sources[name]).squeeze(dim + 1)
                 axes[name] = axes[name].slide(windows[name])
-        return Field(axes, tuple(layout), seen, field.source)
+        return Field(axes, tuple(layout), seen, field.source, rough=field.rough)
 
     y = padded(x)
     if not any(beside):
         return Step(x, by_piece(x, y, padded), windows or None)
-    if mode != "constant":
-        raise Refused("pads channels with other channels")
+    if mode != "constant" or x.rough:
+        raise Refused("pads channels with other channels" if mode != "constant" else LOST)
     own = x.pieces or Pieces(torch.zeros(channel_shape(x.layout), dtype=torch.long), (x,))
     labels = F.pad(own.labels, beside, value=len(own.fields))
     return Step(x, in_pieces(y, labels, [*map(padded, own.fields), nothing_like(y)]), windows or None)
@@ -226,20 +240,31 @@ def reduce(x, out, dim=None, keepdim=False) -> Step:
     kept = first_tensor(out).ndim == len(x.layout)
     layout = tuple(() if d in dims else content for d, content in enumerate(x.layout) if kept or d not in dims)
     grouped = mixed(x, x.pieces.labels, dims) if x.pieces else x
+    if all(d in dims or not any(isinstance(part, int) for part in content) for d, content in enumerate(x.layout)):
+        grouped = replace(grouped, rough=False)
     y = by_piece(grouped, y.laid_out(layout), lambda field: field.slide(windows))
     return Step(x, y, windows or None)
 
 
 def linear(x, out, weight, bias=None) -> Step:
+    """Over the last dimension. Where that is an axis of a feature map, it has so many units that all see the same."""
+    content, n_out = x.layout[-1], out.shape[-1]
+    over_axis = len(x.layout) == 2 + len(x.axes) and len(content) == 1 and has_axis(content)
+
     def applied(field: Field) -> Field:
         y, _ = collapse(field, [-1])
-        return stretched(y.laid_out((*x.layout[:-1], ())), out.shape)
+        if not over_axis:
+            return y.laid_out((*x.layout[:-1], channels(n_out)))
+        name = content[0].axis
+        axis = Axis(n_out, (y.axes[name].interval(0),), jump=0)
+        seen = y.seen.repeat_interleave(n_out, 1 + list(y.axes).index(name))
+        return Field(y.axes | {name: axis}, (*x.layout[:-1], along(name, axis)), seen, y.source, rough=x.rough)
 
-    looked_at = x
-    if x.pieces and not has_axis(x.layout[-1]):
-        looked_at = mixed(x, x.pieces.labels, [-1])
-    n_out = 1 if has_axis(x.layout[-1]) else out.shape[-1]
-    y = by_piece(looked_at, applied(x), applied, lambda labels: labels.expand(*labels.shape[:-1], n_out))
+    looked_at = mixed(x, x.pieces.labels, [-1]) if x.pieces and not has_axis(content) else x
+    if not any(isinstance(part, int) for dim in x.layout[:-1] for part in dim):
+        looked_at = replace(looked_at, rough=False)
+    labels = n_out if not has_axis(content) else 1
+    y = by_piece(looked_at, applied(x), applied, lambda old: old.expand(*old.shape[:-1], labels))
     return Step(x, y, collapse(x, [-1])[1])
 
 
@@ -273,6 +298,8 @@ def normalize(x, out, p=2.0, dim=1, eps=1e-12) -> Step:
 def glu(x, out, dim=-1) -> Step:
     if has_axis(x.layout[dim]):
         raise Refused("multiplies one half of the feature map by the other")
+    if x.rough:
+        raise Refused(LOST)
     y = x.laid_out(refit(x.layout, out.shape))
     if not x.pieces:
         return Step(x, y)
@@ -285,7 +312,12 @@ def layer_norm(x, out, normalized_shape, weight=None, bias=None, eps=1e-5, cudnn
 
 
 def group_norm(x, out, num_groups, weight=None, bias=None, eps=1e-5, cudnn_enabled=True) -> Step:
-    return within(x, out, range(1, len(x.layout)))
+    dims = range(1, len(x.layout))
+    if not x.pieces or any(has_axis(x.layout[dim]) for dim in dims):
+        return within(x, out, dims)
+    labels = x.pieces.labels.unflatten(1, (num_groups, -1))
+    y = mixed(x, labels, range(2, labels.ndim))
+    return Step(x, in_pieces(x, y.pieces.labels.expand(labels.shape).flatten(1, 2), y.pieces.fields))
 
 
 def instance_norm(

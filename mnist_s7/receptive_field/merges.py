@@ -71,7 +71,11 @@ def concatenate(
     followed = [x for x in operands if x]
     if any(has_axis(x.layout[dim]) or (dim >= 2 and axis_at(x, dim) and not x.is_constant) for x in followed):
         raise Refused("concatenates feature maps along an axis of the image, so that units differ in their fields")
+    if dim >= 2 and any(axis_at(x, dim) and not x.sees_the_same(followed[0]) for x in followed):
+        raise Refused("concatenates single units along an axis of the image, that look at different pixels")
     step = merge([replace(x, pieces=None) for x in followed], shape, layer)
+    if any(x.rough for x in followed):
+        return step
     after = replace(step.after, pieces=None)
     labels, fields = [], []
     for x, length in zip(operands, lengths, strict=True):

@@ -13,6 +13,8 @@ from mnist_s7.receptive_field.axes import NOTHING, Axis
 from mnist_s7.receptive_field.fields import Field, Pieces, channel_shape
 from mnist_s7.receptive_field.unions import combine
 
+LOST = "takes some of the channels, which look at different pixels, after a function that lost which at which"
+
 
 def nothing_like(x: Field) -> Field:
     """The field of a tensor that does not depend on the image."""
@@ -22,14 +24,17 @@ def nothing_like(x: Field) -> Field:
 
 def in_pieces(x: Field, labels: Tensor, fields: Sequence[Field], layer: str = "") -> Field:
     """`x` of channels with these labels: it looks at what those fields look at that have a channel."""
-    used = labels.unique().tolist()
-    fields = [replace(fields[label], layout=x.layout, pieces=None) for label in used]
-    if all(field.sees_the_same(fields[0]) for field in fields[1:]):
-        return replace(x, axes=fields[0].axes, seen=fields[0].seen, pieces=None)
-    axes, seen, _ = combine(fields, layer)
-    number = torch.zeros(max(used) + 1, dtype=torch.long)
-    number[used] = torch.arange(len(used))
-    return replace(x, axes=axes, seen=seen, pieces=Pieces(number[labels], tuple(fields)))
+    kinds: list[Field] = []
+    number = torch.zeros(len(fields), dtype=torch.long)
+    for label in labels.unique().tolist():
+        field = replace(fields[label], layout=x.layout, pieces=None)
+        same = [i for i, kind in enumerate(kinds) if kind.sees_the_same(field)]
+        number[label] = same[0] if same else len(kinds)
+        kinds += [] if same else [field]
+    if len(kinds) == 1:
+        return replace(x, axes=kinds[0].axes, seen=kinds[0].seen, pieces=None)
+    axes, seen, _ = combine(kinds, layer)
+    return replace(x, axes=axes, seen=seen, pieces=Pieces(number[labels], tuple(kinds)))
 
 
 def by_piece(
@@ -37,19 +42,23 @@ def by_piece(
 ) -> Field:
     """`y`, which a function made of `x`, with the pieces of `x`: what it does to each field, and to the labels."""
     shape = channel_shape(y.layout)
-    if not x.pieces or shape is None:
-        return replace(y, pieces=None)
-    changed = labels(x.pieces.labels)
-    if changed.numel() != math.prod(shape):
-        return replace(y, pieces=None)
+    if not x.pieces:
+        return replace(y, pieces=None, rough=x.rough)
+    changed = None if shape is None else labels(x.pieces.labels)
+    if changed is None or changed.numel() != math.prod(shape):
+        return replace(y, pieces=None, rough=True)
     return in_pieces(y, changed.reshape(shape), [field(one) for one in x.pieces.fields])
 
 
 def merge_pieces(operands: Sequence[Field], y: Field, layer: str) -> Field:
     """`y`, the merge of some fields, in pieces where theirs are."""
     shapes = [channel_shape(x.layout) for x in (*operands, y)]
-    if not any(x.pieces for x in operands) or None in shapes:
+    if any(x.rough for x in operands):
+        return replace(y, rough=True)
+    if not any(x.pieces for x in operands):
         return y
+    if None in shapes:
+        return replace(y, rough=True)
     own = [
         x.pieces or Pieces(torch.zeros(shape, dtype=torch.long), (x,))
         for x, shape in zip(operands, shapes, strict=False)

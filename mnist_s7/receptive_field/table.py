@@ -127,7 +127,8 @@ class ReceptiveFieldTable:
         return [name for name in COLUMNS if ranges or name != "r_range"]
 
     def _cells(self) -> list[list[str]]:
-        return [[_text(name, getattr(row, name)) for name in self._shown] for row in self.rows]
+        shown = self._shown
+        return [[_text(name, getattr(row, name)) for name in shown] for row in self.rows]
 
     def __repr__(self) -> str:
         lines = [self._shown, *self._cells()]
@@ -144,7 +145,8 @@ class ReceptiveFieldTable:
         return "\n".join(["| " + " | ".join(line) + " |" for line in lines] + [f"\n{note}" for note in self.notes])
 
     def _repr_html_(self) -> str:
-        sides = ["left"] * NAMES + ["right"] * (len(self._shown) - NAMES)  # written out: Jupyter's own is right for all
+        shown = self._shown
+        sides = ["left"] * NAMES + ["right"] * (len(shown) - NAMES)  # written out: Jupyter's own is right for all
 
         def tr(tag: str, cells: Sequence[str]) -> str:
             aligned = [
@@ -155,7 +157,7 @@ class ReceptiveFieldTable:
 
         body = "\n".join(tr("td", cells) for cells in self._cells())
         notes = "".join(f"\n<p>{html.escape(note)}</p>" for note in self.notes)
-        return f"<table>\n<thead>{tr('th', self._shown)}</thead>\n<tbody>\n{body}\n</tbody>\n</table>{notes}"
+        return f"<table>\n<thead>{tr('th', shown)}</thead>\n<tbody>\n{body}\n</tbody>\n</table>{notes}"
 
 
 def _number(value: Fraction) -> int | float:

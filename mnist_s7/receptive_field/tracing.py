@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 import torch
@@ -59,6 +60,7 @@ class Tracer(Calls):
         self.image: Field | None = None
         self.output: Field | None = None  # if the model gives one tensor
         self.rows: list[Row] = []
+        self.calls_of: Counter[str] = Counter()  # how many rows a layer has
         self.last = dict(model.named_modules(remove_duplicate=False)).get(until)
         self.reached = False
         self.error: ReceptiveFieldError | None = None  # what stopped the run
@@ -263,8 +265,8 @@ class Tracer(Calls):
 
     def add_row(self, layer: str, kind: str, step: Step) -> Field:
         """Adds a row, and returns the output's field with the row's name as its source."""
-        calls = sum(row.layer == layer or row.layer.startswith(f"{layer} (") for row in self.rows)
-        layer = f"{layer} ({calls + 1})" if calls else layer
+        self.calls_of[layer] += 1
+        layer = f"{layer} ({self.calls_of[layer]})" if self.calls_of[layer] > 1 else layer
         step = step._replace(after=replace(step.after, source=layer))
         self.rows.append(Row.of(layer, kind, step))
         if layer == self.until:

@@ -26,7 +26,7 @@ from mnist_s7.receptive_field.fields import (
     size,
     stretched,
 )
-from mnist_s7.receptive_field.pieces import by_piece, in_pieces, mixed
+from mnist_s7.receptive_field.pieces import LOST, by_piece, in_pieces
 from mnist_s7.receptive_field.windows import Window
 
 
@@ -41,6 +41,8 @@ def reshape(x, out, *_, **__) -> Step:
     """Views in row-major order: the parts of the layout are dealt out again to the new sizes."""
     single = all(axis.n == 1 for axis in x.axes.values())
     if single and out.ndim == 2 + len(x.axes) and any(n > 1 for n in out.shape[2:]):  # a vector becomes a feature map
+        if x.pieces or x.rough:
+            raise Refused("makes a feature map of values that look at different pixels")
         return Step(x, x.spread(out.shape))
     torn = Refused(f"from {x.shape} to {tuple(out.shape)} it tears the feature map apart")
     parts = [part for dim in x.layout for part in dim]
@@ -99,6 +101,8 @@ def settled(x: Field, own: Pieces | None = None) -> Step | None:
     for name, dim in zip(names, x.layout[2:], strict=True):
         if {part.axis for part in dim if isinstance(part, Part)} - {name}:
             return None
+        if (x.rough or own) and any(isinstance(part, int) for part in dim):
+            raise Refused(LOST)
         places[name] = counted(dim, name)
     offsets = [counted(x.layout[1], name) for name in names]  # how far from it that of each channel is
 
@@ -119,6 +123,8 @@ def settled(x: Field, own: Pieces | None = None) -> Step | None:
         fields = [looking(own.fields[label] if own else x, [[at] for at in one])[0] for label, *one in kinds]
         number = torch.tensor([kinds[kind] for kind in kind_of]).view(1, -1, *[1] * len(names))
         y = in_pieces(y, number, fields)
+    elif len(kinds) > 1:
+        y = replace(y, rough=True)
     return Step(x, y, windows)
 
 
@@ -166,6 +172,8 @@ def move(x: Field, out: Tensor, func: Callable, *args, **kwargs) -> Step:
         if units == list(range(x.shape[dim])):
             layout.append(content)
         elif not has_axis(content):
+            if x.rough and {*units} != {*range(x.shape[dim])}:
+                raise Refused(LOST)
             layout.append(channels(len(units)) if content else ())
         elif len(content) > 1 or content[0].n < x.axes[content[0].axis].n:
             raise Refused("moves parts of a flattened feature map")
@@ -200,10 +208,13 @@ def getitem(x: Field, out: Tensor, index) -> Step:
             of_labels.append(None)
             continue
         content = contents.pop(0)
+        along_map = has_axis(content)
         n = math.prod(map(size, content))
         taps = range(n)[item if isinstance(item, slice) else slice(item % n, item % n + 1)]
         if len(taps) == 0:
             raise Refused("takes nothing of the feature map")
+        if x.rough and len(taps) < n and any(isinstance(part, int) for part in content):
+            raise Refused(LOST)
         if not has_axis(content):
             content = channels(len(taps))
         elif len(taps) < n:
@@ -214,8 +225,9 @@ def getitem(x: Field, out: Tensor, index) -> Step:
             content = along(name, Axis(len(taps), (), 0))
         if isinstance(item, slice):
             layout.append(content)
-        along_map = has_axis(content) or n == 1
-        of_labels.append(item if not along_map else slice(None) if isinstance(item, slice) else 0)
+        if along_map:  # where labels have one place
+            item = slice(None) if isinstance(item, slice) else 0
+        of_labels.append(item)
     y = by_piece(
         x,
         x.slide(windows).laid_out(tuple(layout)),
@@ -254,6 +266,8 @@ def pixel_unshuffle(x, out, downscale_factor) -> Step:
         outer.append((Part(name, n // downscale_factor, downscale_factor),) if n > downscale_factor else ())
         inner += [Part(name, downscale_factor, 1)] if downscale_factor > 1 else []
     own = x.pieces
+    if x.rough:
+        raise Refused(LOST)
     if own:
         own = Pieces(own.labels.repeat_interleave(downscale_factor**2, 1), own.fields)
     return settled(x.laid_out((x.layout[0], (*x.layout[1], *inner), *outer)), own)
@@ -266,9 +280,12 @@ def pixel_shuffle(x, out, upscale_factor) -> Step:
     windows = {name: Window(1, (0, 0), 1, out.shape[2 + i], taps, 1) for i, name in enumerate(names)}
     y = x.slide(windows)
     y = y.laid_out((x.layout[0], channels(out.shape[1]), *[along(name, axis) for name, axis in y.axes.items()]))
-    if x.pieces:
-        x = mixed(x, x.pieces.labels.unflatten(1, (out.shape[1], -1)), [2])
-    return Step(x, by_piece(x, y, lambda field: field.slide(windows)), windows)
+    if not x.pieces and not x.rough:
+        return Step(x, y, windows)
+    labels = x.pieces.labels.unflatten(1, (out.shape[1], -1)) if x.pieces else None
+    if labels is None or not torch.equal(labels, labels[:, :, :1].expand_as(labels)):
+        raise Refused("puts channels side by side that look at different pixels")
+    return Step(x, by_piece(x, y, lambda field: field.slide(windows), lambda _: labels[:, :, 0]), windows)
 
 
 def axes_of(x: Field, rank: int) -> list[str]:

@@ -4,6 +4,7 @@ import ctypes
 import dataclasses
 import json
 import types
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -383,6 +384,8 @@ def test_part_of_a_concatenation_changed_in_place():
         ("stacked", lambda y: torch.stack([y[:, :2], y[:, 2:]], 1)[:, 0], 1),
         ("einsum", lambda y: torch.einsum("nchw,nk->nckhw", y, torch.ones(1, 3))[:, 0], 1),
         ("images", lambda y: F.conv2d(torch.cat([y[:, :2], y[:, 2:]]), torch.ones(3, 2, 1, 1)).chunk(2)[0], 1),
+        ("one column", lambda y: y[..., 3:4][:, :2], 1),
+        ("groups of one unit", lambda y: F.group_norm(y[..., 9:10, 9:10], 2)[:, :2], 1),
         ("repeated", lambda y: y.repeat(1, 2, 1, 1)[:, 4:6], 1),
     ],
 )
@@ -536,3 +539,30 @@ def test_branches_with_one_formula_and_other_boxes_have_a_row():
 def test_a_size_with_the_batch_is_told():
     with pytest.raises(ValueError, match=r"takes \(C, H, W\), without the batch"):
         receptive_field(nn.Conv2d(2, 1, 3), (1, 2, 8, 7))
+
+
+@pytest.mark.parametrize(
+    "text, function",
+    [
+        ("three axes over channels", lambda y: F.avg_pool3d(y[:, None], (3, 1, 1), 1, (1, 0, 0))[:, 0]),
+        ("channels side by side", lambda y: F.pixel_shuffle(y, 2)),
+        ("interleaved", lambda y: torch.stack([y[:, :2], y[:, 2:]], -1).flatten(-2)),
+        ("flattened and parted", lambda y: y.flatten(1).view(1, 4, -1)[:, :2].view(1, 2, *y.shape[2:])),
+    ],
+)
+def test_channels_that_can_no_longer_be_told_apart_are_refused(text, function):
+    wide = nn.Conv2d(1, 2, 5, padding=2)
+
+    def forward(x):
+        x = F.pad(x, (-6, -6, -6, -6))[..., :6]
+        return F.max_pool2d(function(torch.cat([x, x, wide(x)], 1)), 1)
+
+    with pytest.raises(UnsupportedLayer):
+        receptive_field(Call(text, forward))
+
+
+def test_two_threads():
+    with ThreadPoolExecutor(2) as pool:
+        model = nn.Sequential(*[layer for _ in range(20) for layer in (nn.Conv2d(1, 1, 3, padding=1), nn.ReLU())])
+        tables = [*pool.map(lambda _: str(receptive_field(model)), range(8))]
+    assert set(tables) == {str(receptive_field(model))}
