@@ -161,16 +161,25 @@ def stretched(x: Field, shape: Sequence[int]) -> Field:
 def promoted(x: Field) -> Field:
     """Channels that stand where an axis would, along which all units see the same, are taken for its units."""
     first = len(x.layout) - len(x.axes)
-    if first < 2 or x.pieces:
+    names = list(x.axes) if first >= 2 else []
+    stray = [
+        i for i, name in enumerate(names)
+        if x.axes[name].n == 1 and x.layout[first + i] and not has_axis(x.layout[first + i])
+    ]  # fmt: skip
+    if not stray:
         return x
+    if x.rough or (x.pieces and any(x.pieces.labels.shape[first + i] > 1 for i in stray)):
+        raise Refused("takes channels for units of a feature map that look at different pixels")
     axes, layout, seen = dict(x.axes), list(x.layout), x.seen
-    for i, (name, axis) in enumerate(x.axes.items()):
-        content = layout[first + i]
-        if axis.n == 1 and content and not has_axis(content):
-            axes[name] = Axis(math.prod(content), (axis.interval(0),), jump=0)
-            seen = seen.repeat_interleave(axes[name].n, 1 + i)
-            layout[first + i] = along(name, axes[name])
-    return Field(axes, tuple(layout), seen, x.source, rough=x.rough)
+    for i in stray:
+        axes[names[i]] = Axis(math.prod(layout[first + i]), (axes[names[i]].interval(0),), jump=0)
+        seen = seen.repeat_interleave(axes[names[i]].n, 1 + i)
+        layout[first + i] = along(names[i], axes[names[i]])
+    pieces = x.pieces
+    if pieces:
+        fields = [promoted(replace(field, layout=x.layout, pieces=None)) for field in pieces.fields]
+        pieces = Pieces(pieces.labels, tuple(fields))
+    return Field(axes, tuple(layout), seen, x.source, pieces)
 
 
 def hull(seen: Tensor) -> Tensor:
@@ -235,8 +244,12 @@ def channel_shape(layout: Layout) -> list[int] | None:
 def axis_at(x: Field, dim: int) -> str | None:
     """The axis of the image that a dimension of the tensor runs along; None if it holds channels."""
     content, names, back = x.layout[dim], list(x.axes), len(x.layout) - dim
-    if content == () and 0 < back <= len(names) and x.axes[names[-back]].n == 1:
-        return names[-back]  # a single unit: the axis stands where torch expects it
+    if content == () and 0 < back <= len(names):
+        single = [name for name in names if x.axes[name].n == 1]
+        if names[-back] in single:  # a single unit: the axis stands where torch expects it
+            return names[-back]
+        if len(single) == 1 and has_axis(x.layout[len(x.layout) - len(names) + names.index(single[0])]):
+            return single[0]  # after a transposition, the place that is left
     if not has_axis(content):
         return None
     if len(content) > 1 or content[0].n < x.axes[content[0].axis].n:

@@ -522,6 +522,12 @@ def test_a_linear_layer_along_the_height():
     assert table.rows[-1].n_out == (7, 6) and table.box(-1, (6, 5)).clipped == ((0, 8), (5, 7))
 
 
+def test_a_transposed_row_that_is_resized():
+    model = Call("resized", lambda x: F.interpolate(x.mean(2, keepdim=True).transpose(2, 3), size=(9, 5)))
+    table = receptive_field(nn.Sequential(model, nn.Conv2d(1, 1, 1)), (1, 8, 9))
+    assert table.rows[-1].n_out == (5, 9) and table.box(-1, (4, 8)).clipped == ((0, 7), (8, 8))
+
+
 def test_a_row_and_a_column_make_a_map():
     model = Call("outer", lambda x: F.avg_pool2d(x.mean(3, keepdim=True) * x.mean(2, keepdim=True), 1))
     table = receptive_field(model, (1, 8, 9))
