@@ -173,6 +173,8 @@ def receptive_fields(table: ReceptiveFieldTable, image: Tensor, dataset: str = "
 
 def _pixels(image: Tensor, size: tuple[int, ...]) -> np.ndarray:
     """(H, W), or (H, W, 3) from 0 to 1, of an image (H, W) or (C, H, W)."""
+    if not isinstance(image, Tensor) or image.is_meta:
+        raise InvalidArgument(f"an image of type {type(image).__name__}: must be a tensor with values")
     if len(size) != 2 or image.ndim not in (2, 3) or tuple(image.shape[-2:]) != tuple(size):
         raise InvalidArgument(
             f"an image of shape {tuple(image.shape)}: must be (H, W) or (C, H, W) with the table's size, "
@@ -193,7 +195,8 @@ def _spaced(n: int, most: int) -> list[int]:
 
 
 def _short(text: str, most: int = 24) -> str:
-    return text if len(text) <= most else "…" + text[1 - most :]
+    shown = text if len(text) <= most else "…" + text[1 - most :]
+    return shown.replace("$", r"\$")  # which matplotlib would take for mathematics
 
 
 def effective_fields(

@@ -42,7 +42,7 @@ def receptive_field(
     n_in. Branches that merge are a row where their fields differ; the merged field is the smallest one around
     both. After upsampling the size depends on the unit: `r_out` is the largest, `r_range` has both ends. Shapes are
     those of a real run, on random numbers, in evaluation mode and without gradients. The model's modes, buffers,
-    gradients, device and hooks, and the random state, are as before afterwards.
+    gradients, device and hooks, and torch's random state, are as before afterwards.
 
     The model runs twice, on two images. Where a value or a decision that is not followed differs between them,
     because it left torch and came back, it is refused. What cannot be noticed: such a value that is the same on both

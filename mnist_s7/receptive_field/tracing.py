@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
 from dataclasses import replace
 
 import torch
@@ -11,7 +12,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from mnist_s7.receptive_field.calls import Calls, tensors_in
 from mnist_s7.receptive_field.errors import ReceptiveFieldError, Refused, Unknown, UnsupportedLayer
-from mnist_s7.receptive_field.fields import AXES, Field, Step
+from mnist_s7.receptive_field.fields import AXES, Field, Step, promoted
 from mnist_s7.receptive_field.functions import (
     CONCATENATES,
     CONTRACTS,
@@ -322,7 +323,8 @@ class Tracer(Calls):
             self.field_of(tensor)
         self.settle(followed)
         if len(followed) == 1:
-            self.output = self.field_of(followed[0])
+            with suppress(Refused):  # of channels that are no units of a feature map
+                self.output = promoted(self.field_of(followed[0]))
 
 
 def version(tensor: Tensor) -> int:

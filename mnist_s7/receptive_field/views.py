@@ -39,11 +39,6 @@ def permute(x: Field, out: Tensor, func: Callable, *args, **kwargs) -> Step:
 
 def reshape(x, out, *_, **__) -> Step:
     """Views in row-major order: the parts of the layout are dealt out again to the new sizes."""
-    single = all(axis.n == 1 for axis in x.axes.values())
-    if single and out.ndim == 2 + len(x.axes) and any(n > 1 for n in out.shape[2:]):  # a vector becomes a feature map
-        if x.pieces or x.rough:
-            raise Refused("makes a feature map of values that look at different pixels")
-        return Step(x, x.spread(out.shape))
     torn = Refused(f"from {x.shape} to {tuple(out.shape)} it tears the feature map apart")
     parts = [part for dim in x.layout for part in dim]
     layout = []

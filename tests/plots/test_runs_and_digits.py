@@ -2,6 +2,7 @@
 
 import math
 import sys
+from collections import OrderedDict
 from io import BytesIO
 
 import numpy as np
@@ -298,9 +299,16 @@ def test_receptive_fields_of_any_network_on_any_image():
     assert (right - left, bottom - top) == pytest.approx((1, 0.5))
     assert texts(ax)[-3:] == ["field 57×57", "28", "ConvTranspose2d, 40×80"]
     assert texts(ax)[:3] == ["field 3×3", "0", "Conv2d, 20×40"]
-    for wrong in (torch.zeros(28, 28), torch.zeros(2, 20, 40), torch.zeros(40)):
+    for wrong in (torch.zeros(28, 28), torch.zeros(2, 20, 40), torch.zeros(40), None, np.zeros((20, 40))):
         with pytest.raises(InvalidArgument, match="an image of"):
             plots.receptive_fields(table, wrong)
+
+
+def test_receptive_fields_of_layers_with_any_name(images):
+    table = receptive_field(nn.ModuleDict({"x$_{y$": nn.Conv2d(1, 1, 3)})["x$_{y$"])
+    named = receptive_field(nn.Sequential(OrderedDict({"x$_{y$": nn.Conv2d(1, 1, 3)})))
+    for one in (table, named):
+        assert plots.receptive_fields(one, images[0])._repr_png_()
 
 
 def test_effective_fields_share_a_scale(images):

@@ -522,6 +522,22 @@ def test_a_linear_layer_along_the_height():
     assert table.rows[-1].n_out == (7, 6) and table.box(-1, (6, 5)).clipped == ((0, 8), (5, 7))
 
 
+@pytest.mark.parametrize(
+    ("function", "size", "units"),
+    [
+        (lambda x: F.linear(x.permute(0, 2, 3, 1), torch.ones(3, 2)).permute(0, 3, 1, 2), (2, 8, 1), (8, 1)),
+        (lambda x: F.linear(x.transpose(2, 3), torch.ones(3, 1)).transpose(2, 3), (2, 1, 5), (3, 5)),
+        (lambda x: x.mean((2, 3)).view(1, 1, 2, 2), (4, 5, 5), (2, 2)),
+        (lambda x: x.mean((2, 3)).view(1, 1, 2, 1).permute(0, 2, 1, 3), (2, 5, 5), (1, 1)),
+    ],
+)
+def test_units_of_the_output_where_an_axis_had_one(function, size, units):
+    table = receptive_field(Call("units", lambda x: function(F.max_pool2d(x, 1))), size)
+    assert table.box("output", [n - 1 for n in units]).clipped is not None
+    with pytest.raises(IndexError):
+        table.box("output", units)
+
+
 def test_a_transposed_row_that_is_resized():
     model = Call("resized", lambda x: F.interpolate(x.mean(2, keepdim=True).transpose(2, 3), size=(9, 5)))
     table = receptive_field(nn.Sequential(model, nn.Conv2d(1, 1, 1)), (1, 8, 9))
