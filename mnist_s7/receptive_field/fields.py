@@ -69,6 +69,7 @@ class Field:
     seen: Tensor
     source: str  # the layer it comes from
     pieces: Pieces | None = None
+    astray: tuple[tuple[str, int], ...] = ()  # axes with one unit, in another dimension than where torch expects them
     rough: bool = False  # channels look at different pixels, and which at which is no longer known
 
     @classmethod
@@ -146,6 +147,8 @@ def stretched(x: Field, shape: Sequence[int]) -> Field:
     parts = []
     for dim, (content, n) in enumerate(zip(layout, shape, strict=True)):
         name = list(axes)[dim - first] if dim >= first >= 2 else None
+        if name is not None and content == () and n > 1 and x.astray:
+            raise Refused(ASTRAY)
         if name is not None and content == () and axes[name].n == 1 < n:
             axes[name] = Axis(n, (axes[name].interval(0),), jump=0)
             seen = seen.repeat_interleave(n, 1 + dim - first)
@@ -155,7 +158,7 @@ def stretched(x: Field, shape: Sequence[int]) -> Field:
     if pieces:
         labels = pieces.labels.expand(channel_shape(tuple(parts)))
         pieces = Pieces(labels, tuple(stretched(replace(field, layout=x.layout), shape) for field in pieces.fields))
-    return Field(axes, tuple(parts), seen, x.source, pieces or None, x.rough or bool(x.pieces and not pieces))
+    return Field(axes, tuple(parts), seen, x.source, pieces or None, x.astray, x.rough or bool(x.pieces and not pieces))
 
 
 def promoted(x: Field) -> Field:
@@ -168,6 +171,8 @@ def promoted(x: Field) -> Field:
     ]  # fmt: skip
     if not stray:
         return x
+    if x.astray:
+        raise Refused(ASTRAY)
     if x.rough or (x.pieces and any(x.pieces.labels.shape[first + i] > 1 for i in stray)):
         raise Refused("takes channels for units of a feature map that look at different pixels")
     axes, layout, seen = dict(x.axes), list(x.layout), x.seen
@@ -241,15 +246,16 @@ def channel_shape(layout: Layout) -> list[int] | None:
     return [1 if has_axis(dim) else math.prod(map(size, dim)) for dim in layout]
 
 
+ASTRAY = "is given a feature map with a single unit along an axis, transposed; transpose it back before"
+
+
 def axis_at(x: Field, dim: int) -> str | None:
     """The axis of the image that a dimension of the tensor runs along; None if it holds channels."""
     content, names, back = x.layout[dim], list(x.axes), len(x.layout) - dim
-    if content == () and 0 < back <= len(names):
-        single = [name for name in names if x.axes[name].n == 1]
-        if names[-back] in single:  # a single unit: the axis stands where torch expects it
-            return names[-back]
-        if len(single) == 1 and has_axis(x.layout[len(x.layout) - len(names) + names.index(single[0])]):
-            return single[0]  # after a transposition, the place that is left
+    if content == () and x.astray:
+        raise Refused(ASTRAY)
+    if content == () and 0 < back <= len(names) and x.axes[names[-back]].n == 1:
+        return names[-back]  # a single unit: the axis stands where torch expects it
     if not has_axis(content):
         return None
     if len(content) > 1 or content[0].n < x.axes[content[0].axis].n:

@@ -33,8 +33,18 @@ from mnist_s7.receptive_field.windows import Window
 def permute(x: Field, out: Tensor, func: Callable, *args, **kwargs) -> Step:
     probe = torch.empty(*range(2, 2 + len(x.layout)), device="meta")  # sizes tell the dimensions apart
     order = [n - 2 for n in func(probe, *args, **kwargs).shape]
-    y = x.laid_out(tuple(x.layout[dim] for dim in order))
+    y = replace(x.laid_out(tuple(x.layout[dim] for dim in order)), astray=astray(x, order))
     return Step(x, by_piece(x, y, lambda field: field, lambda labels: labels.permute(order)))
+
+
+def astray(x: Field, order: Sequence[int]) -> tuple[tuple[str, int], ...]:
+    """After a permutation: the axes with one unit that are not in the dimension where torch expects them."""
+    first = len(x.layout) - len(x.axes)
+    if first != 2:
+        return x.astray
+    home = {name: first + i for i, name in enumerate(x.axes) if x.axes[name].n == 1}
+    now = {name: order.index(dim) for name, dim in (home | dict(x.astray)).items()}
+    return tuple((name, dim) for name, dim in now.items() if dim != home.get(name))
 
 
 def reshape(x, out, *_, **__) -> Step:

@@ -538,10 +538,22 @@ def test_units_of_the_output_where_an_axis_had_one(function, size, units):
         table.box("output", units)
 
 
-def test_a_transposed_row_that_is_resized():
-    model = Call("resized", lambda x: F.interpolate(x.mean(2, keepdim=True).transpose(2, 3), size=(9, 5)))
-    table = receptive_field(nn.Sequential(model, nn.Conv2d(1, 1, 1)), (1, 8, 9))
-    assert table.rows[-1].n_out == (5, 9) and table.box(-1, (4, 8)).clipped == ((0, 7), (8, 8))
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda x: F.interpolate(x, size=(9, 5)),
+        lambda x: F.pad(x, (1, 1)),
+        lambda x: x.repeat(1, 1, 1, 3),
+        lambda x: x + torch.ones(3),
+        lambda x: F.avg_pool2d(x, (3, 1)),
+    ],
+)
+def test_a_transposed_row_is_not_mistaken(change):
+    row = nn.AvgPool2d((8, 1))
+    with pytest.raises(UnsupportedLayer, match="transpose"):
+        receptive_field(Call("changed", lambda x: change(row(x).transpose(2, 3)).transpose(2, 3)), (1, 8, 9))
+    back = Call("back", lambda x: F.max_pool2d((row(x).transpose(2, 3) + 1).relu().transpose(2, 3), (1, 3)))
+    assert receptive_field(back, (1, 8, 9)).receptive_field == (8, 3)
 
 
 def test_a_row_and_a_column_make_a_map():
