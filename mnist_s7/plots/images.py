@@ -114,9 +114,15 @@ def sheet(title: str, columns: int, height: float, dataset: str, left: float = 0
 
 def draw_digit(ax: Axes, image: Tensor, x: float, y: float, frame: str = FAINT, linewidth: float = 1) -> None:
     """Draw an image (28, 28), black on white, with its top left corner at (x, y)."""
-    extent = (x, x + 1, y + 1, y)
-    ax.imshow(image.numpy(), cmap="gray_r", vmin=0, vmax=255, extent=extent, interpolation="nearest")
-    ax.add_patch(Rectangle((x, y), 1, 1, fill=False, edgecolor=frame, linewidth=linewidth))
+    _draw(ax, image.numpy(), (x, y), (1, 1), frame, linewidth)
+
+
+def _draw(ax: Axes, pixels: np.ndarray, corner: tuple, size: tuple, frame: str, linewidth: float) -> None:
+    """Draw pixels (H, W) of 0 to 255, which is black, or (H, W, 3) of 0 to 1; `corner` is top left, `size` (w, h)."""
+    (x, y), (width, height) = corner, size
+    extent = (x, x + width, y + height, y)
+    ax.imshow(pixels, cmap="gray_r", vmin=0, vmax=255, extent=extent, interpolation="nearest")
+    ax.add_patch(Rectangle(corner, width, height, fill=False, edgecolor=frame, linewidth=linewidth))
 
 
 def count_found(found: int, shown: int) -> str:
@@ -152,13 +158,9 @@ def receptive_fields(table: ReceptiveFieldTable, image: Tensor, dataset: str = "
     if len(rows) < len(table.rows):
         title += f": {len(rows)} of {len(table.rows)} layers"
     figure, ax = sheet(title, columns, pitch * math.ceil(len(rows) / columns), dataset)
-    grey = pixels.ndim == 2
     for i, row in enumerate(rows):
         x, y = 1.1 * (i % columns) + (1 - width) / 2, pitch * (i // columns)
-        ax.imshow(
-            pixels, cmap="gray_r" if grey else None, extent=(x, x + width, y + height, y), interpolation="nearest"
-        )
-        ax.add_patch(Rectangle((x, y), width, height, fill=False, edgecolor=FAINT, linewidth=1))
+        _draw(ax, pixels, (x, y), (width, height), FAINT, linewidth=1)
         box = table.box(row, [n // 2 for n in _pair(row.n_out)])
         if box.clipped is not None:
             halo = [withStroke(linewidth=4, foreground="white")]  # so that it can be seen on any picture
@@ -172,7 +174,7 @@ def receptive_fields(table: ReceptiveFieldTable, image: Tensor, dataset: str = "
 
 
 def _pixels(image: Tensor, size: tuple[int, ...]) -> np.ndarray:
-    """(H, W), or (H, W, 3) from 0 to 1, of an image (H, W) or (C, H, W)."""
+    """(H, W) from 0 to 255, or (H, W, 3) from 0 to 1, of an image (H, W) or (C, H, W)."""
     if not isinstance(image, Tensor) or image.is_meta:
         raise InvalidArgument(f"an image of type {type(image).__name__}: must be a tensor with values")
     if len(size) != 2 or image.ndim not in (2, 3) or tuple(image.shape[-2:]) != tuple(size):
@@ -186,7 +188,7 @@ def _pixels(image: Tensor, size: tuple[int, ...]) -> np.ndarray:
     pixels = pixels[0] if pixels.ndim == 3 and len(pixels) == 1 else pixels
     low, high = (0, 255) if image.dtype == torch.uint8 else (pixels.min().item(), pixels.max().item())
     shown = ((pixels - low) / max(high - low, 1e-12)).numpy()
-    return shown if shown.ndim == 2 else shown.transpose(1, 2, 0)
+    return 255 * shown if shown.ndim == 2 else shown.transpose(1, 2, 0)
 
 
 def _spaced(n: int, most: int) -> list[int]:

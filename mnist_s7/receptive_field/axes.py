@@ -43,12 +43,9 @@ class Axis:
     @functools.cached_property
     def whole(self) -> Interval:
         """The pixels that any of its units looks at."""
-        units = [self.moving(unit) for unit in {*range(min(self.n, len(self.fields))), *self._last_period}]
-        return around([*units, self.shared or NOTHING])
-
-    @property
-    def _last_period(self) -> range:
-        return range(max(0, self.n - len(self.fields)), self.n)
+        period = len(self.fields)
+        ends = {*range(min(self.n, period)), *range(max(0, self.n - period), self.n)}  # the first period and the last
+        return around([*map(self.moving, ends), self.shared or NOTHING])
 
     def interval(self, unit: int) -> Interval:
         return self.moving(unit) if self.shared is None else self.whole

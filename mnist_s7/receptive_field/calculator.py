@@ -8,7 +8,7 @@ from contextlib import nullcontext, suppress
 import torch
 from torch import nn
 
-from mnist_s7.receptive_field.calls import Calls, tensors_in
+from mnist_s7.receptive_field.calls import Calls
 from mnist_s7.receptive_field.errors import ReceptiveFieldError
 from mnist_s7.receptive_field.inputs import Inputs
 from mnist_s7.receptive_field.table import ReceptiveFieldTable
@@ -94,6 +94,5 @@ def recorded(inputs: Inputs) -> Calls:
     """The calls on another image, up to where the model fails, which it will do again."""
     calls = Calls(inputs.model)
     with suppress(Exception):
-        calls.record.append(("output", calls.given([*tensors_in(inputs.run(calls, zeros=True))])))
-        calls.complete = True
+        calls.finish(inputs.run(calls, zeros=True))
     return calls

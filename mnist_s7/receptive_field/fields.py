@@ -259,7 +259,7 @@ def axis_at(x: Field, dim: int) -> str | None:
     if not has_axis(content):
         return None
     if len(content) > 1 or content[0].n < x.axes[content[0].axis].n:
-        raise Refused(f"dimension {dim} of its input holds parts of axes: a flattened or torn feature map")
+        raise Refused(f"dimension {dim} of its input holds parts of axes, as of a torn or flattened feature map")
     return content[0].axis
 
 

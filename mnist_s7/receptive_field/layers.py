@@ -80,7 +80,7 @@ def per_axis(value, i: int) -> int | str:
 def sliding(x, out, rank, kernel, stride, padding=0, dilation=1, by_channel=True) -> Step:
     def window(i: int, n_in: int, n_out: int) -> Window:
         k, p, d = per_axis(kernel, i), per_axis(padding, i), per_axis(dilation, i)
-        s = k if stride is None or stride == [] or stride == () else per_axis(stride, i)
+        s = per_axis(stride or kernel, i)
         if p == "same":  # torch puts the odd unit at the end
             before, after = (k - 1) * d // 2, (k - 1) * d - (k - 1) * d // 2
         else:
@@ -141,8 +141,7 @@ def max_unpool(rank, x, out, indices, kernel_size, stride=None, padding=0, outpu
 
     def window(i: int, n_in: int, n_out: int) -> Window:
         k = per_axis(kernel_size, i)
-        s = k if stride is None or stride == [] or stride == () else per_axis(stride, i)
-        p = per_axis(padding, i)
+        s, p = per_axis(stride or kernel_size, i), per_axis(padding, i)
         place = indices // math.prod(sizes[i + 1 :]) % n_out  # along this axis
         first = (torch.arange(n_in, device=place.device) * s - p).view(-1, *[1] * (rank - 1 - i))
         if not indices.is_meta and bool(((place < first) | (place >= first + k)).any()):
@@ -209,7 +208,7 @@ def pad(x, out, pad, mode="constant", value=None) -> Step:
             if name in windows:
                 seen = pick(seen, dim, sources[name]).squeeze(dim + 1)
                 axes[name] = axes[name].slide(windows[name])
-        return Field(axes, tuple(layout), seen, field.source, rough=field.rough)
+        return replace(field, axes=axes, layout=tuple(layout), seen=seen, pieces=None)
 
     y = padded(x)
     if not any(beside):
@@ -221,10 +220,6 @@ def pad(x, out, pad, mode="constant", value=None) -> Step:
     return Step(x, in_pieces(y, labels, [*map(padded, own.fields), nothing_like(y)]), windows or None)
 
 
-def constant_pad(x, out, pad_, value=0) -> Step:
-    return pad(x, out, pad_)
-
-
 # ----------------------------------------------------------------------------------------------- whole dimensions
 
 
@@ -234,15 +229,15 @@ def numbered(dim, ndim: int) -> list[int]:
     return sorted({d % ndim for d in dims})
 
 
-def reduce(x, out, dim=None, keepdim=False) -> Step:
+def reduce(x, out, dim=None, keepdim=False, dtype=None) -> Step:
     dims = numbered(dim, len(x.layout))
     y, windows = collapse(x, dims)
     kept = first_tensor(out).ndim == len(x.layout)
     layout = tuple(() if d in dims else content for d, content in enumerate(x.layout) if kept or d not in dims)
-    grouped = mixed(x, x.pieces.labels, dims) if x.pieces else x
+    looked_at = mixed(x, x.pieces.labels, dims) if x.pieces else x
     if all(d in dims or not any(isinstance(part, int) for part in content) for d, content in enumerate(x.layout)):
-        grouped = replace(grouped, rough=False)
-    y = by_piece(grouped, y.laid_out(layout), lambda field: field.slide(windows))
+        looked_at = replace(looked_at, rough=False)
+    y = by_piece(looked_at, y.laid_out(layout), lambda field: field.slide(windows))
     return Step(x, y, windows or None)
 
 
@@ -258,7 +253,7 @@ def linear(x, out, weight, bias=None) -> Step:
         name = content[0].axis
         axis = Axis(n_out, (y.axes[name].interval(0),), jump=0)
         seen = y.seen.repeat_interleave(n_out, 1 + list(y.axes).index(name))
-        return Field(y.axes | {name: axis}, (*x.layout[:-1], along(name, axis)), seen, y.source, rough=x.rough)
+        return replace(y, axes=y.axes | {name: axis}, layout=(*x.layout[:-1], along(name, axis)), seen=seen)
 
     looked_at = mixed(x, x.pieces.labels, [-1]) if x.pieces and not has_axis(content) else x
     if not any(isinstance(part, int) for dim in x.layout[:-1] for part in dim):
@@ -268,7 +263,7 @@ def linear(x, out, weight, bias=None) -> Step:
     return Step(x, y, collapse(x, [-1])[1])
 
 
-def within(x: Field, out: Tensor, dims: Sequence[int]) -> Step:
+def within(x: Field, dims: Sequence[int]) -> Step:
     """A function that mixes values along some dimensions; if those are channels, the field stays."""
     if any(has_axis(x.layout[dim]) for dim in dims):
         raise Unknown(MIXES)
@@ -288,11 +283,11 @@ def neighbours(x: Field, dim: int) -> Step:
 
 
 def softmax(x, out, dim=None, _stacklevel=3, dtype=None) -> Step:
-    return within(x, out, numbered(dim, len(x.layout)))
+    return within(x, numbered(dim, len(x.layout)))
 
 
 def normalize(x, out, p=2.0, dim=1, eps=1e-12) -> Step:
-    return within(x, out, numbered(dim, len(x.layout)))
+    return within(x, numbered(dim, len(x.layout)))
 
 
 def glu(x, out, dim=-1) -> Step:
@@ -308,13 +303,13 @@ def glu(x, out, dim=-1) -> Step:
 
 
 def layer_norm(x, out, normalized_shape, weight=None, bias=None, eps=1e-5, cudnn_enable=True) -> Step:
-    return within(x, out, range(-len(normalized_shape), 0))
+    return within(x, range(-len(normalized_shape), 0))
 
 
 def group_norm(x, out, num_groups, weight=None, bias=None, eps=1e-5, cudnn_enabled=True) -> Step:
     dims = range(1, len(x.layout))
     if not x.pieces or any(has_axis(x.layout[dim]) for dim in dims):
-        return within(x, out, dims)
+        return within(x, dims)
     labels = x.pieces.labels.unflatten(1, (num_groups, -1))
     y = mixed(x, labels, range(2, labels.ndim))
     return Step(x, in_pieces(x, y.pieces.labels.expand(labels.shape).flatten(1, 2), y.pieces.fields))
@@ -324,7 +319,7 @@ def instance_norm(
     x, out, running_mean=None, running_var=None, weight=None, bias=None, use_input_stats=True, momentum=0.1, eps=1e-5,
     cudnn_enabled=True,
 ) -> Step:  # fmt: skip
-    return within(x, out, range(2, len(x.layout)) if use_input_stats else [])
+    return within(x, range(2, len(x.layout)) if use_input_stats else [])
 
 
 def local_response_norm(x, out, size, alpha=1e-4, beta=0.75, k=1.0) -> Step:
@@ -335,4 +330,4 @@ def batch_norm(
     x, out, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5,
     cudnn_enabled=True,
 ) -> Step:  # fmt: skip
-    return within(x, out, range(len(x.layout)) if training else [])
+    return within(x, range(len(x.layout)) if training else [])

@@ -62,13 +62,15 @@ class Tracer(Calls):
         self.output: Field | None = None  # if the model gives one tensor
         self.rows: list[Row] = []
         self.calls_of: Counter[str] = Counter()  # how many rows a layer has
-        self.last = dict(model.named_modules(remove_duplicate=False)).get(until)
+        modules = [*model.named_modules(remove_duplicate=False)]
+        self.last = dict(modules).get(until)
         self.reached = False
         self.error: ReceptiveFieldError | None = None  # what stopped the run
         self.was_strange = False  # whether something depended on the image in a way that is not followed
         self.torn_by = ("view", "view")  # the last function that left a torn feature map
-        paths = reversed([*model.named_modules(remove_duplicate=False)])
-        self.names = {module: name.replace("_orig_mod.", "").removesuffix("_orig_mod") for name, module in paths}
+        self.names = {
+            module: name.replace("_orig_mod.", "").removesuffix("_orig_mod") for name, module in reversed(modules)
+        }
 
     def table(self, inputs: Inputs) -> ReceptiveFieldTable:
         return ReceptiveFieldTable(tuple(self.rows), tuple(inputs.size), tuple(inputs.notes), self.output)
@@ -284,14 +286,14 @@ class Tracer(Calls):
             raise UnsupportedLayer(*who, f"{refused}; {ways}") from refused
         everything = together(operands)
         alike = {x.shape: x for x in reversed(operands)}
-        row = None
+        said = constant  # a row is added once
         for tensor in tensors_in(output):
             x = alike.get(tuple(tensor.shape))
             if constant or self.unknown == "whole":
                 field = everything.spread(tensor.shape) if constant or x is None else x.everywhere(everything)
-                if row is None and not constant:
-                    row = Step(operands[0], field, {}, "taken to see all that its input sees")
-                    field = self.add_row(*who, row)
+                if not said:
+                    field = self.add_row(*who, Step(operands[0], field, {}, "taken to see all that its input sees"))
+                    said = True
             elif x is not None:
                 field = x
             else:
@@ -310,7 +312,7 @@ class Tracer(Calls):
     def check_output(self, output) -> None:
         """Raises where the output cannot be followed to the image."""
         tensors = [*tensors_in(output)]
-        self.record.append(("output", self.given(tensors)))
+        self.finish(output)
         if self.is_strange():
             self.was_strange = True
             known = [self.fields[tensor] for tensor in tensors if isinstance(self.fields.get(tensor), Field)]

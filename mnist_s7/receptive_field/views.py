@@ -152,8 +152,7 @@ def regular(units: Sequence[Sequence[int]], n_in: int) -> Window:
     step = units[1][0] - first[0] if len(units) > 1 else n_in
     d = first[1] - first[0] if len(first) > 1 else 1
     sliding = Window.sliding(len(first), step, (-first[0], 0), d, len(units)) if step > 0 and d > 0 else window
-    same = torch.equal(sliding.units(), window.units())
-    return replace(sliding, p=(0, 0)) if same and first[0] == 0 else window
+    return sliding if torch.equal(sliding.units(), window.units()) else window
 
 
 def expand(x, out, *_, **__) -> Step:
@@ -180,10 +179,8 @@ def move(x: Field, out: Tensor, func: Callable, *args, **kwargs) -> Step:
             if x.rough and {*units} != {*range(x.shape[dim])}:
                 raise Refused(LOST)
             layout.append(channels(len(units)) if content else ())
-        elif len(content) > 1 or content[0].n < x.axes[content[0].axis].n:
-            raise Refused("moves parts of a flattened feature map")
         else:
-            name = content[0].axis
+            name = axis_at(x, dim)
             windows[name] = regular([[unit] for unit in units], x.axes[name].n)
             layout.append(along(name, Axis(len(units), (), 0)))
     y = stretched(x.slide(windows).laid_out(tuple(layout)), out.shape)
@@ -223,9 +220,7 @@ def getitem(x: Field, out: Tensor, index) -> Step:
         if not has_axis(content):
             content = channels(len(taps))
         elif len(taps) < n:
-            if len(content) > 1 or content[0].n < x.axes[content[0].axis].n:
-                raise Refused("takes a part of a flattened feature map")
-            name, cut = content[0].axis, (taps[0], n - 1 - taps[-1])
+            name, cut = axis_at(x, len(x.layout) - len(contents) - 1), (taps[0], n - 1 - taps[-1])
             windows[name] = Window.sliding(1, taps.step, (-cut[0], -cut[1]), 1, len(taps))
             content = along(name, Axis(len(taps), (), 0))
         if isinstance(item, slice):

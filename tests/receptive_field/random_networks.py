@@ -14,6 +14,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+NETWORKS, DECODERS = 400, 150  # so many of each are tried, by the seeds from 0 on
+
 
 class Call(nn.Module):
     """A functional call, that prints as its text."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from random_networks import Branches, Call, Crop, RandomNetwork
+from random_networks import NETWORKS, Branches, Call, Crop, RandomNetwork
 from torch import nn
 from torch.nn import functional as F
 
@@ -44,7 +44,7 @@ def assert_agrees(model, input_size, twin=None):
         assert box.unclipped == unclipped, f"unit {unit} of\n{model}\n{table}"
 
 
-@pytest.mark.parametrize("seed", range(400))
+@pytest.mark.parametrize("seed", range(NETWORKS))
 def test_random_network(seed):
     network = RandomNetwork(seed)
     assert_agrees(network, network.input_size, network.twin)

@@ -5,12 +5,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from random_networks import DECODERS, NETWORKS, Call
+from test_decoders import DECODERS as NAMED
 from torch import nn
+from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 from torchvision import models
 
 import mnist_s7.receptive_field as receptive_field_module
 from mnist_s7.receptive_field import UnsupportedLayer, receptive_field
+
+PAGE = Path(receptive_field_module.__file__).with_name("README.md").read_text(encoding="utf-8")
 
 
 class NothingDrawn(TorchFunctionMode):
@@ -27,7 +32,7 @@ def without_weights(make):
     try:
         with torch.device("meta"):
             return make().eval()
-    except (NotImplementedError, RuntimeError):  # it computes with values
+    except RuntimeError:  # it computes with values
         with NothingDrawn():
             return make().eval().to("meta")
 
@@ -139,7 +144,7 @@ VIDEOS = [name for name in models.list_models(module=models.video) if not name.s
 def test_convolutional_video_network_of_torchvision(name):
     side = 224 if name == "s3d" else 112
     table = receptive_field(of_torchvision(name), (3, 16, side, side))
-    assert len(table.rows[0].r_out if isinstance(table.rows[0].r_out, tuple) else (1, 1, 1)) == 3
+    assert table.box("output", (0, 0, 0)).clipped == ((0, 15), (0, side - 1), (0, side - 1))
 
 
 TIMM = [
@@ -266,7 +271,8 @@ def test_a_grey_image_repeated_for_a_network_of_three_colours():
 
 
 def test_the_page_states_how_many_networks_answer():
-    page = " ".join(Path(receptive_field_module.__file__).with_name("README.md").read_text(encoding="utf-8").split())
+    page = " ".join(PAGE.split())
+    assert f"{NETWORKS} random networks" in page and f"{DECODERS} random decoders and of {len(NAMED)} U-Nets" in page
     everything = models.list_models(module=models)
     assert (
         f"{len(everything)} classifiers {len(everything) - len(ATTENTION)} answer, and the {len(ATTENTION)} with"
@@ -275,3 +281,53 @@ def test_the_page_states_how_many_networks_answer():
     assert f"all {len(models.list_models(module=models.segmentation))} networks for segmentation" in page
     assert f"backbones of all {len(models.list_models(module=models.detection))} detectors" in page
     assert f"{len(TIMM)} of {len(TIMM + TIMM_ATTENTION)} networks of timm" in page
+
+
+class Sum(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.wide, self.narrow = nn.Conv2d(3, 3, 9, padding=4), nn.Conv2d(3, 3, 3, padding=1)
+
+    def forward(self, x):
+        return self.wide(x) + self.narrow(x)
+
+
+class Twice(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 3, 3), nn.Conv2d(3, 3, 3)
+
+    def forward(self, x):
+        return self.second(self.first(self.first(x)))
+
+
+def compared():
+    """The networks of the page's comparison, in its order, with what is asked of them."""
+    conv = nn.Conv2d(3, 3, 3)
+    in_2d = (3, 64, 64)
+    yield nn.Sequential(conv, nn.MaxPool2d(2), nn.Conv2d(3, 3, 3, dilation=2)), in_2d, {}
+    yield Sum(), in_2d, {}
+    yield nn.Sequential(conv, Call("pool", lambda x: F.max_pool2d(x, 2))), in_2d, {}
+    yield Twice(), in_2d, {}
+    up = nn.ConvTranspose2d(3, 3, 2, 2)
+    yield nn.Sequential(nn.Conv2d(3, 3, 3, 2, 1), up, nn.Conv2d(3, 3, 3, padding=1)), in_2d, {}
+    yield nn.Sequential(conv, nn.Upsample(scale_factor=2), nn.Conv2d(3, 3, 3)), in_2d, {}
+    yield nn.Conv2d(3, 3, (3, 5)), in_2d, {}
+    yield nn.Sequential(conv, nn.AdaptiveAvgPool2d(1)), in_2d, {}
+    yield nn.Sequential(conv, nn.GroupNorm(3, 3)), in_2d, {"unknown": "whole"}
+    yield nn.Sequential(nn.Conv1d(3, 3, 3), nn.MaxPool1d(2)), (3, 64), {}
+    yield nn.Sequential(nn.Conv3d(3, 3, 3), nn.MaxPool3d(2)), (3, 16, 16, 16), {}
+    yield of_torchvision("vgg16").features, (3, 224, 224), {}
+    yield nn.Sequential(*[*of_torchvision("resnet18").children()][:-2]), (3, 480, 480), {}
+
+
+def test_the_page_states_what_this_calculator_says_beside_others():
+    lines = [line for line in PAGE.partition("## Beside other")[2].splitlines() if line.startswith("| ")][1:]
+    networks = [*compared()]
+    assert len(lines) == len(networks)
+    for line, (model, input_size, options) in zip(lines, networks, strict=True):
+        network, said = [cell.strip() for cell in line.split("|")][1:3]
+        size = receptive_field(model, input_size, **options).receptive_field
+        stated = ", ".join(map(str, size)) if isinstance(size, tuple) else str(size)
+        assert said.endswith(stated if not options else f"{stated} if asked"), line
+        assert f"{stated})" in network

@@ -196,7 +196,7 @@ REFUSED = {
     "different axes": lambda: Call("transposed", lambda x: x + x.transpose(2, 3)),
     "torn": lambda: nn.Sequential(Call("blocks", lambda x: x.view(1, 4, 14, 14)), nn.Conv2d(4, 1, 3)),
     "tears": lambda: Call("sevenths", lambda x: x.view(1, 7, 8, 14).view(1, 16, 49)),
-    "flattened feature map": lambda: Call("pieces", lambda x: x.flatten(1)[:, 3:]),
+    "torn or flattened feature map": lambda: Call("pieces", lambda x: x.flatten(1)[:, 3:]),
     "along an axis": lambda: Call("side by side", lambda x: torch.cat([x, x], 3)),
     "another operand": lambda: Call("dynamic", lambda x: F.conv2d(x, x[..., :3, :3])),
     "takes nothing": lambda: Call("empty", lambda x: x[..., 5:5]),
