@@ -279,7 +279,7 @@ class Tracer(Calls):
     def pass_over(self, name: str, refused: Refused, operands: list[Field], output) -> None:
         """What a function gives that is not followed: an error, or what the caller asked for instead."""
         who = self.who(name)
-        constant = all(x.is_constant for x in operands)
+        constant = all(x.is_constant and not x.astray for x in operands)
         passes = self.unknown == "identity" and isinstance(refused, Unknown)
         if not (constant or passes or self.unknown == "whole"):
             ways = f"{WHOLE}, {IDENTITY}" if isinstance(refused, Unknown) else WHOLE

@@ -72,7 +72,10 @@ def reshape(x, out, *_, **__) -> Step:
             else:
                 raise torn
         layout.append(joined(content))
-    return Step(x, by_piece(x, x.laid_out(tuple(layout)), lambda field: field))
+    y = x.laid_out(tuple(layout))
+    if all(axis.n == 1 for axis in x.axes.values()):  # a vector, wherever its axes stood
+        y = replace(y, astray=())
+    return Step(x, by_piece(x, y, lambda field: field))
 
 
 def joined(content: Sequence[Part | int]) -> tuple[Part | int, ...]:

@@ -552,6 +552,11 @@ def test_a_transposed_row_is_not_mistaken(change):
     row = nn.AvgPool2d((8, 1))
     with pytest.raises(UnsupportedLayer, match="transpose"):
         receptive_field(Call("changed", lambda x: change(row(x).transpose(2, 3)).transpose(2, 3)), (1, 8, 9))
+    pooled = Call("pooled", lambda x: x.mean((2, 3), keepdim=True).transpose(2, 3).expand(-1, -1, 3, 4).transpose(2, 3))
+    with pytest.raises(UnsupportedLayer, match="transpose"):
+        receptive_field(pooled, (1, 8, 9))
+    vector = Call("vector", lambda x: x.mean((2, 3), keepdim=True).permute(0, 2, 3, 1).reshape(1, -1, 1, 1))
+    assert receptive_field(nn.Sequential(vector, nn.Conv2d(1, 1, 1)), (1, 8, 9)).receptive_field == (8, 9)
     back = Call("back", lambda x: F.max_pool2d((row(x).transpose(2, 3) + 1).relu().transpose(2, 3), (1, 3)))
     assert receptive_field(back, (1, 8, 9)).receptive_field == (8, 3)
 
