@@ -12,8 +12,8 @@ from functools import partial
 from pathlib import Path
 
 from mnist_s7 import InvalidArgument, MnistS7Error, MnistS7Warning
+from mnist_s7.catalog import EXPERIMENTS
 from mnist_s7.data import PROJECT, SYNTHETIC_DIGITS, Digits, digits_or_synthetic, load_digits, validation_split
-from mnist_s7.experiments import EXPERIMENTS
 from mnist_s7.kernels import library
 from mnist_s7.receptive_field import ReceptiveFieldError
 from mnist_s7.results import (

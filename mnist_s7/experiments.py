@@ -7,67 +7,34 @@ own; its claims are put here so that runs can be compared with them. T4 is not i
 import hashlib
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import cache
 
 import torch
 from torch import nn, optim
 from torchvision import transforms
 
 from mnist_s7 import InvalidArgument
-from mnist_s7.models import (
-    MnistNet_1,
-    MnistNet_2,
-    MnistNet_3,
-    MnistNet_4,
-    standard_convolutions,
-    with_dropout,
-    without_batchnorm,
-    without_skips,
-)
+from mnist_s7.models import MnistNet_1, MnistNet_2, MnistNet_3, MnistNet_4
 from mnist_s7.results import Run, claims
 from mnist_s7.results.claims import HEADLINE, TENTH, Claim, Reference, Verdict
+from mnist_s7.schedules import OneCycle, StepLR
+from mnist_s7.source_code import syntax
 from mnist_s7.transforms import AUGMENTED, ONE_AFFINE, PLAIN
 
+NUMBERS = {bool: bool, int: int, float: (int, float)}  # what may stand for each type
 
-@dataclass(frozen=True)
-class StepLR:
-    """A learning rate that is multiplied by `gamma` every `step` epochs, however many there are in all."""
-
-    gamma: float
-    step: int = 1
-
-    def __str__(self) -> str:
-        return "constant" if self.gamma == 1 else f"StepLR (gamma {self.gamma:g}, step {self.step})"
-
-    def scheduler(self, optimizer: optim.Optimizer, epochs: int) -> optim.lr_scheduler.LRScheduler:
-        return optim.lr_scheduler.StepLR(optimizer, self.step, gamma=self.gamma)
-
-
-@dataclass(frozen=True)
-class OneCycle:
-    """A one-cycle schedule: linear warm-up over a share of the epochs, 0 < `warmup` < 1, then linear decay to 0.
-
-    After L. Smith & N. Topin, "Super-Convergence" (arXiv:1708.07120). Here the momentum stays as it is, and so does
-    the rate within an epoch: that of the epoch's middle.
-    """
-
-    warmup: float
-
-    def __post_init__(self):
-        if not 0 < self.warmup < 1:
-            raise InvalidArgument(f"warmup is {self.warmup}: it should be a share of the epochs between 0 and 1")
-
-    def __str__(self) -> str:
-        return f"one-cycle schedule: linear warm-up over {100 * self.warmup:g} %, linear decay to 0"
-
-    def scheduler(self, optimizer: optim.Optimizer, epochs: int) -> optim.lr_scheduler.LRScheduler:
-        def share(epoch: int) -> float:
-            done = (epoch + 0.5) / epochs
-            return min(done / self.warmup, (1 - done) / (1 - self.warmup))
-
-        return optim.lr_scheduler.LambdaLR(optimizer, share)
+# What a setting may be: its type, the least value, and the one that it stays below.
+SETTINGS = {
+    "lr": (float, 0, math.inf),
+    "momentum": (float, 0, 1),
+    "nesterov": (bool, False, math.inf),
+    "weight_decay": (float, 0, math.inf),
+    "batch_size": (int, 1, math.inf),
+    "epochs": (int, 1, math.inf),
+}
 
 
 @dataclass(frozen=True)
@@ -97,21 +64,32 @@ class Experiment:
     def __post_init__(self):
         if not self.name or "/" in self.name or os.sep in self.name:
             raise InvalidArgument(f"name is {self.name!r}: runs' files are named after it, so that it cannot be a path")
+        for setting, (kind, least, below) in SETTINGS.items():
+            value = getattr(self, setting)
+            fits = isinstance(value, NUMBERS[kind]) and (type(value) is bool) == (kind is bool)
+            if not fits or not least <= value < below:
+                limits = f", {least} or more" + (f" and below {below}" if below < math.inf else "")
+                what = {int: f"a whole number{limits}", float: f"a number{limits}", bool: "True or False"}[kind]
+                raise InvalidArgument(f"{self.name}: {setting} is {value!r}, and should be {what}")
+        if self.nesterov and not self.momentum:
+            raise InvalidArgument(f"{self.name}: Nesterov momentum needs a momentum above 0")
 
     @property
     def fingerprint(self) -> str:
         """Another one whenever a layer of the network or a setting of its training is: a run says which it is of.
 
-        How a network's forward connects its layers, and the number of epochs, are not in it.
+        How a forward of `models` connects its layers is not in it, nor is the number of epochs. Of other networks,
+        which change more often, the source of their classes is.
         """
+        network = self.untrained()
         optimizer = self.lr, self.momentum, self.nesterov, self.weight_decay, self.schedule
-        settings = self._on_meta(), self.train_transform, self.batch_size, *optimizer
+        settings = network, self.train_transform, self.batch_size, *optimizer, *_foreign_source(network)
         return hashlib.sha256("\n".join(map(repr, settings)).encode()).hexdigest()[:16]
 
     @property
     def parameters(self) -> int:
         """How many numbers of the network are trained."""
-        return sum(parameter.numel() for parameter in self._on_meta().parameters())
+        return sum(parameter.numel() for parameter in self.untrained().parameters())
 
     def optimizer(self, model: nn.Module) -> optim.Optimizer:
         return optim.SGD(
@@ -152,10 +130,34 @@ class Experiment:
         same = (run.fingerprint, run.parameters) == expected[:2]
         return same and all(map(math.isclose, expected[2], (epoch.lr for epoch in run.epochs)))
 
-    def _on_meta(self) -> nn.Module:
-        """The network without weights, and so without random numbers."""
-        with torch.device("meta"):
+    def untrained(self) -> nn.Module:
+        """The network as it is built, on the CPU. PyTorch's random state is left as it was."""
+        with torch.random.fork_rng(devices=[]), torch_defaults():
             return self.network()
+
+
+@contextmanager
+def torch_defaults() -> Iterator[None]:
+    """PyTorch's own defaults, whatever the caller has set for all of the process: new tensors are float32 and on the
+    CPU, and gradients are recorded."""
+    dtype, device = torch.get_default_dtype(), torch.get_default_device()
+    torch.set_default_dtype(torch.float32)
+    if device.type != "cpu":
+        torch.set_default_device("cpu")
+    try:
+        with torch.inference_mode(False), torch.enable_grad():
+            yield
+    finally:
+        torch.set_default_dtype(dtype)
+        if device.type != "cpu":
+            torch.set_default_device(device)
+
+
+def _foreign_source(network: nn.Module) -> list[str]:
+    """The source of each class of the network that neither PyTorch nor this package has made."""
+    classes = dict.fromkeys(cls for module in network.modules() for cls in type(module).__mro__)
+    foreign = (cls for cls in classes if cls.__module__.partition(".")[0] not in ("torch", "mnist_s7", "builtins"))
+    return [syntax(cls) for cls in foreign]
 
 
 @cache  # many runs are of one experiment
@@ -166,7 +168,7 @@ def _expected(experiment: Experiment, epochs: int) -> tuple[str, int, list[float
 def start_alike(one: Experiment, other: Experiment) -> bool:
     """Whether the two networks start from the same weights with the same seed, being variants of one: then their runs
     are compared seed by seed."""
-    shapes = [[parameter.shape for parameter in each._on_meta().parameters()] for each in (one, other)]
+    shapes = [[parameter.shape for parameter in each.untrained().parameters()] for each in (one, other)]
     return shapes[0] == shapes[1]
 
 
@@ -293,56 +295,3 @@ T4 = replace(
 )
 
 SERIES = (T1, T2, T3, T4)
-
-
-# An iteration with one part changed, for ablation studies. They have no targets and no claims of their own.
-
-
-def _variant(experiment: Experiment, what: str, change: str, **changes) -> Experiment:
-    name = f"{experiment.name}-{what}"
-    return replace(experiment, name=name, change=change, targets=(), claims=(), reference=None, **changes)
-
-
-def _rotated_by(kind: type) -> transforms.Compose:
-    """T3's transforms with one of its two rotations."""
-    rotations = (transforms.RandomRotation, transforms.RandomAffine)
-    return transforms.Compose(
-        [t for t in T3.train_transform.transforms if isinstance(t, kind) or not isinstance(t, rotations)]
-    )
-
-
-ABLATIONS = (
-    _variant(T2, "dropout-0.01", "dropout 0.01 instead of 0.05", network=partial(MnistNet_2, dropout=0.01)),
-    _variant(T3, "dropout-0.05", "dropout 0.05 instead of 0.01", network=partial(MnistNet_3, dropout=0.05)),
-    _variant(T3, "no-batchnorm", "no BatchNorm", network=without_batchnorm),
-    _variant(T3, "no-augmentation", "no augmentation", train_transform=PLAIN),
-    _variant(
-        T3, "rotation-7", "the rotation by up to 7° alone", train_transform=_rotated_by(transforms.RandomRotation)
-    ),
-    _variant(
-        T3, "rotation-15", "the rotation by up to 15° alone", train_transform=_rotated_by(transforms.RandomAffine)
-    ),
-    _variant(T4, "6.5K", "narrower, to T3's size", network=partial(MnistNet_4, widths=(16, 28, 28, 36))),
-    _variant(T4, "5K", "narrower, to 5,000 parameters", network=partial(MnistNet_4, widths=(12, 24, 24, 32))),
-    _variant(T4, "4K", "narrower, to half the parameters", network=partial(MnistNet_4, widths=(12, 20, 20, 28))),
-    _variant(T4, "no-skip", "no skip connections", network=without_skips),
-    _variant(T4, "standard", "as many parameters in standard 3x3 convolutions", network=standard_convolutions),
-    _variant(T4, "rotations", "T3's two rotations, no shifts or scaling", train_transform=T3.train_transform),
-    _variant(
-        T4,
-        "StepLR",
-        "T3's learning rate and schedule, no Nesterov momentum",
-        lr=T3.lr,
-        schedule=T3.schedule,
-        nesterov=T3.nesterov,
-    ),
-    _variant(T4, "no-weight-decay", "no weight decay", weight_decay=0.0),
-    _variant(T4, "dropout-0.01", "T3's dropout added", network=with_dropout),
-)
-
-EXPERIMENTS = {experiment.name: experiment for experiment in (*SERIES, *ABLATIONS)}
-
-
-def base_of(variant: Experiment) -> Experiment:
-    """The iteration that one of `ABLATIONS` is a variant of."""
-    return EXPERIMENTS[variant.name.partition("-")[0]]

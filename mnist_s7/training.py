@@ -12,8 +12,9 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn, optim
 
 from mnist_s7 import InvalidArgument, MnistS7Error
+from mnist_s7.catalog import check_network
 from mnist_s7.data import Digits, check_images, check_labels
-from mnist_s7.experiments import Experiment
+from mnist_s7.experiments import Experiment, torch_defaults
 from mnist_s7.kernels import accelerate
 from mnist_s7.kernels.cuda_graphs import CapturedStep, Step, own_stream
 from mnist_s7.results import Epoch, Run
@@ -49,10 +50,7 @@ class Steps:
     sizes: Tensor
 
     def check(self, experiment: str, epoch: int, lr: float) -> None:
-        """Raise `LossNotFinite` if a loss is NaN or infinite, and `InvalidArgument` if one is negative, which those of
-        log-probabilities never are."""
-        if (self.losses < 0).any():
-            raise InvalidArgument(f"{experiment}: a loss is negative: its network should give log-probabilities")
+        """Raise `LossNotFinite` if a loss is NaN or infinite."""
         if not torch.isfinite(self.losses).all():
             step = int(torch.nonzero(~torch.isfinite(self.losses))[0, 0])
             raise LossNotFinite(experiment, epoch, step, self.losses[step].max().item(), lr)
@@ -97,8 +95,9 @@ def fit(
     `progress` says whether epochs are shown, or is what shows them.
     PyTorch's global random state is left as it was.
 
-    Raises `LossNotFinite` when the loss turns NaN or infinite, and `InvalidArgument` for a device that is not there, a
-    seed that is no whole number from 0 to 2^64 - 1, and other arguments that cannot be.
+    Raises `LossNotFinite` when the loss turns NaN or infinite, `NetworkUnfit` before the first step for a network that
+    does not give log-probabilities of ten digits for 28x28 images, and `InvalidArgument` for a device that is not
+    there, a seed that is no whole number from 0 to 2^64 - 1, and other arguments that cannot be.
     """
     [seed], epochs, device = checked(experiment, digits, [seed], epochs, device)
     machine = environment(device)
@@ -146,7 +145,7 @@ def fit(
         environment=machine | ran,
         epochs=records,
         errors=tested.errors,
-        model=model,
+        trained_model=model,
     )
 
 
@@ -280,13 +279,14 @@ def checked(
 ) -> tuple[list[int], int, torch.device]:
     """The seeds, the epochs and the device of runs, None standing for what `fit` says.
 
-    Raises `InvalidArgument` where one of the arguments cannot be.
+    Raises `InvalidArgument` where one of the arguments cannot be, and `NetworkUnfit` as `check_network`.
     """
     if not isinstance(experiment, Experiment):
         raise InvalidArgument(f"experiment is {experiment!r}: an Experiment is needed, as mnist_s7.T3 is one")
     if not isinstance(digits, Digits):
         raise InvalidArgument(f"digits are a {type(digits).__name__}: Digits are needed, as load_digits gives them")
     seeds = [whole_number("seed", seed, 0, 2**64 - 1) for seed in seeds]
+    check_network(experiment.name, experiment.network)
     epochs = whole_number("epochs", experiment.epochs if epochs is None else epochs, 1, 10**6)
     return seeds, epochs, usable_device(device)
 
@@ -309,25 +309,8 @@ def repeatable(device: torch.device) -> Iterator[None]:
     float32, not in TF32; and the work is on a stream of its own, which can be captured."""
     every_gpu = range(torch.cuda.device_count())  # manual_seed reaches all of them
     exact = torch.backends.cudnn.flags(benchmark=False, deterministic=True, allow_tf32=False)
-    with torch.random.fork_rng(devices=every_gpu), exact, own_stream(device), _torch_defaults():
+    with torch.random.fork_rng(devices=every_gpu), exact, own_stream(device), torch_defaults():
         yield
-
-
-@contextmanager
-def _torch_defaults() -> Iterator[None]:
-    """PyTorch's own defaults, whatever the caller has set for all of the process: new tensors are float32 and on the
-    CPU, and gradients are recorded."""
-    dtype, device = torch.get_default_dtype(), torch.get_default_device()
-    torch.set_default_dtype(torch.float32)
-    if device.type != "cpu":
-        torch.set_default_device("cpu")
-    try:
-        with torch.inference_mode(False), torch.enable_grad():
-            yield
-    finally:
-        torch.set_default_dtype(dtype)
-        if device.type != "cpu":
-            torch.set_default_device(device)
 
 
 def kernels_of(step: Step, layers: str) -> str:

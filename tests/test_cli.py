@@ -135,7 +135,7 @@ def test_train_saves_a_run(mnist_s7, tmp_path, monkeypatch, few_digits):
     code, output, _ = mnist_s7("train", "T1", "--seed", 7, "--epochs", 2, "--device", "cpu", "--output", tmp_path)
 
     assert code == 0
-    (path,) = tmp_path.iterdir()
+    path, weights = sorted(tmp_path.iterdir())
     run = Run.load(path)
     assert path.name == "T1-seed7-few-digits.json"
     assert (run.experiment, run.seed, run.dataset, len(run.epochs)) == ("T1", 7, "few digits", 2)

@@ -9,7 +9,8 @@ from torch import nn
 from torchvision import transforms
 
 from mnist_s7 import SERIES, T2, T3, T4
-from mnist_s7.experiments import ABLATIONS, EXPERIMENTS, OneCycle, StepLR
+from mnist_s7.catalog import ABLATIONS, EXPERIMENTS
+from mnist_s7.schedules import OneCycle, StepLR
 
 VARIANTS = {
     "T2-dropout-0.01": (T2, "network"),

@@ -19,20 +19,25 @@ LINES = 350  # of a module: more cannot be read top to bottom
 ARROWS = {
     "models": set(),
     "transforms": set(),
+    "schedules": set(),
+    "source_code": set(),
     "receptive_field": set(),
     "kernels": set(),
     "data": set(),
     "results": {"data"},
-    "experiments": {"models", "transforms", "results"},
-    "training": {"experiments", "transforms", "data", "kernels", "results"},
-    "sweep": {"training", "experiments", "results", "data", "transforms", "kernels"},
-    "bench": {"training", "experiments", "results", "data", "transforms", "kernels"},
+    "experiments": {"models", "transforms", "schedules", "source_code", "results"},
+    "catalog": {"models", "transforms", "experiments", "results"},
+    "training": {"experiments", "catalog", "transforms", "data", "kernels", "results"},
+    "sweep": {"training", "catalog", "experiments", "results", "data", "transforms", "kernels"},
+    "bench": {"training", "catalog", "experiments", "results", "data", "transforms", "kernels"},
     "plots": {"results", "receptive_field", "bench"},
     "report": {
-        *("results", "experiments", "data", "transforms", "receptive_field", "plots", "bench", "training", "models")
+        *("results", "experiments", "data", "transforms", "receptive_field", "plots", "bench", "training", "models"),
+        *("source_code", "catalog"),
     },
     "cli": {
         *("models", "transforms", "receptive_field", "kernels", "data", "results", "experiments", "training"),
+        "catalog",
         *("sweep", "bench", "plots", "report"),
     },
     "__main__": {"cli"},
@@ -160,7 +165,11 @@ def rooms_in(loaded: set[str]) -> set[str]:
         ("mnist_s7.kernels", {"kernels"}, {"matplotlib", "torchvision", "scipy"}),
         ("mnist_s7.data", {"data"}, {"matplotlib", "torchvision", "scipy"}),
         ("mnist_s7.results", {"data", "results"}, {"matplotlib", "torchvision"}),
-        ("mnist_s7.training", ARROWS["training"] | {"training", "models"}, {"matplotlib", "jupyter_client"}),
+        (
+            "mnist_s7.training",
+            ARROWS["training"] | {"training", "models", "schedules", "source_code"},
+            {"matplotlib", "jupyter_client"},
+        ),
     ],
 )
 def test_a_room_can_be_had_alone(module, rooms, without):

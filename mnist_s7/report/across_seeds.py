@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Sequence
 
 from mnist_s7 import InvalidArgument
-from mnist_s7.experiments import ABLATIONS, EXPERIMENTS, SERIES, Experiment, base_of, start_alike
+from mnist_s7.catalog import ABLATIONS, EXPERIMENTS, base_of
+from mnist_s7.experiments import SERIES, Experiment, start_alike
 from mnist_s7.report.markdown import Markdown, between, mean_sd, p_value, table
 from mnist_s7.report.stored import stored_runs
 from mnist_s7.results import (

@@ -13,12 +13,14 @@ import torchinfo
 from torch import nn
 
 from mnist_s7 import experiments
-from mnist_s7.experiments import EXPERIMENTS, SERIES, Experiment
+from mnist_s7.catalog import EXPERIMENTS
+from mnist_s7.experiments import SERIES, Experiment
 from mnist_s7.receptive_field import receptive_field
 from mnist_s7.report.markdown import Markdown, Source, Text, table
 from mnist_s7.report.stored import previous_run
 from mnist_s7.results import MNIST, PUBLISHED, Run, on_dataset
 from mnist_s7.results.claims import HEADLINE, TENTH, Claim, first_epoch_at
+from mnist_s7.source_code import used
 from mnist_s7.transforms import augmentation_of
 
 VERDICTS = {True: "met", False: "not met", None: "inconclusive from one run"}
@@ -68,7 +70,7 @@ def source(what: Experiment | Callable) -> Source:
         parts = [_assignment(experiments, what.name)]
     else:
         module = sys.modules[what.__module__]
-        names = _used(module, what.__name__) if isinstance(what, type) else [what.__name__]
+        names = used(module, what.__name__) if isinstance(what, type) else [what.__name__]
         parts = [inspect.getsource(getattr(module, name)) for name in names]
     return Source("\n\n".join(part.rstrip() + "\n" for part in parts).rstrip())
 
@@ -79,18 +81,6 @@ def _assignment(module, name: str) -> str:
         if isinstance(node, ast.Assign) and node.targets[0].id == name:
             return ast.get_source_segment(text, node)
     raise KeyError(name)
-
-
-def _used(module, name: str) -> list[str]:
-    """`name`, and the functions and classes of `module` that it uses, directly or not, in the module's order."""
-    tree = ast.parse(inspect.getsource(module))
-    own = {node.name: node for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
-    used, open_names = set(), {name}
-    while open_names:
-        used |= open_names
-        found = {node.id for each in open_names for node in ast.walk(own[each]) if isinstance(node, ast.Name)}
-        open_names = (found & own.keys()) - used
-    return [each for each in own if each in used]
 
 
 def model_statistics(model: nn.Module) -> torchinfo.ModelStatistics:

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
-from mnist_s7.experiments import EXPERIMENTS, SERIES, Experiment
+from mnist_s7.catalog import EXPERIMENTS
+from mnist_s7.experiments import SERIES, Experiment
 from mnist_s7.results import (
     MNIST,
     PUBLISHED,

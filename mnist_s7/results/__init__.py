@@ -1,12 +1,12 @@
 """Runs as data: their files, what many of them say together, and how a rerun or a claim is checked.
 
-May import torch, SciPy and of the package `data` alone. Open `run` first, which says what a `Run` file holds; `files`
-writes it. `statistics` has means, intervals and tests, `claims` the checks of runs, `rerun` whether a repeated run
-agrees with the stored ones, `public_networks` the figures of others, `folders` where runs are, `machine` what they
-depend on, and `progress` what a run shows while it trains.
+May import torch, safetensors, SciPy and of the package `data` alone. Open `run` first, which says what a `Run` file
+holds; `files` writes it, and `weights` keeps its network. `statistics` has means, intervals and tests, `claims` the
+checks of runs, `rerun` whether a repeated run agrees with the stored ones, `public_networks` the figures of others,
+`folders` where runs are, `machine` what they depend on, and `progress` what a run shows while it trains.
 """
 
-from mnist_s7.results.files import OutputError, prepare, write_atomically
+from mnist_s7.results.files import OutputError, prepare, write_atomically, write_together
 from mnist_s7.results.folders import (
     MNIST,
     PUBLISHED,
@@ -14,6 +14,7 @@ from mnist_s7.results.folders import (
     RUNS,
     SYNTHETIC,
     VALIDATION,
+    WEIGHTS,
     PublishingRefused,
     on_dataset,
     refuse_publishing,
@@ -43,12 +44,14 @@ from mnist_s7.results.statistics import (
     trained,
     wilson,
 )
+from mnist_s7.results.weights import NETWORKS, WeightsError, load_model, read_facts
 
 __all__ = [
     "CORRECTED_LABELS",
     "ENOUGH",
     "LABEL_ERRORS",
     "MNIST",
+    "NETWORKS",
     "PUBLIC_NETWORKS",
     "PUBLISHED",
     "PYTORCH_LAYERS",
@@ -56,6 +59,8 @@ __all__ = [
     "SYNTHETIC",
     "TEST_IMAGES",
     "VALIDATION",
+    "WEIGHTS",
+    "WeightsError",
     "Difference",
     "Epoch",
     "Misclassified",
@@ -74,11 +79,13 @@ __all__ = [
     "compare",
     "corrected_accuracy",
     "failures",
+    "load_model",
     "load_runs",
     "misclassified",
     "on_dataset",
     "prediction_interval",
     "prepare",
+    "read_facts",
     "refuse_publishing",
     "results_folder",
     "run_name",
@@ -87,4 +94,5 @@ __all__ = [
     "trained",
     "wilson",
     "write_atomically",
+    "write_together",
 ]

@@ -1,6 +1,8 @@
 """Files that are written atomically, and folders that are tried before anything long begins."""
 
 import os
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -19,22 +21,33 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 
     Raises `OutputError` where it cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{uuid4().hex}")
+    write_together({path: content})
+
+
+def write_together(files: Mapping[Path, str | bytes]) -> None:
+    """Write several files atomically: no file takes its place before all of them are on the disk. In their order, so
+    that only a crash within these moments leaves a new one beside an old one.
+
+    Raises `OutputError` where one cannot be written.
+    """
+    temporary = {path: path.with_name(f".{path.name}.{uuid4().hex}") for path in files}
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Made by this call alone, and as the umask has it: tempfile's are their owner's, whatever that is.
-        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-        try:
+        for path, content in files.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # Made by this call alone, and as the umask has it: tempfile's are their owner's, whatever that is.
+            handle = os.open(temporary[path], os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
             with os.fdopen(handle, "wb") as file:
                 file.write(content.encode() if isinstance(content, str) else content)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except BaseException:  # Ctrl-C too
-            temporary.unlink(missing_ok=True)
-            raise
+        for path in files:
+            os.replace(temporary[path], path)
     except OSError as error:
         raise _unwritable(path, error) from error
+    finally:  # after Ctrl-C too
+        for each in temporary.values():
+            with suppress(OSError):
+                each.unlink()
 
 
 def prepare(folder: Path, *names: str) -> None:

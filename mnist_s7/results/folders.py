@@ -11,6 +11,7 @@ PUBLISHED = PROJECT / "notebooks" / "results"
 PYTORCH_LAYERS = PUBLISHED / "pytorch-layers"  # runs on MNIST without the compiled layers, for comparison
 VALIDATION = PUBLISHED / "validation"  # trained on 50,000 training images, tested on the other 10,000
 SYNTHETIC = PUBLISHED / "synthetic"  # to compare others on the synthetic digits with; in no table
+WEIGHTS = Path(__file__).resolve().parents[1] / "weights"  # of the runs that are shown: a link to PUBLISHED / "weights"
 RUNS = PROJECT / "runs" / "results"  # for everything that is not to be published
 
 STORED = {MNIST: PUBLISHED, f"{MNIST} validation": VALIDATION, SYNTHETIC_DIGITS: SYNTHETIC}

@@ -1,4 +1,4 @@
-"""A training run as data: its epochs, its errors, and the JSON file that keeps them."""
+"""A training run as data: its epochs, its errors, the JSON file that keeps them, and the network that it ended with."""
 
 import json
 import math
@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, fields
+from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,8 +14,17 @@ import torch
 from torch import Tensor, nn
 
 from mnist_s7 import MnistS7Error
-from mnist_s7.results.files import write_atomically
+from mnist_s7.results.files import write_together
 from mnist_s7.results.folders import MNIST, STORED, refuse_publishing
+from mnist_s7.results.weights import (
+    WeightsError,
+    found_weights,
+    read_state,
+    run_path,
+    weights_bytes,
+    weights_path,
+    with_state,
+)
 
 DATASETS = dict.fromkeys(STORED, 10_000)  # test images
 FORMAT = 3  # raised whenever the meaning or the shape of a run's file changes
@@ -61,8 +71,8 @@ class Run:
     """One training run of one experiment with one seed.
 
     `fingerprint` is its experiment's, another one for another recipe. `errors` holds (test index, predicted digit)
-    of every test image that the final epoch got wrong. `model`, the trained network, is there after `fit` and not
-    after `load`: the file keeps figures, not weights.
+    of every test image that the final epoch got wrong. `trained_model` is the network where it is in memory, as after
+    `fit`, and `weights` the file that keeps it, after `load`; ask for `model`.
     """
 
     experiment: str
@@ -73,7 +83,25 @@ class Run:
     environment: dict
     epochs: list[Epoch]
     errors: list[tuple[int, int]]
-    model: nn.Module | None = field(default=None, repr=False, compare=False)
+    trained_model: nn.Module | None = field(default=None, repr=False, compare=False)
+    weights: Path | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def model(self) -> nn.Module:
+        """The trained network, (N, 1, 28, 28) -> (N, 10). That of a file is read when it is first asked for, and is in
+        evaluation mode.
+
+        Raises `WeightsError` where its weights are not stored, or the file that should hold them does not.
+        """
+        if self.trained_model is None:
+            if self.weights is None:
+                raise WeightsError(
+                    f"{self.name}: its weights are not stored beside its file; training it again with `mnist-s7 train` "
+                    "or `mnist-s7 sweep --weights`, keeps them"
+                )
+            state = read_state(self.weights, self._facts())
+            self.trained_model = with_state(self.experiment, state, self.weights)
+        return self.trained_model
 
     @property
     def final(self) -> Epoch:
@@ -103,24 +131,54 @@ class Run:
         return predicted
 
     def save(self, folder: str | os.PathLike) -> Path:
-        """Write `folder/<name>.json` atomically, and return its path.
+        """Write `folder/<name>.json`, and beside it the network's weights as `<name>.safetensors`, where it has them;
+        both atomically. Returns the path of the first.
 
-        Raises `PublishingRefused` where `refuse_publishing` does, `OutputError` where the file cannot be written, and
-        `RunFileError` for a run that contradicts itself, which no reader would take.
+        Where `folder` has a folder `weights`, weights go there. Raises `PublishingRefused` where `refuse_publishing`
+        does, `OutputError` where a file cannot be written, `RunFileError` for a run that contradicts itself, which no
+        reader would take, and `WeightsError` where `model` does.
         """
         folder = Path(folder)
         refuse_publishing(self.dataset, folder)
         path = folder / f"{self.name}.json"
         _check(self, path, "it is not saved")
+        files = {path: _json(self._content())}
+        if self.trained_model is not None:
+            state = self.trained_model.state_dict()
+        else:
+            state = read_state(self.weights, self._facts()) if self.weights else None
+        if state is not None:
+            # The weights first: a run's file without its own weights would be found, and not made again.
+            files = {weights_path(path): weights_bytes(state, self._facts())} | files
+        write_together(files)
+        return path
+
+    def _content(self) -> dict:
+        """What its file holds."""
         content = {"format": FORMAT} | {f.name: getattr(self, f.name) for f in _stored_fields()}
         content["epochs"] = [asdict(epoch) for epoch in self.epochs]
-        write_atomically(path, _json(content))
-        return path
+        return content
+
+    def _facts(self) -> dict[str, str]:
+        """What its weights say of it: a weights file must say the same as the run that it belongs to."""
+        content = json.dumps(self._content(), sort_keys=True)
+        return {
+            "experiment": self.experiment,
+            "fingerprint": self.fingerprint,
+            "seed": str(self.seed),
+            "dataset": self.dataset,
+            "commit": str(self.environment["commit"]),
+            "test_accuracy": str(self.final.test_accuracy),
+            "run": sha256(content.encode()).hexdigest(),  # of one seed there can be two runs, from two machines
+        }
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "Run":
-        """The run in the file `path`. Raises `RunFileError` where it holds none, or one that contradicts itself."""
-        path = Path(path)
+        """The run in the file `path`, or whose weights are in it. They are not read before `model` is asked for.
+
+        Raises `RunFileError` where it holds none, or one that contradicts itself.
+        """
+        path = run_path(Path(path))
         try:
             content = json.loads(
                 path.read_text(encoding="utf-8"), parse_constant=_no_json, object_pairs_hook=_without_duplicates
@@ -146,6 +204,7 @@ class Run:
         except (TypeError, ValueError) as error:
             raise RunFileError(f"{path}: not the shape of a run ({error})") from error
         _check(run, path, "train it again to replace the file")
+        run.weights = found_weights(path)
         return run
 
 
@@ -170,7 +229,7 @@ def load_runs(folder: str | os.PathLike) -> list[Run]:
 
 
 def _stored_fields() -> Iterable:
-    return (f for f in fields(Run) if f.name != "model")
+    return (f for f in fields(Run) if f.name not in ("trained_model", "weights"))
 
 
 def _json(content: dict) -> str:

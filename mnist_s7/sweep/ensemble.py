@@ -105,7 +105,7 @@ def fit_seeds(
             environment=machine,
             epochs=epochs_of_one,
             errors=each.errors,
-            model=one.to(device, memory_format=torch.channels_last),
+            trained_model=one.to(device, memory_format=torch.channels_last),
         )
         for i, (seed, one, epochs_of_one, each) in enumerate(zip(seeds, models, records, tested, strict=True))
     ]

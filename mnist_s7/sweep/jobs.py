@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection
 import torch
 
 from mnist_s7 import MnistS7Error
-from mnist_s7.experiments import EXPERIMENTS
+from mnist_s7.catalog import EXPERIMENTS
 from mnist_s7.results import Epoch, Run
 from mnist_s7.results.progress import Silent
 from mnist_s7.sweep.ensemble import fit_seeds
@@ -61,7 +61,7 @@ def run_job(job: Job, digits: bytes, send: Callable[[Message], None]) -> None:
         if isinstance(run, LossNotFinite):
             send(FailedRun(seed, _in_words(run)))
         else:
-            run.model = None
+            run.trained_model = None
             send(run)
 
 

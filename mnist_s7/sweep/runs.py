@@ -12,8 +12,9 @@ from pathlib import Path
 from tqdm import tqdm
 
 from mnist_s7 import InvalidArgument, MnistS7Error, MnistS7Warning
+from mnist_s7.catalog import EXPERIMENTS
 from mnist_s7.data import Digits
-from mnist_s7.experiments import EXPERIMENTS, Experiment
+from mnist_s7.experiments import Experiment
 from mnist_s7.kernels.library import cpu_layers
 from mnist_s7.results import Run, prepare, refuse_publishing, run_name
 from mnist_s7.sweep.jobs import FailedRun, Job, Message

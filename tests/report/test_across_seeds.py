@@ -7,7 +7,8 @@ import sys
 import pytest
 
 from mnist_s7 import SERIES, T1, T2, T3, T4, Run, report
-from mnist_s7.experiments import EXPERIMENTS, start_alike
+from mnist_s7.catalog import EXPERIMENTS
+from mnist_s7.experiments import start_alike
 from mnist_s7.report.across_seeds import against_first, differences
 from mnist_s7.results import CORRECTED_LABELS, Epoch, adjusted, compare
 from mnist_s7.results.claims import signed

@@ -7,7 +7,7 @@ import torch
 from example_runs import ENVIRONMENT
 
 from mnist_s7 import SERIES, T1, T2, T3, T4, PublishingRefused, Run, RunFileError, RunsMissing, experiments, report
-from mnist_s7.experiments import EXPERIMENTS
+from mnist_s7.catalog import EXPERIMENTS
 from mnist_s7.results import PUBLISHED, PYTORCH_LAYERS, SYNTHETIC, VALIDATION, Epoch, stored_folder
 from mnist_s7.results.claims import first_epoch_at
 

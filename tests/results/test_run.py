@@ -36,12 +36,6 @@ def test_saved_and_loaded_it_is_the_same(tmp_path):
     assert json.loads(path.read_text())["epochs"][1]["test_accuracy"] == 99.45
 
 
-def test_the_model_stays_out_of_the_file(tmp_path):
-    run = make_run(model=torch.nn.Linear(1, 1))
-
-    assert Run.load(run.save(tmp_path)).model is None
-
-
 def test_predictions_are_the_labels_but_for_the_errors():
     labels = torch.tensor([9, 9, 9, 9, 9, 9, 9, 9])
 

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from mnist_s7 import SERIES, T2, T3, LossNotFinite, fit, predict
-from mnist_s7.experiments import StepLR
 from mnist_s7.kernels.library import load
+from mnist_s7.schedules import StepLR
 from mnist_s7.sweep.ensemble import Ensemble, fit_seeds
 from mnist_s7.training import Steps
 

@@ -14,7 +14,7 @@ import torch
 from waiting import has_ended, wait_for
 
 from mnist_s7 import T3, InvalidArgument, Run, fit, load_runs
-from mnist_s7.experiments import EXPERIMENTS
+from mnist_s7.catalog import EXPERIMENTS
 from mnist_s7.results import PUBLISHED, OutputError, PublishingRefused, RunFileError, write_atomically
 from mnist_s7.sweep import MixedLayers, RunConflict, in_processes, parse_seeds, run_sweep, runs
 from mnist_s7.sweep.jobs import run_job

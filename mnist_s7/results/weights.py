@@ -1,0 +1,157 @@
+"""A trained network's weights as a file beside its run's: safetensors, which holds numbers and no code."""
+
+import json
+import math
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from mnist_s7 import MnistS7Error
+
+SUFFIX = ".safetensors"
+FOLDER = "weights"  # beside runs' files: where it is there, their weights are in it
+
+# What builds the network of an experiment, by the experiment's name: `experiments` says it of each that it knows.
+NETWORKS: dict[str, Callable[[], nn.Module]] = {}
+
+
+class WeightsError(MnistS7Error, ValueError):
+    """Weights that are not there, or a file that does not hold those of the network that they are asked for."""
+
+
+def weights_path(run: Path) -> Path:
+    """Where the weights of the run in this JSON file are to be written."""
+    folder = run.parent / FOLDER
+    return (folder if folder.is_dir() else run.parent) / f"{run.stem}{SUFFIX}"
+
+
+def found_weights(run: Path) -> Path | None:
+    """The weights of the run in this JSON file; None where there are none."""
+    name = f"{run.stem}{SUFFIX}"
+    return next((path for path in (run.with_name(name), run.parent / FOLDER / name) if path.exists()), None)
+
+
+def run_path(path: Path) -> Path:
+    """The JSON file of the run whose JSON file or weights are at `path`."""
+    if path.suffix != SUFFIX:
+        return path
+    run = path.with_suffix(".json")
+    return run if run.exists() or path.parent.name != FOLDER else path.parents[1] / run.name
+
+
+def weights_bytes(state: Mapping[str, object], facts: Mapping[str, str]) -> bytes:
+    """The content of a weights file: a network's `state` (its state_dict), and `facts` about the run as its metadata.
+
+    Raises `WeightsError` where the state holds something else than tensors.
+    """
+    if others := [name for name, value in state.items() if not isinstance(value, Tensor)]:
+        raise WeightsError(
+            f"{facts['experiment']}: {', '.join(others)} in the network's state_dict is no tensor, and only tensors "
+            "are stored; keep it out of the state"
+        )
+    # Copies: two names of one tensor cannot share memory in the file.
+    tensors = {name: value.detach().cpu().contiguous().clone() for name, value in state.items()}
+    return _sorted_header(save(tensors, {"mnist_s7": "1", **facts}))
+
+
+def read_facts(path: Path) -> dict[str, str]:
+    """What the weights file says of its run, without reading the weights. Raises `WeightsError` where it is none."""
+    return _read(path)[0]
+
+
+def read_state(path: Path, facts: Mapping[str, str]) -> dict[str, Tensor]:
+    """The state in the weights file of the run that `facts` are about.
+
+    Raises `WeightsError` where it is none, or says something else of its run.
+    """
+    found, tensors = _read(path)
+    for name, expected in facts.items():
+        if found.get(name) != expected:
+            what = "another run with this seed" if name == "run" else f"{name} {found.get(name)}, not {expected}"
+            raise WeightsError(f"{path}: weights of {what}; train it again, or put the two files of one run together")
+    return tensors
+
+
+def load_model(path: str | os.PathLike, network: Callable[[], nn.Module] | None = None) -> nn.Module:
+    """The network whose weights are in the file `path`, (N, 1, 28, 28) -> (N, 10), in evaluation mode on the CPU.
+
+    `network` builds it, a class say; None stands for that of the experiment that the file names. PyTorch's random
+    state is left as it was.
+
+    Raises `WeightsError` where the file is none, is truncated, or is not of that network.
+    """
+    facts, tensors = _read(Path(path))
+    return with_state(facts["experiment"], tensors, Path(path), network)
+
+
+def with_state(
+    experiment: str, tensors: Mapping[str, Tensor], path: Path, network: Callable[[], nn.Module] | None = None
+) -> nn.Module:
+    """The experiment's network with the state from `path`. Raises as `load_model`."""
+    network = network or NETWORKS.get(experiment)
+    if network is None:
+        raise WeightsError(
+            f"{path}: weights of {experiment}, which is no experiment of this package: name the file that has it, as "
+            f"FILE.py:{experiment}, or in Python call load_model({path.name!r}, network=...)"
+        )
+    with torch.random.fork_rng(devices=[]):
+        model = network()
+    _check(tensors, model, path)
+    model.load_state_dict(tensors)
+    # As `fit` has it, so that sums are made in the same order.
+    return model.to(memory_format=torch.channels_last).eval()
+
+
+def _sorted_header(content: bytes) -> bytes:
+    """The file with its header's entries in order, which the library shuffles: the same weights make the same file."""
+    length = int.from_bytes(content[:8], "little")
+    header = json.dumps(json.loads(content[8 : 8 + length]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)  # aligned, as the format asks
+    return len(header).to_bytes(8, "little") + header + content[8 + length :]
+
+
+def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Metadata and tensors."""
+    try:
+        with safe_open(path, "pt") as file:
+            found = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except (SafetensorError, ValueError) as error:  # a ValueError for a type of numbers that PyTorch lacks
+        raise WeightsError(
+            f"{path}: not a whole safetensors file ({error}); copy it again, or train the network again"
+        ) from error
+    if "mnist_s7" not in found or "experiment" not in found:
+        raise WeightsError(f"{path}: a safetensors file, and not one of this package: it names no experiment")
+    return found, tensors
+
+
+def _check(tensors: Mapping[str, Tensor], model: nn.Module, path: Path) -> None:
+    """Raise `WeightsError` unless the tensors are of the network's names, shapes and types, and all of them finite."""
+    state = model.state_dict()
+    wrong = [
+        *(f"{name} is missing" for name in state.keys() - tensors.keys()),
+        *(f"{name} is not in it" for name in tensors.keys() - state.keys()),
+        *(
+            f"{name} is {_kind(tensors[name])} and should be {_kind(value)}"
+            for name, value in state.items()
+            if name in tensors and _kind(tensors[name]) != _kind(value)
+        ),
+        *(f"{name} is not finite" for name, value in tensors.items() if not math.isfinite(value.double().sum())),
+    ]
+    if wrong:
+        more = f", and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        raise WeightsError(
+            f"{path}: not the weights of a {type(model).__name__}: {'; '.join(sorted(wrong)[:3])}{more}. Give the "
+            "network that was trained, or train this one"
+        )
+
+
+def _kind(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"

@@ -1,0 +1,59 @@
+"""The source of functions and classes, with what they use of their own module: to be shown, and to be told apart."""
+
+import ast
+import inspect
+import sys
+from types import ModuleType
+
+Definition = ast.FunctionDef | ast.ClassDef
+
+
+def used(module: ModuleType, name: str) -> list[str]:
+    """`name`, and the functions and classes of `module` that it uses, directly or not, in the module's order."""
+    own = {node.name: node for node in _body(module) if isinstance(node, Definition)}
+    return [each for each in own if each in _closure(own, name)]
+
+
+def syntax(cls: type) -> str:
+    """What a class says, with everything of its module that it uses: the same whatever its comments, docstrings and
+    layout are. Empty where its source cannot be had, as of one that was typed into an interpreter."""
+    try:
+        body = _body(sys.modules[cls.__module__])
+    except (OSError, TypeError, KeyError):
+        return ""
+    own = {name: node for node in body for name in _names(node)}
+    if cls.__qualname__ not in own:  # made inside a function
+        return "\n".join(_without_docstrings(node) for node in body)
+    found = _closure(own, cls.__qualname__)
+    return "\n".join(_without_docstrings(own[name]) for name in own if name in found)
+
+
+def _body(module: ModuleType) -> list[ast.stmt]:
+    return ast.parse(inspect.getsource(module)).body
+
+
+def _names(statement: ast.stmt) -> list[str]:
+    """What a statement of a module defines."""
+    match statement:
+        case ast.FunctionDef() | ast.ClassDef():
+            return [statement.name]
+        case ast.Assign() | ast.AnnAssign() | ast.AugAssign():
+            stored = (node for node in ast.walk(statement) if isinstance(node, ast.Name))
+            return [node.id for node in stored if isinstance(node.ctx, ast.Store)]
+    return []
+
+
+def _closure(own: dict[str, ast.stmt], name: str) -> set[str]:
+    found, open_names = set(), {name}
+    while open_names:
+        found |= open_names
+        read = {node.id for each in open_names for node in ast.walk(own[each]) if isinstance(node, ast.Name)}
+        open_names = (read & own.keys()) - found
+    return found
+
+
+def _without_docstrings(statement: ast.stmt) -> str:
+    for node in ast.walk(statement):
+        if isinstance(node, Definition) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:]
+    return ast.dump(statement)
