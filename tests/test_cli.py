@@ -15,9 +15,10 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from waiting import PATIENCE, has_ended, wait_for
 
 from mnist_s7 import Digits, Run, cli, load_runs
+from mnist_s7.commands import compare, options, run, train
 from mnist_s7.kernels.library import CHOICE, load
 
-COMMANDS = ["run", "train", "sweep", "compare", "bench", "readme"]
+COMMANDS = ["run", "train", "sweep", "compare", "predict", "evaluate", "export", "new", "bench", "readme"]
 
 
 @pytest.fixture
@@ -67,7 +68,7 @@ def test_comparing_an_empty_folder_says_what_to_do(mnist_s7, tmp_path):
 
 
 def test_a_sweep_says_what_became_of_its_runs(mnist_s7, monkeypatch, few_digits, tmp_path):
-    monkeypatch.setattr(cli, "load_digits", lambda *_: few_digits)
+    monkeypatch.setattr(options, "load_digits", lambda *_: few_digits)
     sweep = ["sweep", "T1", "--seeds", "2", "--epochs", "1", "--device", "cpu", "--output", tmp_path]
 
     code, output, _ = mnist_s7(*sweep)
@@ -92,7 +93,7 @@ def test_a_sweep_says_what_became_of_its_runs(mnist_s7, monkeypatch, few_digits,
     "wrong", [["T9"], ["T1", "--seeds", "3-1"], ["T1", "--seeds", "1-1000000000"], ["T1", "--ray", ""]]
 )
 def test_a_sweep_that_cannot_be_says_why(mnist_s7, monkeypatch, few_digits, tmp_path, wrong):
-    monkeypatch.setattr(cli, "load_digits", lambda *_: few_digits)
+    monkeypatch.setattr(options, "load_digits", lambda *_: few_digits)
 
     code, _, errors = mnist_s7("sweep", *wrong, "--output", tmp_path)
 
@@ -103,9 +104,9 @@ def test_a_sweep_that_cannot_be_says_why(mnist_s7, monkeypatch, few_digits, tmp_
 
 def test_ctrl_c_leaves_no_file(tmp_path):
     program = (
-        "import sys, torch; from mnist_s7 import Digits, cli;"
+        "import sys, torch; from mnist_s7 import Digits, cli; from mnist_s7.commands import options;"
         "images, labels = torch.zeros(60000, 28, 28, dtype=torch.uint8), torch.zeros(60000, dtype=torch.int64);"
-        "cli.load_digits = lambda *_: Digits(images, labels, images, labels, 'zeros', 'a test');"
+        "options.load_digits = lambda *_: Digits(images, labels, images, labels, 'zeros', 'a test');"
         "sys.exit(cli.main())"
     )
     arguments = ["train", "T1", "--device", "cpu", "--output", str(tmp_path)]
@@ -130,7 +131,7 @@ def test_ctrl_c_leaves_no_file(tmp_path):
 
 
 def test_train_saves_a_run(mnist_s7, tmp_path, monkeypatch, few_digits):
-    monkeypatch.setattr(cli, "load_digits", lambda root, dataset: few_digits)
+    monkeypatch.setattr(options, "load_digits", lambda root, dataset: few_digits)
 
     code, output, _ = mnist_s7("train", "T1", "--seed", 7, "--epochs", 2, "--device", "cpu", "--output", tmp_path)
 
@@ -144,7 +145,7 @@ def test_train_saves_a_run(mnist_s7, tmp_path, monkeypatch, few_digits):
 
 @pytest.mark.filterwarnings("default::mnist_s7.kernels.CompiledLayersMissing")
 def test_without_a_c_compiler_it_says_so_in_one_line(mnist_s7, tmp_path, monkeypatch, few_digits):
-    monkeypatch.setattr(cli, "load_digits", lambda root, dataset: few_digits)
+    monkeypatch.setattr(options, "load_digits", lambda root, dataset: few_digits)
     monkeypatch.setenv(CHOICE, "")
     monkeypatch.setenv("PATH", str(tmp_path))
     load.cache_clear()
@@ -162,7 +163,7 @@ def test_without_a_c_compiler_it_says_so_in_one_line(mnist_s7, tmp_path, monkeyp
 
 @pytest.mark.filterwarnings("default::UserWarning")
 def test_other_warnings_stay_as_they_are(mnist_s7, tmp_path, monkeypatch):
-    monkeypatch.setattr(cli, "_compare", lambda _: warnings.warn("beware", stacklevel=1))
+    monkeypatch.setattr(compare, "_compare", lambda _: warnings.warn("beware", stacklevel=1))
 
     with pytest.warns(UserWarning, match="beware"):
         mnist_s7("compare", tmp_path)
@@ -174,7 +175,7 @@ def test_validation_images_are_tested_on_and_not_trained_on(mnist_s7, tmp_path, 
     untouched = torch.full_like(labels, 9)
     digits = Digits(images, labels, images, untouched, "MNIST", "a test")
     untouched.fill_(10)  # no digit: an error to whom should use it
-    monkeypatch.setattr(cli, "load_digits", lambda root, dataset: digits)
+    monkeypatch.setattr(options, "load_digits", lambda root, dataset: digits)
 
     code, output, _ = mnist_s7("train", "T3", "--validation", "--epochs", 1, "--device", "cpu", "--output", tmp_path)
 
@@ -230,7 +231,7 @@ def test_a_number_that_cannot_be_is_refused(mnist_s7, arguments, message):
 @pytest.mark.parametrize("device", ["cpu:x", "cpu:1", "cuda:7", "tpu"])
 def test_a_device_that_is_not_there_is_named(mnist_s7, monkeypatch, few_digits, tmp_path, command, device):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(cli, "load_digits", lambda *_: few_digits)
+    monkeypatch.setattr(options, "load_digits", lambda *_: few_digits)
 
     code, _, errors = mnist_s7(command, "T1", "--device", device, "--output", tmp_path)
 
@@ -240,8 +241,8 @@ def test_a_device_that_is_not_there_is_named(mnist_s7, monkeypatch, few_digits, 
 
 @pytest.fixture
 def trains_in_vain(monkeypatch, few_digits):
-    monkeypatch.setattr(cli, "load_digits", lambda *_: few_digits)
-    monkeypatch.setattr(cli, "fit", lambda *_, **__: pytest.fail("trained in vain"))
+    monkeypatch.setattr(options, "load_digits", lambda *_: few_digits)
+    monkeypatch.setattr(train, "fit", lambda *_, **__: pytest.fail("trained in vain"))
     monkeypatch.setattr("mnist_s7.sweep.in_processes", lambda *_, **__: pytest.fail("trained in vain"))
 
 
@@ -269,7 +270,7 @@ def test_a_file_for_a_folder_and_a_folder_for_a_file_are_named(mnist_s7, tmp_pat
 
 
 def test_train_repeats_no_run_and_replaces_no_other(mnist_s7, tmp_path, monkeypatch, few_digits):
-    monkeypatch.setattr(cli, "load_digits", lambda *_: few_digits)
+    monkeypatch.setattr(options, "load_digits", lambda *_: few_digits)
     train = ["train", "T1", "--device", "cpu", "--output", tmp_path, "--epochs"]
     assert mnist_s7(*train, 2)[0] == 0
     path = tmp_path / "T1-seed1-few-digits.json"
@@ -287,8 +288,8 @@ def test_train_repeats_no_run_and_replaces_no_other(mnist_s7, tmp_path, monkeypa
 
 
 def test_a_fault_of_our_own_is_no_error_of_the_user(mnist_s7, monkeypatch, few_digits, tmp_path):
-    monkeypatch.setattr(cli, "load_digits", lambda *_: few_digits)
-    monkeypatch.setattr(cli, "fit", lambda *_: int("a fault"))
+    monkeypatch.setattr(options, "load_digits", lambda *_: few_digits)
+    monkeypatch.setattr(train, "fit", lambda *_: int("a fault"))
 
     with pytest.raises(ValueError, match="a fault"):
         mnist_s7("train", "T1", "--output", tmp_path)
@@ -331,12 +332,13 @@ RUNS_A_NOTEBOOK = """
 import sys, torch
 from pathlib import Path
 from mnist_s7 import Digits, cli
+from mnist_s7.commands import run
 from mnist_s7.report import notebooks
 here = Path(sys.argv.pop())
 images, labels = torch.zeros(1, 28, 28, dtype=torch.uint8), torch.zeros(1, dtype=torch.int64)
-cli.digits_or_synthetic = lambda: Digits(images, labels, images, labels, "MNIST", "a test")
-cli.PROJECT, notebooks.NOTEBOOKS = here, here
-cli.RUNS = notebooks.RUNS = here / "runs" / "results"
+run.digits_or_synthetic = lambda: Digits(images, labels, images, labels, "MNIST", "a test")
+run.PROJECT, notebooks.NOTEBOOKS = here, here
+run.RUNS = notebooks.RUNS = here / "runs" / "results"
 sys.exit(cli.main())
 """
 
@@ -373,9 +375,9 @@ def test_a_run_that_is_ended_leaves_no_kernel(tmp_path, number, code):
 
 def test_a_sweep_that_is_told_to_end_leaves_no_lock_and_no_worker(tmp_path):
     program = (
-        "import sys, torch; from mnist_s7 import Digits, cli;"
+        "import sys, torch; from mnist_s7 import Digits, cli; from mnist_s7.commands import options;"
         "images, labels = torch.zeros(60000, 28, 28, dtype=torch.uint8), torch.zeros(60000, dtype=torch.int64);"
-        "cli.load_digits = lambda *_: Digits(images, labels, images, labels, 'zeros', 'a test');"
+        "options.load_digits = lambda *_: Digits(images, labels, images, labels, 'zeros', 'a test');"
         "sys.exit(cli.main())"
     )
     arguments = ["sweep", "T1", "--jobs", "2", "--device", "cpu", "--output", str(tmp_path)]
@@ -396,10 +398,10 @@ def test_a_sweep_that_is_told_to_end_leaves_no_lock_and_no_worker(tmp_path):
 
 def test_run_does_not_replace_another_run(mnist_s7, tmp_path, monkeypatch, few_digits):
     """Of fewer epochs, say; that is noticed before any notebook is executed."""
-    monkeypatch.setattr(cli, "load_digits", lambda *_: few_digits)
-    monkeypatch.setattr(cli, "digits_or_synthetic", lambda: few_digits)
-    monkeypatch.setattr(cli, "PROJECT", tmp_path)
-    monkeypatch.setattr(cli, "RUNS", tmp_path / "results")
+    monkeypatch.setattr(options, "load_digits", lambda *_: few_digits)
+    monkeypatch.setattr(run, "digits_or_synthetic", lambda: few_digits)
+    monkeypatch.setattr(run, "PROJECT", tmp_path)
+    monkeypatch.setattr(run, "RUNS", tmp_path / "results")
     monkeypatch.setattr("mnist_s7.report.notebooks.execute", lambda *_: pytest.fail("executed in vain"))
     assert mnist_s7("train", "T1", "--epochs", 1, "--device", "cpu", "--output", tmp_path / "results")[0] == 0
 

@@ -35,11 +35,11 @@ ARROWS = {
         *("results", "experiments", "data", "transforms", "receptive_field", "plots", "bench", "training", "models"),
         *("source_code", "catalog"),
     },
-    "cli": {
+    "commands": {
         *("models", "transforms", "receptive_field", "kernels", "data", "results", "experiments", "training"),
-        "catalog",
-        *("sweep", "bench", "plots", "report"),
+        *("catalog", "sweep", "bench", "plots", "report", "images", "export"),
     },
+    "cli": {"commands", "receptive_field"},
     "__main__": {"cli"},
     "__init__": set(),
 }

@@ -9,7 +9,7 @@ import multiprocessing
 import re
 import resource
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -24,6 +24,7 @@ from torchvision import transforms
 
 from mnist_s7 import InvalidArgument
 from mnist_s7.bench.record import Benchmark, Cost
+from mnist_s7.catalog import EXPERIMENTS, Origin, origin_of
 from mnist_s7.data import Digits
 from mnist_s7.experiments import SERIES, Experiment
 from mnist_s7.kernels import accelerate
@@ -36,27 +37,33 @@ PART = 12_000  # training images of a measurement
 BATCH_SIZES = (32, 64, 128, 256, 512, 1024, 2048)
 IMAGES = (6_000, 12_000, 30_000, 60_000)
 Loop = Callable[[Digits], float]  # seconds per epoch on some digits
-ITERATIONS = {experiment.name: experiment for experiment in SERIES}
 
 
-def benchmark(digits: Digits, rounds: int = 5, part: int = PART, show: Callable[[str], None] = print) -> Benchmark:
-    """Measure every iteration of the series on this machine's CPU; `show` gets a line when a round is done."""
+def benchmark(
+    digits: Digits,
+    rounds: int = 5,
+    experiments: Sequence[Experiment] = SERIES,
+    part: int = PART,
+    show: Callable[[str], None] = print,
+) -> Benchmark:
+    """Measure the experiments, which must be known by their names, on this machine's CPU; `show` gets a line when a
+    round is done."""
     if rounds < 1:
         raise InvalidArgument(f"rounds is {rounds}: a benchmark needs at least one")
     cores = usable_cores()
     few = _first(digits, part)
-    costs = {name: Cost() for name in ITERATIONS}
+    costs = {experiment.name: Cost() for experiment in experiments}
     with _threads(cores):
-        machine = fit(SERIES[0], _first(few, 1_000), epochs=1, device="cpu", progress=False).environment
+        machine = fit(experiments[0], _first(few, 1_000), epochs=1, device="cpu", progress=False).environment
         result = Benchmark(machine, cores, rounds, part, costs)
         show(f"Warming up on {cores} cores ...")
-        loops = {name: _warm_up(ITERATIONS[name], cost, few, cores) for name, cost in costs.items()}
+        loops = {name: _warm_up(EXPERIMENTS[name], cost, few, cores) for name, cost in costs.items()}
         for i in range(rounds):
             for name, cost in costs.items():
-                _measure(ITERATIONS[name], cost, loops[name], digits, few, cores)
+                _measure(EXPERIMENTS[name], cost, loops[name], digits, few, cores)
             show(f"round {i + 1} of {rounds}: " + ", ".join(_line(name, cost) for name, cost in costs.items()))
         for name, cost in costs.items():
-            cost.shares = _shares(ITERATIONS[name], few)
+            cost.shares = _shares(EXPERIMENTS[name], few)
             with _processes(1) as fresh:
                 cost.peak_memory = fresh.submit(_peak_memory, name, digits).result()
     return result
@@ -214,7 +221,7 @@ def _baseline_apart(name: str, digits: Digits, workers: list[int], threads: int)
 
 def _baseline_on_threads(name: str, digits: Digits, workers: list[int], threads: int) -> list[float]:
     with _threads(threads):
-        return [baseline(ITERATIONS[name], digits, n) for n in workers]
+        return [baseline(EXPERIMENTS[name], digits, n) for n in workers]
 
 
 def _on_each_core(name: str, digits: Digits, cores: int) -> float:
@@ -226,13 +233,13 @@ def _on_each_core(name: str, digits: Digits, cores: int) -> float:
 
 def _package_on_one_thread(name: str, digits: Digits) -> float:
     with _threads(1):
-        package(ITERATIONS[name], _first(digits, len(digits.train_images) // 8))  # first calls are slow
-        return package(ITERATIONS[name], digits)
+        package(EXPERIMENTS[name], _first(digits, len(digits.train_images) // 8))  # first calls are slow
+        return package(EXPERIMENTS[name], digits)
 
 
 def _peak_memory(name: str, digits: Digits) -> float:
     """Peak memory of this process in MB, once it has trained an epoch."""
-    package(ITERATIONS[name], digits)
+    package(EXPERIMENTS[name], digits)
     status = Path("/proc/self/status")
     if status.exists():  # Linux, where getrusage would count what the parent held when it started this process
         return int(re.search(r"VmHWM:\s+(\d+) kB", status.read_text())[1]) * 1024 / 1e6
@@ -309,4 +316,11 @@ def _processes(n: int) -> Executor:
 
     None is kept for later: the memory of an idle process can slow down what is measured beside it.
     """
-    return ProcessPoolExecutor(n, multiprocessing.get_context("spawn"))
+    own = [origin for name in EXPERIMENTS if (origin := origin_of(name))]
+    return ProcessPoolExecutor(n, multiprocessing.get_context("spawn"), initializer=_know, initargs=(own,))
+
+
+def _know(own: list[Origin]) -> None:
+    """Let this process find the experiments of a reader's files by their names."""
+    for origin in own:
+        origin.experiment()

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from torch import nn
 
@@ -80,10 +81,15 @@ def pretrained(name: str) -> nn.Module:
 
     Raises `InvalidArgument` for a name that has none.
     """
+    return load_model(pretrained_weights(name))
+
+
+def pretrained_weights(name: str) -> Path:
+    """The file that holds the weights of `pretrained`. Raises as that."""
     files = {path.name.partition("-seed")[0]: path for path in sorted(WEIGHTS.glob("*.safetensors"))}
     if name not in files:
         raise InvalidArgument(f"no trained network of {name!r} comes with the package: there are {', '.join(files)}")
-    return load_model(files[name])
+    return files[name]
 
 
 def _with_settings(experiment: Experiment, settings: Sequence[str]) -> Experiment:

@@ -17,6 +17,7 @@ from mnist_s7.plots.across_seeds import (
 from mnist_s7.plots.benchmark import benchmark_figure
 from mnist_s7.plots.images import augmentation_grid, confident_errors, disagreements, effective_fields, receptive_fields
 from mnist_s7.plots.runs import accuracy_per_digit, compare_curves, confusion_matrix, training_curves
+from mnist_s7.plots.style import write_figure
 
 __all__ = [
     "ablation_study",
@@ -35,4 +36,5 @@ __all__ = [
     "receptive_fields",
     "results_figure",
     "training_curves",
+    "write_figure",
 ]

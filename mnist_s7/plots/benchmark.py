@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from mnist_s7.bench import Benchmark
-from mnist_s7.plots.style import FAINT, INK, LOOKS, MUTED, Picture, plain_axes, say
+from mnist_s7.plots.style import FAINT, INK, MUTED, Picture, looks_by_name, plain_axes, say
 
 LOOPS = {
     "baseline": ("baseline loop", MUTED),
@@ -39,10 +39,11 @@ def benchmark_figure(benchmark: Benchmark) -> Figure:
 
 def _bars(ax: Axes, benchmark: Benchmark) -> None:
     """A group of bars for each iteration, with the lowest and highest round, and the ratios in words."""
+    looks = looks_by_name(benchmark.costs)
     for i, (name, cost) in enumerate(benchmark.costs.items()):
         for j, (loop, (label, colour)) in enumerate(LOOPS.items()):
             seconds, y = getattr(cost, loop), i + 0.17 * (j - 2)
-            ax.barh(y, median(seconds), 0.15, color=colour or LOOKS[name][0], edgecolor=MUTED, linewidth=0.5)
+            ax.barh(y, median(seconds), 0.15, color=colour or looks[name][0], edgecolor=MUTED, linewidth=0.5)
             ax.plot([min(seconds), max(seconds)], [y, y], color=INK, linewidth=1)
             text = f"{label}: {median(seconds):.1f} s"
             if loop not in ("package", "lower_bound"):
@@ -56,8 +57,9 @@ def _bars(ax: Axes, benchmark: Benchmark) -> None:
 
 
 def _lines(ax: Axes, benchmark: Benchmark, by: str) -> None:
+    looks = looks_by_name(benchmark.costs)
     for name, cost in benchmark.costs.items():
-        colour, marker = LOOKS[name]
+        colour, marker = looks[name]
         at = [int(n) for n in getattr(cost, by)]
         rounds = np.array(list(getattr(cost, by).values()))  # (points, rounds)
         ax.fill_between(at, rounds.min(1), rounds.max(1), color=colour, alpha=0.15, linewidth=0)

@@ -3,12 +3,13 @@
 import io
 import textwrap
 from collections.abc import Iterable
+from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from mnist_s7.results import MNIST, Run, on_dataset
+from mnist_s7.results import MNIST, Run, on_dataset, write_atomically
 
 # The colours of Okabe and Ito (2008), "Color Universal Design", which colour-blind readers can tell apart.
 GREEN, BLUE, VERMILLION = "#009E73", "#0072B2", "#D55E00"
@@ -44,6 +45,14 @@ class Picture(Figure):
         return small.getvalue()
 
 
+def write_figure(figure: Figure, path: Path) -> Path:
+    """Write the figure as a PNG file, atomically, and return its path. Raises `OutputError`."""
+    image = io.BytesIO()
+    figure.savefig(image, format="png")
+    write_atomically(path, image.getvalue())
+    return path
+
+
 def plain_axes(ax: Axes, xlabel: str = "", ylabel: str = "", grid: str = "y") -> None:
     """Label the axes, and leave of them the left and bottom lines and the `grid`: "x", "y" or ""."""
     ax.spines[["top", "right"]].set_visible(False)
@@ -62,9 +71,17 @@ def say(ax, text, x, y, coords="data", dx=0, dy=0, colour=INK, bold=False, ha="l
 def looks_of(runs: Iterable[Run]) -> list[tuple[str, str]]:
     """(colour, marker) of each run; runs of one experiment share theirs."""
     experiments = [run.experiment for run in runs]
-    others = list(dict.fromkeys(name for name in experiments if name not in LOOKS))
-    spare = {name: SPARE_LOOKS[i % len(SPARE_LOOKS)] for i, name in enumerate(others)}
-    return [(LOOKS | spare)[name] for name in experiments]
+    looks = looks_by_name(experiments)
+    return [looks[name] for name in experiments]
+
+
+def looks_by_name(experiments: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """(colour, marker) of each experiment."""
+    names = dict.fromkeys(experiments)
+    spare = {
+        name: SPARE_LOOKS[i % len(SPARE_LOOKS)] for i, name in enumerate(name for name in names if name not in LOOKS)
+    }
+    return {name: (LOOKS | spare)[name] for name in names}
 
 
 def name_of(run: Run) -> str:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 
-from mnist_s7 import InvalidArgument
 from mnist_s7.catalog import ABLATIONS, EXPERIMENTS, base_of
 from mnist_s7.experiments import SERIES, Experiment, start_alike
 from mnist_s7.report.markdown import Markdown, between, mean_sd, p_value, table
@@ -37,10 +36,8 @@ def means(runs: Runs, details: bool = True) -> Markdown:
     """The final epoch's test accuracy of each experiment: mean, SD and its 95 % confidence interval. With `details`
     also the range, the accuracy with corrected labels, and the best epoch's.
 
-    In the order of `EXPERIMENTS`. Raises `InvalidArgument` for runs of an experiment that is not there.
+    In the order of `EXPERIMENTS`, and then those that are not known here.
     """
-    if unknown := runs.keys() - EXPERIMENTS.keys():
-        raise InvalidArgument(f"runs of {', '.join(sorted(unknown))}, and the experiments are {', '.join(EXPERIMENTS)}")
     notes = sorted({on_dataset(run.dataset) for group in runs.values() for run in group} - {""})
     header = [f"test accuracy (%){', ' if notes else ''}{', '.join(notes)}", "parameters", "n", "mean ± SD", "95 % CI"]
     if details:
@@ -64,16 +61,16 @@ def means(runs: Runs, details: bool = True) -> Markdown:
             ]
         return cells
 
-    return table(header, [row(name, runs[name]) for name in EXPERIMENTS if runs.get(name)])
+    names = sorted(runs, key=lambda name: list(EXPERIMENTS).index(name) if name in EXPERIMENTS else len(EXPERIMENTS))
+    return table(header, [row(name, runs[name]) for name in names if runs[name]])
 
 
 def differences(runs: Runs, pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Difference]:
     """The difference of each pair of experiments that two or more runs say something of, in percentage points of final
-    test accuracy: paired by seed for variants of one network, and Welch's for others. p is adjusted for all of them."""
+    test accuracy: paired by seed for variants of one network, and Welch's for others, and for an experiment that is not
+    known here. p is adjusted for all of them."""
     found = {
-        (one, other): compare(
-            runs.get(one, ()), runs.get(other, ()), paired=start_alike(EXPERIMENTS[one], EXPERIMENTS[other])
-        )
+        (one, other): compare(runs.get(one, ()), runs.get(other, ()), paired=_start_alike(one, other))
         for one, other in pairs
     }
     known = {pair: difference for pair, difference in found.items() if difference is not None}
@@ -184,6 +181,15 @@ def rank_among_seeds(run: Run) -> Markdown:
     )
 
 
+def _start_alike(one: str, other: str) -> bool:
+    known = one in EXPERIMENTS and other in EXPERIMENTS
+    return known and start_alike(EXPERIMENTS[one], EXPERIMENTS[other])
+
+
+def _change(name: str) -> str:
+    return EXPERIMENTS[name].change if name in EXPERIMENTS else "-"
+
+
 def _variants() -> list[tuple[str, str]]:
     return [(variant.name, base_of(variant).name) for variant in ABLATIONS]
 
@@ -195,7 +201,7 @@ def _differences(runs: Runs, pairs: Iterable[tuple[str, str]]) -> Markdown:
     rows = []
     for one, other in pairs:
         failed = failures(runs[one]), failures(runs[other])
-        names, change = f"{one}{failed[0]} minus {other}{failed[1]}", EXPERIMENTS[one].change
+        names, change = f"{one}{failed[0]} minus {other}{failed[1]}", _change(one)
         if (difference := found.get((one, other))) is None:
             rows += [(names, change, *["-"] * 5)] if any(failed) else []
             continue

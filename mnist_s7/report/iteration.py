@@ -15,7 +15,7 @@ from torch import nn
 from mnist_s7 import experiments
 from mnist_s7.catalog import EXPERIMENTS
 from mnist_s7.experiments import SERIES, Experiment
-from mnist_s7.receptive_field import receptive_field
+from mnist_s7.receptive_field import ReceptiveFieldError, receptive_field
 from mnist_s7.report.markdown import Markdown, Source, Text, table
 from mnist_s7.report.stored import previous_run
 from mnist_s7.results import MNIST, PUBLISHED, Run, on_dataset
@@ -188,17 +188,27 @@ def analysis(experiment: Experiment, run: Run) -> Markdown:
 
 
 def comparison(runs: Mapping[str, Run]) -> Markdown:
-    """A column for each iteration: `runs` of one seed, by the experiment's name."""
+    """A column for each experiment: a run of each, by the experiment's name. What takes the network or the targets is
+    left open of an experiment that is not known here."""
 
     def row(what: str, figure: Callable[[Experiment, Run], object]) -> list[object]:
-        return [what, *(figure(EXPERIMENTS[run.experiment], run) for run in runs.values())]
+        experiments = (EXPERIMENTS.get(run.experiment) for run in runs.values())
+        return [
+            what,
+            *("-" if each is None else figure(each, run) for each, run in zip(experiments, runs.values(), strict=True)),
+        ]
 
-    def reached(experiment: Experiment, run: Run) -> str:
+    def run_row(what: str, figure: Callable[[Run], object]) -> list[object]:
+        return [what, *map(figure, runs.values())]
+
+    def reached(run: Run) -> str:
         epoch = first_epoch_at(run, HEADLINE)
         return "none" if epoch is None else f"{epoch.epoch}"
 
     def met(experiment: Experiment, run: Run) -> str:
         holds = [claim.check(run).holds for claim in experiment.targets]
+        if not holds:
+            return "has none"
         counts = [f"{holds.count(True)} of {len(holds)}"]
         if None in holds:
             counts.append(f"{holds.count(None)} inconclusive from one run")
@@ -208,29 +218,37 @@ def comparison(runs: Mapping[str, Run]) -> Markdown:
         ["", *(with_dataset(f"{run.experiment}, seed {run.seed}", run) for run in runs.values())],
         [
             row("change", lambda experiment, run: experiment.change),
-            row("parameters", lambda experiment, run: f"{run.parameters:,}"),
+            run_row("parameters", lambda run: f"{run.parameters:,}"),
             row(
                 "multiply-adds per image",
                 lambda experiment, run: f"{model_statistics(experiment.network()).total_mult_adds / 1e6:.2f} M",
             ),
             row(
                 "receptive field",
-                lambda experiment, run: f"{receptive_field(experiment.network()).receptive_field} pixels",
+                lambda experiment, run: _receptive_field(experiment.network()),
             ),
-            row("**final test accuracy**", lambda experiment, run: f"**{run.final.test_accuracy:.2f} %**"),
-            row(
+            run_row("**final test accuracy**", lambda run: f"**{run.final.test_accuracy:.2f} %**"),
+            run_row(
                 "best test accuracy (selected on the test set)",
-                lambda experiment, run: f"{run.best.test_accuracy:.2f} %, epoch {run.best.epoch}",
+                lambda run: f"{run.best.test_accuracy:.2f} %, epoch {run.best.epoch}",
             ),
-            row(
+            run_row(
                 "best train accuracy",
-                lambda experiment, run: f"{max(epoch.train_accuracy for epoch in run.epochs):.2f} %",
+                lambda run: f"{max(epoch.train_accuracy for epoch in run.epochs):.2f} %",
             ),
-            row(f"first epoch at {HEADLINE:g} % test", reached),
-            row("seconds per epoch (median)", lambda experiment, run: f"{seconds_per_epoch(run):.1f}"),
+            run_row(f"first epoch at {HEADLINE:g} % test", reached),
+            run_row("seconds per epoch (median)", lambda run: f"{seconds_per_epoch(run):.1f}"),
             row("targets met", met),
         ],
     )
+
+
+def _receptive_field(network: nn.Module) -> str:
+    """In pixels, as far as it can be told."""
+    try:
+        return f"{receptive_field(network).receptive_field} pixels"
+    except ReceptiveFieldError:  # a reader's network can hold what has none, attention say
+        return "-"
 
 
 def with_dataset(text: str, run: Run) -> str:

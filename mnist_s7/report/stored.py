@@ -72,6 +72,12 @@ def series_runs(folder: Path, seed: int = SEED, dataset: str = MNIST) -> dict[st
     return {experiment.name: found[experiment.name] for experiment in SERIES}
 
 
+def grouped_runs(folder: Path, dataset: str) -> dict[str, list[Run]]:
+    """Those in the folder that are on these digits, by their experiments. Raises `RunFileError` for one that is none,
+    or was not trained as the experiment of its name is today."""
+    return by_experiment([run for run in _checked_runs(folder) if run.dataset == dataset])
+
+
 def previous_run(experiment: Experiment, run: Run) -> Run | None:
     """The stored run of the iteration before, with the seed and on the digits of `run`; None where there is none."""
     names = [each.name for each in SERIES]

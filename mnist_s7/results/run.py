@@ -4,8 +4,8 @@ import json
 import math
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
 from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
@@ -72,7 +72,7 @@ class Run:
 
     `fingerprint` is its experiment's, another one for another recipe. `errors` holds (test index, predicted digit)
     of every test image that the final epoch got wrong. `trained_model` is the network where it is in memory, as after
-    `fit`, and `weights` the file that keeps it, after `load`; ask for `model`.
+    `fit`, and `weights` the file that keeps it, after `load`, or the content of one; ask for `model`.
     """
 
     experiment: str
@@ -84,7 +84,7 @@ class Run:
     epochs: list[Epoch]
     errors: list[tuple[int, int]]
     trained_model: nn.Module | None = field(default=None, repr=False, compare=False)
-    weights: Path | None = field(default=None, repr=False, compare=False)
+    weights: Path | bytes | None = field(default=None, repr=False, compare=False)
 
     @property
     def model(self) -> nn.Module:
@@ -94,14 +94,25 @@ class Run:
         Raises `WeightsError` where its weights are not stored, or the file that should hold them does not.
         """
         if self.trained_model is None:
-            if self.weights is None:
+            if (state := self._state()) is None:
                 raise WeightsError(
                     f"{self.name}: its weights are not stored beside its file; training it again with `mnist-s7 train` "
                     "or `mnist-s7 sweep --weights`, keeps them"
                 )
-            state = read_state(self.weights, self._facts())
-            self.trained_model = with_state(self.experiment, state, self.weights)
+            self.trained_model = with_state(self.experiment, state, self.name)
         return self.trained_model
+
+    def _state(self) -> Mapping[str, Tensor] | None:
+        """The network's state_dict, wherever it is."""
+        if self.trained_model is not None:
+            return self.trained_model.state_dict()
+        return None if self.weights is None else read_state(self.weights, self._facts())
+
+    def without_model(self, weights: bool) -> "Run":
+        """The same for another process, which may not know the network's class: without the model, or with its
+        `weights` as bytes."""
+        content = weights_bytes(self._state(), self._facts()) if weights else None
+        return replace(self, trained_model=None, weights=content)
 
     @property
     def final(self) -> Epoch:
@@ -143,11 +154,7 @@ class Run:
         path = folder / f"{self.name}.json"
         _check(self, path, "it is not saved")
         files = {path: _json(self._content())}
-        if self.trained_model is not None:
-            state = self.trained_model.state_dict()
-        else:
-            state = read_state(self.weights, self._facts()) if self.weights else None
-        if state is not None:
+        if (state := self._state()) is not None:
             # The weights first: a run's file without its own weights would be found, and not made again.
             files = {weights_path(path): weights_bytes(state, self._facts())} | files
         write_together(files)

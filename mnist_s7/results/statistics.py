@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from statistics import mean, stdev
 
 import scipy
+import torch
+from torch import Tensor
 
 from mnist_s7 import InvalidArgument
 from mnist_s7.results.folders import MNIST
@@ -160,6 +162,21 @@ def wilson(successes: int, n: int) -> tuple[float, float]:
         raise InvalidArgument(f"{successes} of {n} is not a proportion")
     low, high = scipy.stats.binomtest(int(successes), int(n)).proportion_ci(0.95, "wilson")
     return 100 * float(low), 100 * float(high)
+
+
+def calibration_error(probabilities: Tensor, right: Tensor, bins: int = 15) -> float:
+    """The expected calibration error, from 0 to 1: of each of the `bins` of equal width the distance between the mean
+    probability of the predicted digits, (N,) of 0 to 1, and the share of those that are `right`, (N,) bool, weighted by
+    the images in it.
+
+    C. Guo, G. Pleiss, Y. Sun & K. Weinberger, "On Calibration of Modern Neural Networks" (arXiv:1706.04599), equation
+    3, with its 15 bins.
+    """
+    probabilities, right = probabilities.double().cpu(), right.double().cpu()
+    places = (probabilities * bins).ceil().long().clamp(1, bins) - 1  # a bin holds its upper end, as in the paper
+    sums = torch.zeros(bins, dtype=torch.float64)
+    gaps = sums.index_add(0, places, probabilities - right).abs()
+    return float(gaps.sum() / len(probabilities))
 
 
 def by_experiment(runs: Sequence[Run]) -> dict[str, list[Run]]:

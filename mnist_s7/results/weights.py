@@ -1,14 +1,13 @@
 """A trained network's weights as a file beside its run's: safetensors, which holds numbers and no code."""
 
 import json
-import math
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from mnist_s7 import MnistS7Error
@@ -64,16 +63,18 @@ def read_facts(path: Path) -> dict[str, str]:
     return _read(path)[0]
 
 
-def read_state(path: Path, facts: Mapping[str, str]) -> dict[str, Tensor]:
-    """The state in the weights file of the run that `facts` are about.
+def read_state(weights: Path | bytes, facts: Mapping[str, str]) -> dict[str, Tensor]:
+    """The state in the weights file, or the content of one, of the run that `facts` are about.
 
     Raises `WeightsError` where it is none, or says something else of its run.
     """
-    found, tensors = _read(path)
+    found, tensors = _read(weights)
     for name, expected in facts.items():
         if found.get(name) != expected:
             what = "another run with this seed" if name == "run" else f"{name} {found.get(name)}, not {expected}"
-            raise WeightsError(f"{path}: weights of {what}; train it again, or put the two files of one run together")
+            raise WeightsError(
+                f"{weights}: weights of {what}; train it again, or put the two files of one run together"
+            )
     return tensors
 
 
@@ -86,22 +87,22 @@ def load_model(path: str | os.PathLike, network: Callable[[], nn.Module] | None 
     Raises `WeightsError` where the file is none, is truncated, or is not of that network.
     """
     facts, tensors = _read(Path(path))
-    return with_state(facts["experiment"], tensors, Path(path), network)
+    return with_state(facts["experiment"], tensors, os.fspath(path), network)
 
 
 def with_state(
-    experiment: str, tensors: Mapping[str, Tensor], path: Path, network: Callable[[], nn.Module] | None = None
+    experiment: str, tensors: Mapping[str, Tensor], where: str, network: Callable[[], nn.Module] | None = None
 ) -> nn.Module:
-    """The experiment's network with the state from `path`. Raises as `load_model`."""
+    """The experiment's network with the state from `where`. Raises as `load_model`."""
     network = network or NETWORKS.get(experiment)
     if network is None:
         raise WeightsError(
-            f"{path}: weights of {experiment}, which is no experiment of this package: name the file that has it, as "
-            f"FILE.py:{experiment}, or in Python call load_model({path.name!r}, network=...)"
+            f"{where}: weights of {experiment}, which is no experiment of this package: name the file that has it, as "
+            f"FILE.py:{experiment}, or in Python call load_model with its network"
         )
     with torch.random.fork_rng(devices=[]):
         model = network()
-    _check(tensors, model, path)
+    _check(tensors, model, where)
     model.load_state_dict(tensors)
     # As `fit` has it, so that sums are made in the same order.
     return model.to(memory_format=torch.channels_last).eval()
@@ -109,30 +110,38 @@ def with_state(
 
 def _sorted_header(content: bytes) -> bytes:
     """The file with its header's entries in order, which the library shuffles: the same weights make the same file."""
-    length = int.from_bytes(content[:8], "little")
-    header = json.dumps(json.loads(content[8 : 8 + length]), sort_keys=True, separators=(",", ":")).encode()
+    header = json.dumps(_header(content), sort_keys=True, separators=(",", ":")).encode()
     header += b" " * (-len(header) % 8)  # aligned, as the format asks
-    return len(header).to_bytes(8, "little") + header + content[8 + length :]
+    return len(header).to_bytes(8, "little") + header + content[8 + _header_length(content) :]
 
 
-def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """Metadata and tensors."""
+def _read(weights: Path | bytes) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Metadata and tensors of a weights file, or of the content of one."""
+    where = weights if isinstance(weights, Path) else "weights"
     try:
-        with safe_open(path, "pt") as file:
-            found = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        content = weights.read_bytes() if isinstance(weights, Path) else weights
+        tensors = load(content)
     except OSError as error:
-        raise WeightsError(f"{path}: cannot be read ({error.strerror or error})") from error
+        raise WeightsError(f"{where}: cannot be read ({error.strerror or error})") from error
     except (SafetensorError, ValueError) as error:  # a ValueError for a type of numbers that PyTorch lacks
         raise WeightsError(
-            f"{path}: not a whole safetensors file ({error}); copy it again, or train the network again"
+            f"{where}: not a whole safetensors file ({error}); copy it again, or train the network again"
         ) from error
+    found = _header(content).get("__metadata__", {})
     if "mnist_s7" not in found or "experiment" not in found:
-        raise WeightsError(f"{path}: a safetensors file, and not one of this package: it names no experiment")
+        raise WeightsError(f"{where}: a safetensors file, and not one of this package: it names no experiment")
     return found, tensors
 
 
-def _check(tensors: Mapping[str, Tensor], model: nn.Module, path: Path) -> None:
+def _header(content: bytes) -> dict:
+    return json.loads(content[8 : 8 + _header_length(content)])
+
+
+def _header_length(content: bytes) -> int:
+    return int.from_bytes(content[:8], "little")
+
+
+def _check(tensors: Mapping[str, Tensor], model: nn.Module, where: str) -> None:
     """Raise `WeightsError` unless the tensors are of the network's names, shapes and types, and all of them finite."""
     state = model.state_dict()
     wrong = [
@@ -143,12 +152,12 @@ def _check(tensors: Mapping[str, Tensor], model: nn.Module, path: Path) -> None:
             for name, value in state.items()
             if name in tensors and _kind(tensors[name]) != _kind(value)
         ),
-        *(f"{name} is not finite" for name, value in tensors.items() if not math.isfinite(value.double().sum())),
+        *(f"{name} is not finite" for name, value in tensors.items() if not value.isfinite().all()),
     ]
     if wrong:
         more = f", and {len(wrong) - 3} more" if len(wrong) > 3 else ""
         raise WeightsError(
-            f"{path}: not the weights of a {type(model).__name__}: {'; '.join(sorted(wrong)[:3])}{more}. Give the "
+            f"{where}: not the weights of a {type(model).__name__}: {'; '.join(sorted(wrong)[:3])}{more}. Give the "
             "network that was trained, or train this one"
         )
 

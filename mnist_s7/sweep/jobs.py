@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection
 import torch
 
 from mnist_s7 import MnistS7Error
-from mnist_s7.catalog import EXPERIMENTS
+from mnist_s7.catalog import EXPERIMENTS, Origin
 from mnist_s7.results import Epoch, Run
 from mnist_s7.results.progress import Silent
 from mnist_s7.sweep.ensemble import fit_seeds
@@ -28,6 +28,8 @@ class Job:
     seeds: tuple[int, ...]
     epochs: int
     device: str
+    origin: Origin | None = None  # of an experiment that other processes do not know
+    weights: bool = False  # whether the runs bring them along
 
 
 @dataclass(frozen=True)
@@ -45,8 +47,8 @@ Message = float | Run | FailedRun | str
 def run_job(job: Job, digits: bytes, send: Callable[[Message], None]) -> None:
     """Train the runs of `job` on pickled `digits`, each as when it is alone on one thread. Errors are messages, too."""
     torch.set_num_threads(1)
-    experiment = EXPERIMENTS[job.experiment]
     try:
+        experiment = job.origin.experiment() if job.origin else EXPERIMENTS[job.experiment]
         if len(job.seeds) == 1:
             show = _EachEpoch(send, job.epochs)
             runs = [fit(experiment, pickle.loads(digits), job.seeds[0], job.epochs, job.device, show)]
@@ -61,8 +63,7 @@ def run_job(job: Job, digits: bytes, send: Callable[[Message], None]) -> None:
         if isinstance(run, LossNotFinite):
             send(FailedRun(seed, _in_words(run)))
         else:
-            run.trained_model = None
-            send(run)
+            send(run.without_model(job.weights))
 
 
 def _in_words(error: Exception) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from mnist_s7 import InvalidArgument, MnistS7Error, MnistS7Warning
-from mnist_s7.catalog import EXPERIMENTS
+from mnist_s7.catalog import EXPERIMENTS, origin_of
 from mnist_s7.data import Digits
 from mnist_s7.experiments import Experiment
 from mnist_s7.kernels.library import cpu_layers
@@ -44,6 +44,7 @@ class Outcome:
     made: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)  # and why
     elsewhere: list[str] = field(default_factory=list)  # under way in another sweep
+    without_weights: list[str] = field(default_factory=list)  # found, though weights were asked for
     unlocked: str | None = None  # why another sweep could make the same runs
     layers: dict[str, str] = field(default_factory=dict)  # whose each run has that is found or made
 
@@ -56,6 +57,11 @@ class Outcome:
         lines = [f"{len(self.made)} runs made, {len(self.found)} were there, {len(self.failed)} failed."]
         if self.elsewhere:
             lines.append(f"Under way in another sweep: {', '.join(self.elsewhere)}.")
+        if self.without_weights:
+            lines.append(
+                f"Made before without weights: {', '.join(self.without_weights)}. To have them, move these runs' files "
+                "and sweep again."
+            )
         if self.unlocked:
             lines.append(f"Files cannot be locked there ({self.unlocked}): another sweep may have made the same runs.")
         if len(set(self.layers.values())) > 1:
@@ -73,8 +79,10 @@ def run_sweep(
     engine: Engine,
     epochs: int | None = None,
     device: str = "cpu",
+    weights: bool = False,
 ) -> Outcome:
-    """Train each of `experiments`, by name, with each of `seeds`, and save the runs in `folder`.
+    """Train each of `experiments`, by name, with each of `seeds`, and save the runs in `folder`, with their `weights`
+    if these are wanted.
 
     Runs that are there are not repeated, nor are those that another sweep is making. One that fails does not stop the
     others. However a sweep ends, each file is a whole run, and the next sweep goes on where it stopped.
@@ -89,7 +97,7 @@ def run_sweep(
     prepare(folder)
     jobs = [
         replace(job, seeds=missing)
-        for job in _jobs(experiments, seeds, epochs, device)
+        for job in _jobs(experiments, seeds, epochs, device, weights)
         if (missing := _missing(job, digits, folder, outcome))
     ]
     if not jobs:
@@ -166,14 +174,16 @@ def parse_seeds(text: str) -> list[int]:
     return list(dict.fromkeys(seeds))
 
 
-def _jobs(experiments: Sequence[str], seeds: Sequence[int], epochs: int | None, device: str) -> list[Job]:
+def _jobs(
+    experiments: Sequence[str], seeds: Sequence[int], epochs: int | None, device: str, weights: bool
+) -> list[Job]:
     """Seed by seed, so that what is there of a sweep that was stopped can be compared."""
     if unknown := [name for name in experiments if name not in EXPERIMENTS]:
         raise InvalidArgument(f"no experiment {', '.join(unknown)}: there are {', '.join(EXPERIMENTS)}")
     together = SEEDS_TOGETHER if device.startswith("cuda") else 1
     groups = [tuple(seeds[i : i + together]) for i in range(0, len(seeds), together)]
     return [
-        Job(name, group, EXPERIMENTS[name].epochs if epochs is None else epochs, device)
+        Job(name, group, EXPERIMENTS[name].epochs if epochs is None else epochs, device, origin_of(name), weights)
         for group in groups
         for name in dict.fromkeys(experiments)
     ]
@@ -189,6 +199,8 @@ def _missing(job: Job, digits: Digits, folder: Path, outcome: Outcome) -> tuple[
     for seed in job.seeds:
         if run := _found(job, seed, digits, folder):
             outcome.note(run, outcome.found)
+            if job.weights and run.weights is None:
+                outcome.without_weights.append(run.name)
         else:
             missing.append(seed)
     return tuple(missing)

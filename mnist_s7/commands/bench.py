@@ -1,0 +1,42 @@
+"""`mnist-s7 bench`: measure the training loops."""
+
+import argparse
+
+from mnist_s7 import InvalidArgument
+from mnist_s7.catalog import find_experiment
+from mnist_s7.commands.options import OWN, Command, whole
+from mnist_s7.data import load_digits
+from mnist_s7.experiments import SERIES
+from mnist_s7.results import MNIST, PUBLISHED, RUNS, PublishingRefused, prepare
+
+
+def add(command: Command) -> None:
+    parser = command(
+        "bench",
+        _bench,
+        "measure seconds per epoch: this package, a baseline loop, torch.compile, the convolutions alone",
+    )
+    parser.add_argument("experiments", nargs="*", metavar="EXPERIMENT", help=f"default: the series; {OWN}")
+    parser.add_argument("--rounds", type=whole(1, 1000), default=5, help="repetitions; default: %(default)s")
+    parser.add_argument("--publish", action="store_true", help="store the figures for the README")
+
+
+def _bench(arguments: argparse.Namespace) -> None:
+    from mnist_s7.bench.measure import benchmark
+    from mnist_s7.report import benchmark as tables
+    from mnist_s7.report.pages import BENCHMARK, draw_benchmark
+
+    if arguments.publish and not PUBLISHED.is_dir():
+        raise InvalidArgument(f"{PUBLISHED} does not exist: --publish is for a working copy of the repository")
+    experiments = [find_experiment(name) for name in arguments.experiments] or SERIES
+    if arguments.publish and arguments.experiments:
+        raise InvalidArgument("--publish is for the whole series: name no experiment")
+    folder, digits = PUBLISHED if arguments.publish else RUNS, load_digits()
+    if arguments.publish and digits.name != MNIST:
+        raise PublishingRefused(f"only a benchmark on MNIST is published, and these digits are {digits.name}")
+    prepare(folder, BENCHMARK.name)
+    found = benchmark(digits, arguments.rounds, experiments)
+    found.save(folder / BENCHMARK.name)
+    for text in (tables.costs, tables.ratios, tables.throughput, tables.shares, tables.scaling, tables.how_measured):
+        print(f"\n{text(found)}")
+    print(f"\nsaved as {folder / BENCHMARK.name} and {draw_benchmark(found, folder.parent)}")

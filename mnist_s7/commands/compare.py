@@ -1,0 +1,111 @@
+"""`mnist-s7 compare`: experiments side by side, from the runs of a folder."""
+
+import argparse
+from pathlib import Path
+
+from mnist_s7.catalog import EXPERIMENTS, find_experiment
+from mnist_s7.catalog.own_files import split
+from mnist_s7.commands.options import OWN, Command, seed
+from mnist_s7.data import SYNTHETIC_DIGITS, DigitsError, load_digits
+from mnist_s7.experiments import SERIES
+from mnist_s7.results import MNIST, PUBLISHED, RUNS, Runs, RunsMissing, stored_folder
+
+FIGURES = RUNS.parent / "figures"
+
+
+def add(command: Command) -> None:
+    parser = command("compare", _compare, "compare experiments, from the runs of a folder: tables, tests and figures")
+    parser.add_argument(
+        "what",
+        nargs="*",
+        metavar="[FOLDER] EXPERIMENT",
+        help=f"default: notebooks/results, and T1 to T4; an experiment by the name of its runs, {OWN}",
+    )
+    parser.add_argument("--seed", type=seed, default=1, help="of the runs shown one by one; default: %(default)s")
+    parser.add_argument("--dataset", choices=["mnist", "synthetic"], default="mnist", help="default: %(default)s")
+    parser.add_argument("--figures", type=Path, default=FIGURES, metavar="FOLDER", help="default: runs/figures")
+
+
+def _compare(arguments: argparse.Namespace) -> None:
+    from mnist_s7.report.across_seeds import against_first, means
+    from mnist_s7.report.iteration import comparison
+    from mnist_s7.report.stored import series_runs
+
+    dataset = {"mnist": MNIST, "synthetic": SYNTHETIC_DIGITS}[arguments.dataset]
+    folder, names = _folder_and_names(arguments.what)
+    if not names:
+        print(comparison(series_runs(folder, arguments.seed, dataset)))  # says what is missing, where something is
+        names = [experiment.name for experiment in SERIES]
+        runs = _runs(folder, names, dataset)
+    else:
+        runs = _runs(folder, names, dataset)
+        print(comparison(_shown(runs, arguments.seed)))
+    print(f"\n{means(runs)}")
+    if len(runs) > 1:
+        print(f"\n{against_first(runs)}")
+    print("\nFigures:")
+    for path in _draw(runs, arguments.seed, dataset, arguments.figures):
+        print(f"  {path}")
+
+
+def _folder_and_names(what: list[str]) -> tuple[Path, list[str]]:
+    """What comes first is a folder, unless it names an experiment."""
+    if what and what[0] not in EXPERIMENTS and split(what[0]) is None:
+        return Path(what[0]), what[1:]
+    return PUBLISHED, what
+
+
+def _runs(folder: Path, names: list[str], dataset: str) -> Runs:
+    """The runs of each experiment: those in the folder, or where it has none the published ones.
+
+    Raises `RunsMissing` where there are none at all.
+    """
+    from mnist_s7.report.stored import grouped_runs
+
+    found = {}
+    here, stored = grouped_runs(folder, dataset), stored_folder(dataset)
+    for name in names:
+        if name not in here:
+            name = find_experiment(name).name
+        if name in here:
+            found[name] = here[name]
+        elif stored and name in (published := grouped_runs(stored, dataset)):
+            print(f"{folder} has no run of {name}: those of {stored} are compared.\n")
+            found[name] = published[name]
+        else:
+            raise RunsMissing(
+                f"{folder}: no run of {name} on {dataset}; `mnist-s7 sweep {name} --output {folder}` makes some"
+            )
+    return found
+
+
+def _shown(runs: Runs, seed: int) -> dict:
+    """A run of each: the one with this seed, or the first."""
+    return {name: next((run for run in group if run.seed == seed), group[0]) for name, group in runs.items()}
+
+
+def _draw(runs: Runs, seed: int, dataset: str, folder: Path) -> list[Path]:
+    from mnist_s7 import plots
+
+    shown = _shown(runs, seed)
+    first, *others = shown.values()
+    references = {name: EXPERIMENTS[name].reference for name in runs if name in EXPERIMENTS}
+    figures = {
+        "final-accuracy": plots.every_seed(
+            runs, {name: reference.final_test for name, reference in references.items() if reference}
+        ),
+        "accuracy-and-parameters": plots.accuracy_against_parameters(runs),
+        "one-run-each": plots.compare_curves(shown),
+    }
+    if len({len(run.epochs) for group in runs.values() for run in group}) == 1:
+        figures["accuracy-by-epoch"] = plots.accuracy_by_epoch(runs)
+    try:
+        digits = load_digits(dataset="mnist" if dataset == MNIST else "synthetic", download=False)
+    except DigitsError as error:
+        print(f"  (without the images that one gets right and the other wrong: {error})")
+    else:
+        for other in others:
+            figures[f"disagreements-{other.experiment}"] = plots.disagreements(
+                digits.test_images, digits.test_labels, first, other
+            )
+    return [plots.write_figure(figure, folder / f"{'-'.join(runs)}-{what}.png") for what, figure in figures.items()]

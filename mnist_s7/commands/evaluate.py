@@ -1,0 +1,42 @@
+"""`mnist-s7 evaluate`: how a trained network does on the test images."""
+
+import argparse
+from pathlib import Path
+
+from mnist_s7.commands.options import OWN, Command, add_digits, add_weights, digits_of, trained_networks
+from mnist_s7.results import RUNS
+
+FIGURES = RUNS.parent / "figures"
+
+
+def add(command: Command) -> None:
+    parser = command(
+        "evaluate",
+        _evaluate,
+        "test trained networks: accuracy with its interval, loss, each digit, calibration, and the images got wrong",
+    )
+    parser.add_argument("models", nargs="*", metavar="MODEL", help=f"T1 to T4; default: T4. With --weights {OWN}")
+    add_weights(parser)
+    add_digits(parser)
+    parser.add_argument("--show", action="store_true", help="draw the images that it gets wrong, in runs/figures")
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+    from mnist_s7 import plots
+    from mnist_s7.plots import write_figure
+    from mnist_s7.report.evaluation import evaluation_report
+    from mnist_s7.training import predict
+
+    networks = trained_networks(arguments.models, arguments.weights)
+    digits = digits_of(arguments)
+    for each in networks:
+        log_probabilities = predict(each.model, digits.test_images)
+        print(f"{evaluation_report(each.name, log_probabilities, digits.test_labels, digits.name)}\n")
+        if arguments.show:
+            title = f"The test images that {each.name} gets most confidently wrong"
+            figure = plots.confident_errors(
+                digits.test_images, digits.test_labels, log_probabilities, title, dataset=digits.name
+            )
+            path: Path = FIGURES / f"{each.name}-errors.png"
+            write_figure(figure, path)
+            print(f"drawn as {path}\n")

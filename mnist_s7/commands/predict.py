@@ -1,0 +1,71 @@
+"""`mnist-s7 predict`: which digit a picture shows."""
+
+import argparse
+import json
+import sys
+
+from mnist_s7.commands.options import OWN, Command, add_weights, trained_networks
+from mnist_s7.images import ImageError, Prediction, image_files, predict_image, read_image
+from mnist_s7.results import RUNS
+
+FIGURE = RUNS.parent / "figures" / "predict.png"
+SHOWN = 12  # pictures in one figure
+
+
+def add(command: Command) -> None:
+    parser = command("predict", _predict, "classify the digit in each picture: a scan, a drawing, a photo of paper")
+    parser.add_argument("files", nargs="+", metavar="FILE", help="pictures, folders of them, or - for standard input")
+    parser.add_argument(
+        "--model",
+        action="append",
+        default=[],
+        help=f"T1 to T4; again for one more; default: T4. With --weights {OWN}",
+    )
+    add_weights(parser)
+    parser.add_argument("--json", action="store_true", help="a JSON object for each picture and network, in a line")
+    parser.add_argument("--show", action="store_true", help="draw what the networks saw, in runs/figures/predict.png")
+
+
+def _predict(arguments: argparse.Namespace) -> int:
+    networks = trained_networks(arguments.model, arguments.weights)
+    failed, drawn = 0, []
+    for file in image_files(arguments.files):
+        name = "standard input" if str(file) == "-" else str(file)
+        try:
+            picture = read_image(sys.stdin.buffer.read() if str(file) == "-" else file)
+            found = {each.name: predict_image(each.model, picture) for each in networks}
+        except ImageError as error:
+            failed += 1
+            if arguments.json:
+                print(json.dumps({"file": name, "error": str(error)}))
+            else:
+                print(f"{name}: {error}", file=sys.stderr)
+            continue
+        for network, prediction in found.items():
+            print(_as_json(name, network, prediction) if arguments.json else _line(name, network, prediction, found))
+            drawn.append((picture, prediction))
+    if arguments.show and drawn:
+        from mnist_s7 import plots
+
+        plots.write_figure(plots.predictions(drawn[:SHOWN]), FIGURE)
+        print(f"drawn as {FIGURE}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _line(file: str, network: str, prediction: Prediction, found: dict[str, Prediction]) -> str:
+    """`7.png: 7 (99.8 %), then 1 (0.1 %)`, with the network where there are several."""
+    return f"{file}{f', {network}' if len(found) > 1 else ''}: {prediction}"
+
+
+def _as_json(file: str, network: str, prediction: Prediction) -> str:
+    return json.dumps(
+        {
+            "file": file,
+            "network": network,
+            "digit": prediction.digit,
+            "probability": prediction.probability,
+            "runner_up": prediction.runner_up,
+            "runner_up_probability": prediction.runner_up_probability,
+            "probabilities": list(prediction.probabilities),
+        }
+    )

@@ -1,0 +1,62 @@
+"""How a trained network does on labelled images: its accuracy, each digit, its calibration, and what it gets wrong."""
+
+import torch
+from torch import Tensor
+
+from mnist_s7.report.markdown import Markdown, between, table
+from mnist_s7.results import MNIST, calibration_error, wilson
+from mnist_s7.training import evaluation
+
+
+def evaluation_report(name: str, log_probabilities: Tensor, labels: Tensor, dataset: str = MNIST) -> Markdown:
+    """Tables about the (N, 10) `log_probabilities` that the network `name` gives for the images with int64 (N,)
+    `labels`: of all of them, of each digit, and of every image that it gets wrong."""
+    found = evaluation(log_probabilities, labels)
+    n, wrong = len(labels), len(found.errors)
+    probabilities, predicted = log_probabilities.exp().max(1)
+    calibration = calibration_error(probabilities, predicted == labels)
+    parts = [
+        f"{name} on the test images of {dataset}:",
+        table(
+            ("images", "wrong", "accuracy (%)", "95 % CI (Wilson)", "mean loss (nats)", "calibration error (pp)"),
+            [
+                (
+                    f"{n:,}",
+                    wrong,
+                    f"{found.accuracy:.2f}",
+                    between(wilson(n - wrong, n)),
+                    f"{found.loss:.4f}",
+                    f"{100 * calibration:.2f}",
+                )
+            ],
+        ),
+        _per_digit(predicted, labels),
+        _errors(probabilities, found.errors, labels),
+        "The interval is for the choice of these test images alone, not for another training run. The calibration "
+        "error is the expected one (ECE, 15 bins): how far the probability of the predicted digit is, on average, from "
+        "the share of images for which it is right.",
+    ]
+    return Markdown("\n\n".join(parts))
+
+
+def _per_digit(predicted: Tensor, labels: Tensor) -> Markdown:
+    rows = []
+    for digit in labels.unique().tolist():
+        ones = labels == digit
+        right, n = int((predicted[ones] == digit).sum()), int(ones.sum())
+        taken = int((predicted == digit).sum()) - right
+        rows.append((digit, f"{n:,}", n - right, f"{100 * right / n:.2f}", between(wilson(right, n)), taken))
+    header = ("digit", "images", "wrong", "accuracy (%)", "95 % CI (Wilson)", "others taken for it")
+    return table(header, rows)
+
+
+def _errors(probabilities: Tensor, errors: list[tuple[int, int]], labels: Tensor) -> Markdown:
+    """Every image that is got wrong, those that the network is surest of first."""
+    if not errors:
+        return Markdown("It gets no image wrong.")
+    order = torch.argsort(probabilities[[index for index, _ in errors]], descending=True, stable=True)
+    rows = (
+        (index, int(labels[index]), digit, f"{100 * float(probabilities[index]):.1f}")
+        for index, digit in (errors[place] for place in order.tolist())
+    )
+    return table(("image", "label", "predicted", "probability (%)"), rows)
