@@ -28,12 +28,14 @@ ARROWS = {
     "sweep": {"training", "experiments", "results", "data", "transforms", "kernels"},
     "bench": {"training", "experiments", "results", "data", "transforms", "kernels"},
     "plots": {"results", "receptive_field", "bench"},
+    "export": {"training", "experiments", "results", "data", "transforms", "plots"},
     "report": {
-        *("results", "experiments", "data", "transforms", "receptive_field", "plots", "bench", "training", "models")
+        *("results", "experiments", "data", "transforms", "receptive_field", "plots", "bench", "training", "models"),
+        "export",
     },
     "cli": {
         *("models", "transforms", "receptive_field", "kernels", "data", "results", "experiments", "training"),
-        *("sweep", "bench", "plots", "report"),
+        *("sweep", "bench", "plots", "report", "export"),
     },
     "__main__": {"cli"},
     "__init__": set(),
@@ -161,6 +163,11 @@ def rooms_in(loaded: set[str]) -> set[str]:
         ("mnist_s7.data", {"data"}, {"matplotlib", "torchvision", "scipy"}),
         ("mnist_s7.results", {"data", "results"}, {"matplotlib", "torchvision"}),
         ("mnist_s7.training", ARROWS["training"] | {"training", "models"}, {"matplotlib", "jupyter_client"}),
+        (
+            "mnist_s7.export",
+            ARROWS["training"] | {"training", "models", "export"},
+            {"matplotlib", "onnx", "onnxruntime", "onnxscript", "tensorboard"},
+        ),
     ],
 )
 def test_a_room_can_be_had_alone(module, rooms, without):
@@ -204,7 +211,7 @@ def test_every_name_of_the_package_can_be_got():
         "from mnist_s7 import *\n"
         "assert {*mnist_s7.__all__} <= {*globals()}\n"
         "import mnist_s7.bench, mnist_s7.kernels\n"
-        "from mnist_s7 import bench, data, kernels, plots, report, results, sweep\n"
+        "from mnist_s7 import bench, data, export, kernels, plots, report, results, sweep\n"
         "try:\n"
         "    mnist_s7.nothing\n"
         "except AttributeError as error:\n"

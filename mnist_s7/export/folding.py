@@ -42,7 +42,7 @@ def folded(model: nn.Module) -> nn.Module:
     """
     network = copy.deepcopy(model).eval()
     try:
-        network = fx.GraphModule(network, fx.Tracer().trace(network))
+        network = fx.GraphModule(network, fx.Tracer().trace(network)).eval()
     except Exception as error:  # forward is the user's, and meets symbols where it expects tensors
         _without_dropout(network)
         if any(isinstance(layer, NORMS) for layer in network.modules()):

@@ -69,7 +69,8 @@ def stored_bytes(content: bytes) -> int:
     """Of all numbers in an ONNX file: weights, biases, scales and zero points, without the file's names."""
     import onnx
 
-    return sum(onnx.numpy_helper.to_array(numbers).nbytes for numbers in onnx.load_from_string(content).graph.initializer)
+    numbers = onnx.load_from_string(content).graph.initializer
+    return sum(onnx.numpy_helper.to_array(each).nbytes for each in numbers)
 
 
 def _reader(images: Tensor):
