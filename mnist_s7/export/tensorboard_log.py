@@ -108,7 +108,9 @@ def _about(run: Run) -> str:
         "units": "accuracies in percent, losses in nats, seconds of wall time per epoch",
         **run.environment,
     }
-    return "\n".join([f"| run | {run.name} |", "|---|---|", *(f"| {name} | {value} |" for name, value in about.items())])
+    return "\n".join(
+        [f"| run | {run.name} |", "|---|---|", *(f"| {name} | {value} |" for name, value in about.items())]
+    )
 
 
 def _check_digits(run: Run, digits: Digits) -> None:
