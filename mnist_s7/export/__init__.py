@@ -1,10 +1,10 @@
 """What leaves the project: networks for other programs, and runs for other viewers.
 
-May import `training` and what that may but `kernels`, and `plots`; onnx, onnxruntime, TensorBoard and matplotlib are
-loaded when they are first needed, and `extras` says which are not installed. Open `folding` first: the network without
-BatchNorm and dropout that all files hold. `network_files` writes ONNX files and exported programs, `quantization` ONNX
-files of 8-bit integers, and `cost` counts. `deployed` measures all of that and keeps it; `report.deployed` makes the
-table. `csv_file` and `tensorboard_log` write runs.
+May import `training`, `experiments`, `results`, `data`, `transforms` and `plots`; onnx, onnxruntime, TensorBoard and
+matplotlib are loaded when they are first needed, and `extras` tells of those that are not installed. Open `folding`
+first: the network without BatchNorm and dropout that every file holds. `network_files` writes ONNX files and exported
+programs, `quantization` ONNX files of 8-bit integers, and `cost` counts. `deployed` measures all of that and keeps it;
+tables of it are made in `report.deployed`. `csv_file` and `tensorboard_log` write runs.
 """
 
 from mnist_s7.export.cost import multiply_adds, parameters

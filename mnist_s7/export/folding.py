@@ -50,8 +50,10 @@ def folded(model: nn.Module) -> nn.Module:
             _warn(f"torch.fx cannot trace {type(model).__name__} ({reason}), so that every BatchNorm stays")
         return network
     if stay := _Folding(network).fold():
-        _warn(f"in {type(model).__name__} these BatchNorm layers stay: {', '.join(stay)}; none of them alone follows a "
-              "convolution, or comes before an unpadded one")  # fmt: skip
+        _warn(
+            f"in {type(model).__name__} these BatchNorm layers stay: {', '.join(stay)}; each would need a convolution "
+            "before it, or one without zero padding after it, that serves nothing else"
+        )
     return network
 
 

@@ -89,7 +89,7 @@ def _writer(log: Path):
 
 def _write_epoch(writer, epoch: Epoch, ended: float) -> None:
     for tag, figure in TAGS.items():
-        writer.add_scalar(tag, getattr(epoch, figure), epoch.epoch, ended, new_style=True, double_precision=True)
+        writer.add_scalar(tag, getattr(epoch, figure), epoch.epoch, ended)  # of doubles TensorBoard shows nothing
 
 
 def _about(run: Run) -> str:

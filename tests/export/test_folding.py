@@ -104,7 +104,7 @@ FOLDS = {
     "weight read": (Network(with_weight_read, conv=conv(1, 4), norm=nn.BatchNorm2d(4)), 1),
     "shared convolution": (nn.Sequential(SHARED, nn.BatchNorm2d(1), nn.ReLU(), SHARED, nn.BatchNorm2d(1)), 2),
     "shared norm": (nn.Sequential(conv(1, 4), SHARED_NORM, nn.ReLU(), conv(4, 4), SHARED_NORM), 0),
-    "ensemble": (Network(lambda n, x: n.norm(n.a(x)) + n.a(x), a=conv(1, 4), norm=nn.BatchNorm2d(4)), 1),
+    "value used twice": (Network(lambda n, x: n.norm(n.a(x)) + n.a(x), a=conv(1, 4), norm=nn.BatchNorm2d(4)), 1),
     "alone": (nn.Sequential(nn.ReLU(), nn.BatchNorm2d(1), nn.ReLU()), 1),
 }  # fmt: skip
 
