@@ -16,6 +16,7 @@ from torch import Tensor, fx, nn
 from mnist_s7 import MnistS7Warning
 
 IMAGE = (1, 28, 28)
+NAMED = 3  # layers in a warning
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
@@ -50,9 +51,10 @@ def folded(model: nn.Module) -> nn.Module:
             _warn(f"torch.fx cannot trace {type(model).__name__} ({reason}), so that every BatchNorm stays")
         return network
     if stay := _Folding(network).fold():
+        names = ", ".join(stay[:NAMED]) + (", ..." if len(stay) > NAMED else "")
         _warn(
-            f"in {type(model).__name__} these BatchNorm layers stay: {', '.join(stay)}; each would need a convolution "
-            "before it, or one without zero padding after it, that serves nothing else"
+            f"{len(stay)} BatchNorm of {type(model).__name__} could not be folded ({names}): each would need a "
+            "convolution before it, or one without zero padding after it, that serves nothing else"
         )
     return network
 

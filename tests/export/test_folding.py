@@ -153,7 +153,7 @@ def test_a_norm_folds_where_that_is_exact(case, as_if_trained):
     x = images(3, 1, 28, 28, dtype=torch.float64)
 
     if stay:
-        with pytest.warns(NotFolded, match="stay: ") as warned:
+        with pytest.warns(NotFolded, match=f"^{stay} BatchNorm of .* could not be folded") as warned:
             found = folded(network)
         assert len(warned) == 1 and warned[0].filename == __file__
     else:
@@ -161,6 +161,13 @@ def test_a_norm_folds_where_that_is_exact(case, as_if_trained):
 
     assert norms(found) == stay
     torch.testing.assert_close(found(x), network.eval()(x), rtol=1e-10, atol=1e-10)
+
+
+def test_a_warning_names_a_few_layers():
+    network = nn.Sequential(*(layer for _ in range(5) for layer in (nn.ReLU(), nn.BatchNorm2d(1))), nn.ReLU())
+
+    with pytest.warns(NotFolded, match=r"^5 BatchNorm of Sequential could not be folded \(1, 3, 5, \.\.\.\): each"):
+        folded(network)
 
 
 def test_functional_pools_and_dropout_are_followed(as_if_trained):
