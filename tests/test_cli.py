@@ -322,7 +322,7 @@ def test_a_full_disk_elsewhere_is_not_taken_for_the_outputs(mnist_s7, monkeypatc
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("mnist_s7.report.series_runs", full)
+    monkeypatch.setattr("mnist_s7.report.stored.series_runs", full)
 
     with pytest.raises(OSError, match="No space left on device"):
         mnist_s7("compare")

@@ -31,9 +31,10 @@ ARROWS = {
     "sweep": {"training", "catalog", "experiments", "results", "data", "transforms", "kernels"},
     "bench": {"training", "catalog", "experiments", "results", "data", "transforms", "kernels"},
     "plots": {"results", "receptive_field", "bench"},
+    "export": {"training", "catalog", "experiments", "results", "data", "transforms", "plots"},
     "report": {
         *("results", "experiments", "data", "transforms", "receptive_field", "plots", "bench", "training", "models"),
-        *("source_code", "catalog"),
+        *("source_code", "catalog", "export"),
     },
     "commands": {
         *("models", "transforms", "receptive_field", "kernels", "data", "results", "experiments", "training"),
@@ -170,6 +171,11 @@ def rooms_in(loaded: set[str]) -> set[str]:
             ARROWS["training"] | {"training", "models", "schedules", "source_code"},
             {"matplotlib", "jupyter_client"},
         ),
+        (
+            "mnist_s7.export",
+            ARROWS["training"] | {"training", "models", "schedules", "source_code", "export"},
+            {"matplotlib", "onnx", "onnxruntime", "onnxscript", "tensorboard"},
+        ),
     ],
 )
 def test_a_room_can_be_had_alone(module, rooms, without):
@@ -213,7 +219,7 @@ def test_every_name_of_the_package_can_be_got():
         "from mnist_s7 import *\n"
         "assert {*mnist_s7.__all__} <= {*globals()}\n"
         "import mnist_s7.bench, mnist_s7.kernels\n"
-        "from mnist_s7 import bench, data, kernels, plots, report, results, sweep\n"
+        "from mnist_s7 import bench, data, export, kernels, plots, report, results, sweep\n"
         "try:\n"
         "    mnist_s7.nothing\n"
         "except AttributeError as error:\n"

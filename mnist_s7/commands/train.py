@@ -74,6 +74,10 @@ def _train(arguments: argparse.Namespace) -> None:
     run = fit(experiment, digits, arguments.seed, arguments.epochs, arguments.device, progress)
     saved = run.save(folder)
     print(f"final test accuracy {run.final.test_accuracy:.2f} %, saved as {saved} and {saved.stem}.safetensors")
+    if arguments.tensorboard:
+        from mnist_s7.export import write_tensorboard
+
+        write_tensorboard(run, log, digits)  # with the final epoch's errors
     if arguments.csv:
         from mnist_s7.export import write_csv
 

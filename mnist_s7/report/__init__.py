@@ -1,10 +1,11 @@
 """Tables and sentences made from runs: the notebooks, the README and the results page say nothing by hand.
 
 May import every room but `sweep`. Open `iteration` first, which says of one run whether it met its targets;
-`across_seeds` asks the same of many seeds, `benchmark` has the tables of a benchmark, and `markdown` is what all of
-them are written in. `stored` reads and checks the published runs. `readme` and `results_page` make the generated
-parts of those pages, and `pages` writes and checks them. `notebooks` executes the notebooks, in `jupyter_kernels` and
-with `notebook_progress`; `notebook_cells` is what their cells call besides tables and plots.
+`across_seeds` asks the same of many seeds, `benchmark` and `deployed` have the tables of a benchmark and of deployed
+networks, and `markdown` is what all of them are written in. `stored` reads and checks the published runs. `readme` and
+`results_page` make the generated parts of those pages, and `pages` writes and checks them. `notebooks` executes the
+notebooks, in `jupyter_kernels` and with `notebook_progress`; `notebook_cells` is what their cells call besides tables
+and plots.
 """
 
 from mnist_s7.report.across_seeds import (

@@ -22,6 +22,7 @@ from mnist_s7.results import (
 )
 from mnist_s7.results.folders import OPTIONS, STORED
 
+DEPLOYED = PUBLISHED / "deployed.json"  # what the series' networks cost elsewhere
 SEED = 1  # of the runs that the notebooks show
 
 

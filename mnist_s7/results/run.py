@@ -106,12 +106,12 @@ class Run:
         """The network's state_dict, wherever it is."""
         if self.trained_model is not None:
             return self.trained_model.state_dict()
-        return None if self.weights is None else read_state(self.weights, self._facts())
+        return None if self.weights is None else read_state(self.weights, self.facts)
 
     def without_model(self, weights: bool) -> "Run":
         """The same for another process, which may not know the network's class: without the model, or with its
         `weights` as bytes."""
-        content = weights_bytes(self._state(), self._facts()) if weights else None
+        content = weights_bytes(self._state(), self.facts) if weights else None
         return replace(self, trained_model=None, weights=content)
 
     @property
@@ -156,7 +156,7 @@ class Run:
         files = {path: _json(self._content())}
         if (state := self._state()) is not None:
             # The weights first: a run's file without its own weights would be found, and not made again.
-            files = {weights_path(path): weights_bytes(state, self._facts())} | files
+            files = {weights_path(path): weights_bytes(state, self.facts)} | files
         write_together(files)
         return path
 
@@ -166,8 +166,9 @@ class Run:
         content["epochs"] = [asdict(epoch) for epoch in self.epochs]
         return content
 
-    def _facts(self) -> dict[str, str]:
-        """What its weights say of it: a weights file must say the same as the run that it belongs to."""
+    @property
+    def facts(self) -> dict[str, str]:
+        """What the files of its network say of it. A weights file must say the same as the run that it belongs to."""
         content = json.dumps(self._content(), sort_keys=True)
         return {
             "experiment": self.experiment,
