@@ -1,6 +1,7 @@
 import os
 import shutil
 import tempfile
+import textwrap
 import warnings
 from pathlib import Path
 
@@ -10,8 +11,10 @@ import torch
 
 from mnist_s7 import SERIES, Digits, MnistS7Warning, load_digits
 from mnist_s7.bench import Benchmark, Cost
+from mnist_s7.catalog import EXPERIMENTS, origin_of
 from mnist_s7.data import NEEDS_MNIST, DigitsUnavailable
 from mnist_s7.kernels.library import load
+from mnist_s7.results import NETWORKS
 from mnist_s7.results.machine import side_by_side
 
 WORKER_MEMORY = 1_500 << 20  # bytes: of one that trains, or has a notebook's kernel train
@@ -78,6 +81,20 @@ def idx_files(tmp_path, monkeypatch):
     monkeypatch.delenv("MNIST_S7_DATA", raising=False)
     monkeypatch.delenv("MNIST_S7_DATASET", raising=False)
     return raw
+
+
+@pytest.fixture
+def own_file(tmp_path):
+    """Writes a Python file of a reader's own, and gives its path. Its experiments are forgotten afterwards."""
+
+    def write(*parts, name="my_net.py"):
+        path = tmp_path / name
+        path.write_text("\n".join(map(textwrap.dedent, parts)))
+        return path
+
+    yield write
+    for name in [name for name in EXPERIMENTS if origin_of(name)]:
+        del EXPERIMENTS[name], NETWORKS[name]
 
 
 @pytest.fixture

@@ -3,51 +3,12 @@
 import pickle
 import subprocess
 import sys
-import textwrap
 
 import pytest
+from example_networks import EXPERIMENT, NETWORK
 
 from mnist_s7 import T3, ExperimentFileError, InvalidArgument, NetworkUnfit, find_experiment, fit
 from mnist_s7.catalog import EXPERIMENTS, origin_of
-
-NETWORK = """
-    import torch.nn.functional as F
-    from torch import nn
-
-    WIDTH = 8
-
-    def activate(x):
-        return F.relu(x)
-
-    class Net(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.conv = nn.Conv2d(1, WIDTH, 3, stride=2)
-            self.head = nn.Linear(WIDTH, 10)
-
-        def forward(self, x):
-            return F.log_softmax(self.head(activate(self.conv(x)).mean((2, 3))), dim=1)
-"""
-EXPERIMENT = """
-    from dataclasses import replace
-    from mnist_s7 import T3
-
-    MINE = replace(T3, name="MINE", network=Net, lr=0.02)
-"""
-
-
-@pytest.fixture
-def own_file(tmp_path):
-    """Writes a file and gives its path."""
-
-    def write(*parts, name="my_net.py"):
-        path = tmp_path / name
-        path.write_text("\n".join(map(textwrap.dedent, parts)))
-        return path
-
-    yield write
-    for name in [name for name in EXPERIMENTS if origin_of(name)]:
-        del EXPERIMENTS[name]
 
 
 def test_an_experiment_is_found_by_its_name(own_file):

@@ -37,7 +37,8 @@ def test_onnxruntime_classifies_raw_pixels_as_pytorch_does(name, trained, mnist,
     images = mnist.test_images[:1008]
     expected = predict(trained[name], images)
 
-    path = export_onnx(trained[name], tmp_path / "new" / f"{name}.onnx", Run.load(PUBLISHED / f"{name}-seed1.json").facts)
+    facts = Run.load(PUBLISHED / f"{name}-seed1.json").facts
+    path = export_onnx(trained[name], tmp_path / "new" / f"{name}.onnx", facts)
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     pixels = images.numpy().astype(np.float32)[:, None]

@@ -11,9 +11,10 @@ from functools import partial
 
 import pytest
 import torch
+from example_networks import EXPERIMENT, NETWORK
 from waiting import has_ended, wait_for
 
-from mnist_s7 import T3, InvalidArgument, Run, fit, load_runs
+from mnist_s7 import T3, InvalidArgument, Run, evaluate, find_experiment, fit, load_runs
 from mnist_s7.catalog import EXPERIMENTS
 from mnist_s7.results import PUBLISHED, OutputError, PublishingRefused, RunFileError, write_atomically
 from mnist_s7.sweep import MixedLayers, RunConflict, in_processes, parse_seeds, run_sweep, runs
@@ -60,6 +61,52 @@ def test_runs_are_those_that_are_run_alone(digits, tmp_path):
             assert run.environment == alone.environment
     finally:
         torch.set_num_threads(threads)
+
+
+def test_weights_are_kept_where_they_are_wanted(digits, tmp_path):
+    outcome = run_sweep(["T1"], [1, 2], digits, tmp_path, partial(in_processes, at_once=1), epochs=1, weights=True)
+
+    assert sorted(outcome.made) == ["T1-seed1", "T1-seed2"]
+    for run in load_runs(tmp_path):
+        found = evaluate(run.model, digits.test_images, digits.test_labels)
+        assert found.errors == run.errors
+    assert files(tmp_path) == [f"T1-seed{i}.{kind}" for i in (1, 2) for kind in ("json", "safetensors")]
+
+
+def test_runs_that_were_made_without_weights_are_told(digits, tmp_path):
+    run_sweep(["T1"], [1], digits, tmp_path, here, epochs=1)
+
+    outcome = run_sweep(["T1"], [1, 2], digits, tmp_path, here, epochs=1, weights=True)
+
+    assert outcome.made == ["T1-seed2"]
+    assert outcome.without_weights == ["T1-seed1"]
+    assert "Made before without weights: T1-seed1. To have them, move these runs' files" in str(outcome)
+    assert "without weights" not in str(run_sweep(["T1"], [1], digits, tmp_path, here, epochs=1))
+
+
+def test_an_experiment_of_a_readers_file_is_swept_in_other_processes(digits, tmp_path, own_file):
+    experiment = find_experiment(f"{own_file(NETWORK, EXPERIMENT)}:MINE", ["lr=0.04"])
+    folder = tmp_path / "runs"
+
+    outcome = run_sweep(
+        [experiment.name], [1, 2], digits, folder, partial(in_processes, at_once=2), epochs=1, weights=True
+    )
+
+    assert sorted(outcome.made) == ["MINE-lr=0.04-seed1", "MINE-lr=0.04-seed2"]
+    for run in load_runs(folder):
+        assert experiment.matches(run)
+        assert evaluate(run.model, digits.test_images, digits.test_labels).errors == run.errors
+    again = run_sweep([experiment.name], [1, 2], digits, folder, here, epochs=1)
+    assert len(again.found) == 2
+
+
+def test_a_run_of_a_file_that_was_changed_since_is_no_run_of_it(digits, tmp_path, own_file):
+    folder = tmp_path / "runs"
+    run_sweep([find_experiment(str(own_file(NETWORK))).name], [1], digits, folder, here, epochs=1)
+    changed = find_experiment(str(own_file(NETWORK.replace("F.relu", "F.silu"))))
+
+    with pytest.raises(RunConflict, match="Net-seed1.json: a run of another recipe; Net has been changed since"):
+        run_sweep([changed.name], [1], digits, folder, here, epochs=1)
 
 
 def test_a_run_has_one_thread(digits, tmp_path):

@@ -1,0 +1,26 @@
+"""A file of a reader's own, in parts: a network, and an experiment that trains it."""
+
+NETWORK = """
+    import torch.nn.functional as F
+    from torch import nn
+
+    WIDTH = 8
+
+    def activate(x):
+        return F.relu(x)
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(1, WIDTH, 3, stride=2)
+            self.head = nn.Linear(WIDTH, 10)
+
+        def forward(self, x):
+            return F.log_softmax(self.head(activate(self.conv(x)).mean((2, 3))), dim=1)
+"""
+EXPERIMENT = """
+    from dataclasses import replace
+    from mnist_s7 import T3
+
+    MINE = replace(T3, name="MINE", network=Net, lr=0.02)
+"""
