@@ -14,9 +14,10 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from example_networks import EXPERIMENT, NETWORK
 
 import mnist_s7.sweep.ray_cluster
-from mnist_s7 import InvalidArgument, Run, load_runs
+from mnist_s7 import InvalidArgument, Run, evaluate, find_experiment, load_runs
 from mnist_s7.sweep import in_processes, run_sweep
 from mnist_s7.sweep.ray_cluster import ClusterLost, ClusterUnfit, ClusterUnreachable, RayMissing, on_ray
 
@@ -169,6 +170,22 @@ def test_seeds_on_two_machines_have_the_figures_of_those_that_are_run_here(digit
         other = Run.load(tmp_path / "ray" / f"{run.name}.json")
         assert figures(other) == figures(run)
         assert (other.fingerprint, other.environment) == (run.fingerprint, run.environment)
+
+
+def test_an_experiment_of_a_readers_file_goes_to_the_cluster_and_its_weights_come_back(
+    digits, tmp_path, cluster, own_file
+):
+    path = own_file(NETWORK, EXPERIMENT)
+    name = find_experiment(f"{path}:MINE").name
+    path.unlink()  # another machine does not have it
+
+    outcome = run_sweep(
+        [name], [1], digits, tmp_path / "ray", partial(on_ray, address=cluster.address), epochs=1, weights=True
+    )
+
+    assert outcome.made == ["MINE-seed1"], outcome
+    run = Run.load(tmp_path / "ray" / "MINE-seed1.json")
+    assert evaluate(run.model, digits.test_images, digits.test_labels).errors == run.errors
 
 
 def test_a_run_that_fails_or_kills_every_worker_does_not_stop_the_others(digits, tmp_path, cluster):
