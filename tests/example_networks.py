@@ -13,10 +13,11 @@ NETWORK = """
         def __init__(self):
             super().__init__()
             self.conv = nn.Conv2d(1, WIDTH, 3, stride=2)
-            self.head = nn.Linear(WIDTH, 10)
+            self.head = nn.Linear(WIDTH * 16, 10)
 
         def forward(self, x):
-            return F.log_softmax(self.head(activate(self.conv(x)).mean((2, 3))), dim=1)
+            x = F.adaptive_max_pool2d(activate(self.conv(x)), 4)
+            return F.log_softmax(self.head(x.flatten(1)), dim=1)
 """
 EXPERIMENT = """
     from dataclasses import replace

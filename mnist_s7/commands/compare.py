@@ -62,17 +62,17 @@ def _runs(folder: Path, names: list[str], dataset: str) -> Runs:
     """
     from mnist_s7.report.stored import grouped_runs
 
+    names = [find_experiment(name).name if name in EXPERIMENTS or split(name) else name for name in names]
     found = {}
     here, stored = grouped_runs(folder, dataset), stored_folder(dataset)
     for name in names:
-        if name not in here:
-            name = find_experiment(name).name
         if name in here:
             found[name] = here[name]
         elif stored and name in (published := grouped_runs(stored, dataset)):
             print(f"{folder} has no run of {name}: those of {stored} are compared.\n")
             found[name] = published[name]
         else:
+            find_experiment(name)  # raises where the name is that of nothing
             raise RunsMissing(
                 f"{folder}: no run of {name} on {dataset}; `mnist-s7 sweep {name} --output {folder}` makes some"
             )

@@ -97,7 +97,7 @@ def _speed(benchmark: Benchmark) -> str:
 
 
 def _iteration(experiment: Experiment, runs: Runs) -> str:
-    """Six lines: the change, how it is trained, the result, and what was reached and what was not."""
+    """Five lines: the change, how it is trained, the result, and what was reached and what was not."""
     name, group = experiment.name, runs[experiment.name]
     final = summarize([run.final.test_accuracy for run in trained(group)])
     verdicts = {claim: words for claim, (_, words) in replicated(experiment, runs).items()}
@@ -109,16 +109,12 @@ def _iteration(experiment: Experiment, runs: Runs) -> str:
         f"- **Result:** {mean_sd(final.mean, final.sd)} % test accuracy in the final epoch (mean ± SD, {final.n} "
         f"seeds{failures(group)}), {experiment.parameters:,} parameters; seed {SEED} took "
         f"{seconds_per_epoch(_shown(experiment, runs)):.0f} s per epoch on one core.",
-        f"- **Targets:** {_by_verdict(reached)}.",
+        f"- **[Targets](notebooks/results/README.md#{name.lower()}):** {_by_verdict(reached)}.",
     ]
     if claimed:
         lines.append(f"- **Claims of the reference series, in our words:** {_by_verdict(claimed)}.")
     else:
         lines.append(f"- **Claims of the reference series:** none, since {name} is this project's own.")
-    lines.append(
-        f"- **More:** [notebook](notebooks/MNIST_S7_{name}.ipynb), "
-        f"[every target and claim](notebooks/results/README.md#{name.lower()})."
-    )
     return "\n".join(lines)
 
 

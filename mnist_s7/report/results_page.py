@@ -2,6 +2,7 @@
 
 from mnist_s7.bench import Benchmark
 from mnist_s7.experiments import SERIES, Experiment
+from mnist_s7.export import DeployedNetworks
 from mnist_s7.receptive_field import receptive_field
 from mnist_s7.report.across_seeds import (
     ablation_table,
@@ -12,9 +13,10 @@ from mnist_s7.report.across_seeds import (
     replication,
 )
 from mnist_s7.report.benchmark import costs, how_measured, ratios, scaling, shares, throughput
+from mnist_s7.report.deployed import deployed_table, how_deployed
 from mnist_s7.report.iteration import analysis, architecture, changes, targets, verdicts
 from mnist_s7.report.markdown import Markdown, p_value, table
-from mnist_s7.report.stored import SEED, series, stored_runs, validation_runs
+from mnist_s7.report.stored import DEPLOYED, SEED, series, stored_runs, validation_runs
 from mnist_s7.results import PYTORCH_LAYERS, adjusted, compare, failures
 from mnist_s7.results.claims import signed
 
@@ -22,6 +24,7 @@ from mnist_s7.results.claims import signed
 def results_parts(benchmark: Benchmark) -> dict[str, str]:
     """The parts, by the name in their markers, made from the published runs and the benchmark."""
     runs = stored_runs()
+    deployed = DeployedNetworks.load(DEPLOYED)
     speed = (costs, ratios, throughput, shares, scaling, how_measured)
     return {
         "means": means(runs),
@@ -32,6 +35,7 @@ def results_parts(benchmark: Benchmark) -> dict[str, str]:
         "iterations": "\n".join(map(_iteration, SERIES)),
         "speed": "\n\n".join(table(benchmark) for table in speed),
         "layers": _pytorch_layers(),
+        "deployed": f"{deployed_table(deployed)}\n\n{how_deployed(deployed)}",
     }
 
 

@@ -22,13 +22,15 @@ def check_against_stored(run: Run) -> str:
     """How far the final epoch of `run` is from that of the stored run of its name, and what is allowed, as a
     Markdown list.
 
-    Raises `RunDiffers` where it is outside of that, or where the learning rates were not the same, and
-    `RunsMissing` where no such run is stored. Runs are stored on MNIST and on the synthetic digits.
+    Raises `RunDiffers` where it is outside of that, or where the learning rates were not the same, and `RunsMissing`
+    where others of its experiment are stored and this one is not. Runs are stored on MNIST and on the synthetic digits.
     """
     folder = stored_folder(run.dataset)
     if folder is None:
         return f"{run.name}: trained on {run.dataset}, on which no runs are stored to compare it with"
     group = [each for each in load_runs(folder) if (each.experiment, each.dataset) == (run.experiment, run.dataset)]
+    if not group:
+        return f"{run.name}: no run of {run.experiment} is stored yet to compare it with"
     seeds = {each.seed: each for each in group}
     if run.seed not in seeds:
         option = OPTIONS.get(run.dataset, "")

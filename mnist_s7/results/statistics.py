@@ -173,9 +173,9 @@ def calibration_error(probabilities: Tensor, right: Tensor, bins: int = 15) -> f
     3, with its 15 bins.
     """
     probabilities, right = probabilities.double().cpu(), right.double().cpu()
-    places = (probabilities * bins).ceil().long().clamp(1, bins) - 1  # a bin holds its upper end, as in the paper
-    sums = torch.zeros(bins, dtype=torch.float64)
-    gaps = sums.index_add(0, places, probabilities - right).abs()
+    ends = torch.linspace(0, 1, bins + 1, dtype=torch.float64)[1:-1]
+    places = torch.bucketize(probabilities, ends)  # a bin holds its upper end, as in the paper
+    gaps = torch.zeros(bins, dtype=torch.float64).index_add(0, places, probabilities - right).abs()
     return float(gaps.sum() / len(probabilities))
 
 

@@ -6,9 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+from example_networks import EXPERIMENT, NETWORK
 from torch import nn
 
-from mnist_s7 import SERIES, T1, T3, T4, plots
+from mnist_s7 import SERIES, T1, T3, T4, find_experiment, plots
 from mnist_s7.bench import Benchmark, BenchmarkFileError, measure
 from mnist_s7.kernels import Accelerated
 from mnist_s7.report import benchmark as tables
@@ -140,6 +141,15 @@ def test_shares_are_of_the_whole_epoch(few_digits):
     assert sum(shares.values()) == pytest.approx(100)
     assert min(shares.values()) > 0
     assert shares["forward"] + shares["backward"] > shares["optimizer"]
+
+
+def test_other_processes_know_the_experiments_of_a_readers_file(few_digits, own_file):
+    experiment = find_experiment(f"{own_file(NETWORK, EXPERIMENT)}:MINE")
+
+    with measure._processes(1) as processes:
+        seconds = processes.submit(measure._package_on_one_thread, experiment.name, few_digits).result()
+
+    assert seconds > 0
 
 
 def test_a_benchmark_has_every_figure_of_every_round(few_digits, monkeypatch, tmp_path):

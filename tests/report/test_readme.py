@@ -9,7 +9,7 @@ import shutil
 import pytest
 from test_iteration import REFERENCE, reference_run
 
-from mnist_s7 import SERIES, InvalidArgument
+from mnist_s7 import SERIES, T3, InvalidArgument, find_experiment
 from mnist_s7.bench import Benchmark
 from mnist_s7.data import PROJECT
 from mnist_s7.report import pages, readme
@@ -18,7 +18,7 @@ from mnist_s7.report.stored import series, stored_runs
 from mnist_s7.results import Epoch
 
 BLOCK = re.compile(r"^```(.*?)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-EXAMPLES = {"README.md": 1, "mnist_s7/receptive_field/README.md": 4}
+EXAMPLES = {"mnist_s7/receptive_field/README.md": 4}
 
 
 @pytest.mark.parametrize("page", EXAMPLES)
@@ -34,6 +34,21 @@ def test_examples_print_what_is_shown(page):
         with contextlib.redirect_stdout(printed):
             exec(code, names)
         assert printed.getvalue() == shown
+
+
+def test_the_readmes_own_network_can_be_trained(tmp_path):
+    [code] = [code for kind, code in BLOCK.findall(pages.README.read_text(encoding="utf-8")) if "# my_net.py" in code]
+    path = tmp_path / "my_net.py"
+    path.write_text(code)
+
+    experiment = find_experiment(str(path))
+
+    assert (experiment.name, experiment.recipe) == ("MyNet", T3.recipe)
+    path.write_text(
+        f"{code}\nfrom dataclasses import replace\nfrom mnist_s7 import T3\n"
+        "MINE = replace(T3, network=MyNet, lr=0.02)\n"
+    )
+    assert find_experiment(f"{path}:MINE").name == "MINE"
 
 
 def test_the_pages_and_their_figures_are_what_the_results_give():
