@@ -62,10 +62,10 @@ def _runs(folder: Path, names: list[str], dataset: str) -> Runs:
     """
     from mnist_s7.report.stored import grouped_runs
 
-    names = [find_experiment(name).name if name in EXPERIMENTS or split(name) else name for name in names]
+    asked = {find_experiment(name).name if name in EXPERIMENTS or split(name) else name: name for name in names}
     found = {}
     here, stored = grouped_runs(folder, dataset), stored_folder(dataset)
-    for name in names:
+    for name, typed in asked.items():
         if name in here:
             found[name] = here[name]
         elif stored and name in (published := grouped_runs(stored, dataset)):
@@ -74,7 +74,7 @@ def _runs(folder: Path, names: list[str], dataset: str) -> Runs:
         else:
             find_experiment(name)  # raises where the name is that of nothing
             raise RunsMissing(
-                f"{folder}: no run of {name} on {dataset}; `mnist-s7 sweep {name} --output {folder}` makes some"
+                f"{folder}: no run of {name} on {dataset}; `mnist-s7 sweep {typed} --output {folder}` makes some"
             )
     return found
 

@@ -164,7 +164,7 @@ def test_a_name_without_runs_says_how_to_make_some(mnist_s7, two_swept, tmp_path
 
     code, _, errors = mnist_s7("compare", folder, "T3", f"{path}:Net")
     assert code == 1
-    assert f"{folder}: no run of Net on MNIST; `mnist-s7 sweep Net --output {folder}` makes some" in errors
+    assert f"{folder}: no run of Net on MNIST; `mnist-s7 sweep {path}:Net --output {folder}` makes some" in errors
     code, _, errors = mnist_s7("compare", folder, "T3", "OTHER")
     assert code == 1
     assert "no experiment OTHER: there are T1, " in errors
