@@ -3,7 +3,8 @@
 import ast
 import inspect
 import sys
-from types import ModuleType
+import textwrap
+from types import FunctionType, ModuleType
 
 Definition = ast.FunctionDef | ast.ClassDef
 
@@ -16,16 +17,24 @@ def used(module: ModuleType, name: str) -> list[str]:
 
 def syntax(cls: type) -> str:
     """What a class says, with everything of its module that it uses: the same whatever its comments, docstrings and
-    layout are. Empty where its source cannot be had, as of one that was typed into an interpreter."""
+    layout are. Of a class in a notebook's cell what its methods say; empty where there is no source at all."""
     try:
         body = _body(sys.modules[cls.__module__])
     except (OSError, TypeError, KeyError):
-        return ""
+        return "\n".join(map(_of_method, filter(inspect.isfunction, vars(cls).values())))
     own = {name: node for node in body for name in _names(node)}
     if cls.__qualname__ not in own:  # made inside a function
         return "\n".join(_without_docstrings(node) for node in body)
     found = _closure(own, cls.__qualname__)
     return "\n".join(_without_docstrings(own[name]) for name in own if name in found)
+
+
+def _of_method(function: FunctionType) -> str:
+    try:
+        [definition] = ast.parse(textwrap.dedent(inspect.getsource(function))).body
+    except (OSError, SyntaxError, ValueError):  # a SyntaxError for a lambda in the middle of something
+        return ""
+    return _without_docstrings(definition)
 
 
 def _body(module: ModuleType) -> list[ast.stmt]:
