@@ -17,7 +17,7 @@ from mnist_s7 import MnistS7Error
 
 # About 700x700. A digit of a tenth of the height is then still three times as large as MNIST's, and larger pictures
 # cost time and memory for nothing.
-PIXELS = 500_000
+PIXELS = 300_000
 # In a tight crop, 99.9 % of MNIST's training images have a smaller share of ink: what covers more is paper.
 MOST_INK = 0.75
 
