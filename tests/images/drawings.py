@@ -120,8 +120,11 @@ def drawing(digit: int, random: np.random.Generator) -> Image.Image:
     return Image.composite(Image.new("RGB", mask.size, ink), Image.new("RGB", mask.size, paper), mask)
 
 
-def photo(digit: int, random: np.random.Generator) -> Image.Image:
-    """A digit on paper, as a phone takes it: texture, uneven light, a soft shadow, perspective, blur, noise, JPEG."""
+def photo(digit: int | None, random: np.random.Generator) -> Image.Image:
+    """A digit on paper, as a phone takes it: texture, uneven light, a soft shadow, perspective, blur, noise, JPEG.
+
+    None is a blank sheet.
+    """
     longest = int(300 * 10 ** random.beta(0.7, 1.8))  # 300 to 3000 pixels, large ones less often
     size = (longest, int(longest * 0.75)) if random.random() < 0.5 else (int(longest * 0.75), longest)
     share = random.uniform(0.1, 0.8)
@@ -129,7 +132,7 @@ def photo(digit: int, random: np.random.Generator) -> Image.Image:
     room = np.maximum((np.array(size) - 1.25 * height) / 2, 0)
     centre = np.array(size) / 2 + random.uniform(-0.9, 0.9, 2) * room
     width = max(height * np.exp(random.uniform(np.log(0.025), np.log(0.15))), 1.5)
-    mask = ink_mask(size, curves(digit, random), height, width, centre)
+    mask = ink_mask(size, [] if digit is None else curves(digit, random), height, width, centre)
     mask = mask.transform(size, Image.Transform.PERSPECTIVE, _perspective(size, random), Image.Resampling.BILINEAR)
 
     ink, paper = (np.array(c[random.integers(len(c))], np.float32) for c in (INKS, PAPERS))
