@@ -1,8 +1,9 @@
 """A series of small CNNs that classify MNIST digits, and the package that its notebooks share.
 
 The series itself is in four files: `models`, `transforms`, `experiments` and `training`. The folders are rooms around
-them, each with a docstring that says what it holds: `data`, `receptive_field`, `kernels`, `results`, `report`, `plots`,
-`sweep` and `bench`. The names below are imported when they are first used (PEP 562), so that a room can be had alone.
+them, each with a docstring that says what it holds: `data`, `images`, `receptive_field`, `kernels`, `results`,
+`report`, `plots`, `sweep` and `bench`. The names below are imported when they are first used (PEP 562), so that a room
+can be had alone.
 """
 
 from importlib import import_module
@@ -13,12 +14,15 @@ _HOMES = {
         *("digits_or_synthetic", "load_digits"),
     ),
     "mnist_s7.experiments": ("SERIES", "T1", "T2", "T3", "T4", "Experiment"),
+    "mnist_s7.images": ("ImageError", "ImageUnreadable", "NoDigit", "Prediction", "SeveralDigits", "predict_image"),
     "mnist_s7.models": ("MnistNet_1", "MnistNet_2", "MnistNet_3", "MnistNet_4"),
     "mnist_s7.results": ("OutputError", "Run", "RunFileError", "RunsMissing", "PublishingRefused", "load_runs"),
     "mnist_s7.training": ("LossNotFinite", "evaluate", "fit", "predict"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
-_ROOMS = ("bench", "data", "kernels", "plots", "receptive_field", "report", "results", "sweep")  # imported as they are
+_ROOMS = (  # imported as they are
+    *("bench", "data", "images", "kernels", "plots", "receptive_field", "report", "results", "sweep"),
+)
 
 __all__ = ["InvalidArgument", "MnistS7Error", "MnistS7Warning", "receptive_field", *_HOME_OF]
 

@@ -27,7 +27,8 @@ ARROWS = {
     "training": {"experiments", "transforms", "data", "kernels", "results"},
     "sweep": {"training", "experiments", "results", "data", "transforms", "kernels"},
     "bench": {"training", "experiments", "results", "data", "transforms", "kernels"},
-    "plots": {"results", "receptive_field", "bench"},
+    "images": {"data", "training", "results"},
+    "plots": {"results", "receptive_field", "bench", "images"},
     "report": {
         *("results", "experiments", "data", "transforms", "receptive_field", "plots", "bench", "training", "models")
     },
