@@ -33,7 +33,7 @@ ONE_COLOUR = 0.2  # of the picture: paper of one shade covers more, and no shade
 LIGHTER = 0.02  # of the picture: more that is lighter than the paper, and the light is uneven
 WINDOWS = (0.05, 0.1, 0.2, 0.4)  # of the longer side; the last, of the widest stroke in a tight crop, is THICKEST / BOX
 NEIGHBOURHOOD = 0.05  # of the longer side: paper this near has the same light
-SMALLEST = 0.04  # of the longer side: a smaller digit has under 20 pixels in the largest picture that is looked at
+SMALLEST = 0.04  # of the longer side: under `BOX` pixels in the largest picture that is looked at
 CONTRAST = 1.5  # that ink gains in large pictures, for the paper's grain to be black; more breaks blurred strokes
 NEAR = 2.5  # pixels of MNIST's: the grey at a stroke's edge is not farther from it
 

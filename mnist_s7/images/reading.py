@@ -14,9 +14,9 @@ from torch import Tensor
 
 from mnist_s7 import MnistS7Error
 
-# About 700x700. A digit of a tenth of the height is then still three times as large as MNIST's, and larger pictures
-# cost time and memory for nothing.
-PIXELS = 300_000
+# About 450x450. A digit of a tenth of the height is then still twice as large as MNIST's; larger pictures cost time and
+# memory, and are not classified better.
+PIXELS = 200_000
 # In a tight crop, 99.9 % of MNIST's training images have a smaller share of ink: what covers more is paper.
 MOST_INK = 0.75
 
@@ -41,7 +41,7 @@ class SeveralDigits(ImageError):
 
 @dataclass(frozen=True, eq=False)
 class RawImage:
-    """A picture as `read_image` gives it: uint8 (H, W, 3), upright, no larger than about 700x700; its file's name."""
+    """A picture as `read_image` gives it: uint8 (H, W, 3), upright, no larger than about 450x450; its file's name."""
 
     pixels: np.ndarray
     name: str = ""

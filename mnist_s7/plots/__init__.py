@@ -1,9 +1,9 @@
 """Every figure: functions that take runs, images or tables, and return a matplotlib `Figure`.
 
-May import matplotlib, and of the package `results`, `receptive_field`, `bench` and `images`. The figures live outside pyplot:
-one shows itself where a notebook's cell ends with it. Open `runs` first, the figures of one run; `across_seeds` has
-those of many seeds, `images` those made of digits, `benchmark` that of a benchmark, and `style` and `axes` how all of
-them look.
+May import matplotlib, and of the package `results`, `receptive_field`, `bench` and `images`. The figures live outside
+pyplot: one shows itself where a notebook's cell ends with it. Open `runs` first, the figures of one run; `across_seeds`
+has those of many seeds, `images` those made of digits, `benchmark` that of a benchmark, and `style` and `axes` how all
+of them look.
 """
 
 from mnist_s7.plots.across_seeds import (

@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFilter
 TEMPLATES = {
     0: [
         [
-            [(0.5, 0), (0.12, 0.2), (0.02, 0.55), (0.2, 0.92), (0.55, 1), (0.88, 0.8), (0.97, 0.42), (0.8, 0.08), (0.5, 0)],
+            [(0.5, 0), (0.12, 0.2), (0, 0.55), (0.2, 0.9), (0.55, 1), (0.9, 0.8), (1, 0.4), (0.8, 0.1), (0.5, 0)],
         ],
     ],
     1: [
@@ -150,7 +150,7 @@ def photo(digit: int | None, random: np.random.Generator) -> Image.Image:
 
     None is a blank sheet.
     """
-    longest = int(300 * 10 ** random.beta(0.7, 1.8))  # 300 to 3000 pixels, large ones less often
+    longest = int(300 * 10 ** random.beta(0.7, 2.4))  # 300 to 3000 pixels, large ones less often
     size = (longest, int(longest * 0.75)) if random.random() < 0.5 else (int(longest * 0.75), longest)
     share = random.uniform(0.1, 0.8)
     height = share * size[1] if size[1] < size[0] else min(share * size[1], 0.8 * size[0])
