@@ -62,12 +62,10 @@ def digit_image(picture: Source | RawImage) -> Tensor:
 
 def _without_repeats(pixels: np.ndarray) -> np.ndarray:
     """The pixels of a picture that was enlarged by repeating them, each once."""
-    for _ in range(2):
-        changes = np.flatnonzero((pixels[1:] != pixels[:-1]).any(axis=(1, 2))) + 1
-        if len(changes):
-            pixels = pixels[:: np.gcd.reduce([*changes, len(pixels)])]
-        pixels = pixels.swapaxes(0, 1)
-    return pixels
+    rows = np.flatnonzero((pixels[1:] != pixels[:-1]).any(axis=(1, 2))) + 1
+    columns = np.flatnonzero((pixels[:, 1:] != pixels[:, :-1]).any(axis=(0, 2))) + 1
+    repeats = np.gcd.reduce([*rows, *columns, *pixels.shape[:2]])
+    return pixels[::repeats, ::repeats]
 
 
 def _fine(pixels: np.ndarray) -> np.ndarray:
