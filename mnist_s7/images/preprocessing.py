@@ -19,15 +19,17 @@ CENTRE = 14  # the row and column that holds the centre of mass: in 13.5 to 14.5
 WIDEST = 1.7  # times as wide as high: 99.9 % of the digits are not wider
 THIN, USUAL, THICKEST = 1.6, 2.4, 8.0  # pixels of stroke width: 5 % are thinner; the median; none is thicker
 FULL = 0.9  # the quantile of a digit's ink that is 252 or more of 255 in 99 %
-SHARPNESS = 0.13  # of ink per pixel, at three quarters of the outline: 99.8 % are sharper
+SHARPNESS = 0.22  # of ink per pixel, at half of the outline: 99.8 % are sharper
 HOLES = 5  # 99.9 % have no more, counting those of a pixel
 GAP = 0.3  # of the longer side: 95 % of the parts of broken digits are not farther from the rest
 BESIDE = 0.12  # the same, of parts that no column has in common: 19 of 20 that are not dirt
 SPECK = 0.005  # of the largest part's area: no part is smaller
+MANY = 20  # parts that stand apart: more are not digits, but a texture
 MARK = 0.05  # the same: what is smaller, and far from the rest, is taken for dirt and not for another digit
 
 # Of paper and light, chosen on drawings and photos.
 LEAST_CONTRAST = 0.12  # of the paper's light; less is the other side of the sheet shining through
+FAINTEST = 0.06  # of white's light: 15 grey levels, which a JPEG's blocks may differ by
 GRAIN = 3.5  # standard deviations of the paper's grain: ink that stands out less is lost in it
 ONE_COLOUR = 0.2  # of the picture: paper of one shade covers more, and no shade of paper in a photo does
 LIGHTER = 0.02  # of the picture: more that is lighter than the paper, and the light is uneven
@@ -117,7 +119,8 @@ def _ink(grey: np.ndarray) -> np.ndarray:
     else:
         found = _ink_in_uneven_light(grey)
     found = [(slope, ink, grain) for slope, ink, grain in found if ink.max() > 0]
-    clear = [f for f in found if 2 * _threshold(f[1]) >= max(LEAST_CONTRAST, GRAIN * f[2])]
+    least = max(LEAST_CONTRAST, FAINTEST / max(float(np.median(grey)), 1e-6))
+    clear = [f for f in found if 2 * _threshold(f[1]) >= max(least, GRAIN * f[2])]
     if not clear:
         raise NoDigit("no digit found: nothing stands out from the paper; write darker, or take a sharper picture")
     _, ink, grain = max(clear, key=lambda f: f[0])
@@ -194,9 +197,10 @@ def _digit_mask(ink: np.ndarray) -> np.ndarray:
     while near := _near(kept, labels, boxes, rest):
         kept |= np.isin(labels, near)
         rest = [k for k in rest if k not in near]
-    if kept.sum() < areas.sum() / 2:
+    apart = [k for k in rest if areas[k] >= MARK * areas[main]]
+    if len(apart) > MANY or (not apart and kept.sum() < areas.sum() / 2):
         raise NoDigit("no digit found: marks all over the picture; crop it to one digit")
-    if apart := [k for k in rest if areas[k] >= MARK * areas[main]]:
+    if apart:
         raise SeveralDigits(f"{len(apart) + 1} marks stand apart; crop the picture to one digit")
     return kept
 
@@ -229,8 +233,8 @@ def _scaled(ink: np.ndarray, kept: np.ndarray) -> np.ndarray:
     (top, left), (height, width) = _box(kept)
     scale = max(height, width, BOX) / BOX
     margin = int(np.ceil(NEAR * scale))
-    cut = (slice(top, top + height + 2 * margin), slice(left, left + width + 2 * margin))
-    ink, kept = np.pad(ink, margin)[cut], np.pad(kept, margin)[cut]
+    cut = tuple(slice(max(0, a - margin), a + side + margin) for a, side in ((top, height), (left, width)))
+    ink, kept = ink[cut], kept[cut]
     ink = ink / np.quantile(ink[kept], FULL)
     _check(ink, kept, scale)
     near = ndimage.distance_transform_edt(~kept) <= NEAR * scale
@@ -253,12 +257,14 @@ def _check(ink: np.ndarray, kept: np.ndarray, scale: float) -> None:
             f"the ink is {width / height:.1f} times as wide as high, and digits are at most {WIDEST} times; "
             "crop the picture to one digit"
         )
-    slopes = scale * ndimage.gaussian_gradient_magnitude(ink, scale / 2)
+    stroke = _stroke_width(ink * kept)
+    edge = min(scale, stroke)  # as wide as a stroke's edges may be
+    slopes = edge * ndimage.gaussian_gradient_magnitude(ink, edge / 2, mode="nearest")
     labels, _ = ndimage.label(~np.pad(kept, 1))
     holes = (np.bincount(labels.ravel())[1:] >= SPECK * kept.sum()).sum() - 1
-    if np.quantile(slopes[_outline(kept)], 0.25) < SHARPNESS or holes > HOLES:
+    if np.median(slopes[_outline(kept)]) < SHARPNESS or holes > HOLES:
         raise NoDigit("no digit found: a shadow or a texture, and not strokes; write darker, or take a sharper picture")
-    if _stroke_width(ink * kept) > THICKEST * scale:
+    if stroke > THICKEST * scale:
         raise NoDigit("no digit found: a blot, and not strokes; crop the picture to one digit")
 
 
