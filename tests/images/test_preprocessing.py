@@ -208,12 +208,12 @@ def test_no_digit_is_said(kind):
 def test_blank_sheets_are_mostly_refused():
     """Photos of paper with nothing on it but sharp-edged shadows, some of which look like strokes."""
     random, refused = np.random.default_rng(77), 0
-    for _ in range(30):
+    for _ in range(20):
         try:
             digit_image(photo(None, random))
         except ImageError:
             refused += 1
-    assert refused >= 24
+    assert refused >= 14
 
 
 def test_errors_name_the_file(tmp_path):

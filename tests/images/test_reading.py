@@ -6,7 +6,7 @@ import os
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 from mnist_s7.images import ImageError, ImageUnreadable, digit_image, read_image
 from mnist_s7.images.reading import PIXELS
@@ -49,7 +49,7 @@ KINDS = {
     "alpha only, black": saved(Image.merge("LA", [Image.new("L", GREY.size), INK]), "PNG"),
     "alpha only, white": saved(Image.merge("LA", [Image.new("L", GREY.size, 255), INK]), "PNG"),
     "alpha, red ink": saved(Image.merge("RGBA", [INK, *(Image.new("L", GREY.size) for _ in "GB"), INK]), "PNG"),
-    "cut out of the sheet": saved(Image.merge("LA", [Image.new("L", GREY.size, 255), GREY.point(lambda v: 255 * (v > 128))]), "PNG"),
+    "cut out of the sheet": saved(Image.merge("LA", [Image.new("L", GREY.size, 255), ImageOps.invert(INK)]), "PNG"),
     "opaque alpha": saved(COLOUR.convert("RGBA"), "PNG"),
     "transparent grey": saved(GREY.point(lambda v: 255 * (v > 128)), "PNG", transparency=255),
     "transparent palette": saved(GREY.point(lambda v: 255 * (v > 128)).convert("P"), "PNG", transparency=255),
