@@ -19,6 +19,7 @@ from mnist_s7 import MnistS7Error
 PIXELS = 200_000
 # In a tight crop, 99.9 % of MNIST's training images have a smaller share of ink: what covers more is paper.
 MOST_INK = 0.75
+SHADES = 25  # grey levels that ink and sheet differ by; what is all of one colour has fewer
 
 Source = str | os.PathLike | bytes | BinaryIO | Image.Image | np.ndarray | Tensor
 
@@ -65,7 +66,7 @@ def read_image(source: Source | RawImage) -> RawImage:
             pixels = _pixels(source)
     except ImageUnreadable as error:
         raise ImageUnreadable(f"{name or 'the picture'}: {error}") from error
-    except (OSError, ValueError, SyntaxError, EOFError, MemoryError, Image.DecompressionBombError) as error:
+    except Exception as error:  # for damaged files, Pillow's formats raise errors of many kinds
         raise ImageUnreadable(f"{name or 'the picture'}: {_reason(error)}") from error
     return RawImage(pixels, name)
 
@@ -96,7 +97,7 @@ def _reason(error: Exception) -> str:
             return "there is not enough memory to read it; scale it down or crop it to the digit"
         case OSError(errno=errno.ENAMETOOLONG):
             return "the name is too long to be a file's; check the path"
-    return f"damaged or cut off ({error}); save or copy it again"
+    return f"it cannot be read, and may be damaged or cut off ({error}); save or copy it again"
 
 
 def _pixels(source: Source) -> np.ndarray:
@@ -117,12 +118,14 @@ def _pixels(source: Source) -> np.ndarray:
     if not isinstance(source, io.BytesIO) and Path(source).is_file() and not Path(source).stat().st_size:
         raise ImageUnreadable("the file is empty; save or copy it again")
     with Image.open(source) as image:
+        shrink = max(1, int((image.width * image.height / PIXELS) ** 0.5))
+        image.draft(None, (image.width // shrink, image.height // shrink))  # a JPEG, decoded at a fraction of its size
         return _of_image(image)
 
 
 def _of_array(values: np.ndarray | Tensor) -> Image.Image:
     if isinstance(values, Tensor):
-        values = values.detach().cpu().numpy()
+        values = (values.float() if values.is_floating_point() else values).detach().cpu().numpy()
     if values.ndim not in (2, 3) or (values.ndim == 3 and values.shape[2] not in (3, 4)) or 0 in values.shape:
         raise ImageUnreadable(f"the shape (H, W), (H, W, 3) or (H, W, 4) is needed, found {values.shape}")
     if values.dtype == bool or np.issubdtype(values.dtype, np.floating):
@@ -140,9 +143,6 @@ def _of_array(values: np.ndarray | Tensor) -> Image.Image:
 def _of_image(image: Image.Image) -> np.ndarray:
     if 0 in image.size:
         raise ImageUnreadable(f"{image.width}x{image.height} pixels; at least one is needed")
-    shrink = max(1, int((image.width * image.height / PIXELS) ** 0.5))
-    if image.format == "JPEG":
-        image.draft(None, (image.width // shrink, image.height // shrink))  # decoded at a fraction of its size
     image = _small(_eight_bits(image))
     return np.array(_opaque(ImageOps.exif_transpose(image)))
 
@@ -191,7 +191,7 @@ def _opaque(image: Image.Image) -> Image.Image:
     if not len(opaque):
         opaque = np.zeros((1, 3), np.float32)  # all but transparent: as black ink
     under = np.full(3, 255.0 if opaque.mean() < 128 else 0.0)
-    if len(opaque) > MOST_INK * alpha.size and np.ptp(opaque.mean(axis=1)) > 25:
+    if len(opaque) > MOST_INK * alpha.size and np.ptp(opaque.mean(axis=1)) > SHADES:
         under = np.median(opaque, axis=0)
     mixed = values[..., :3] * alpha + under * (1 - alpha)
     return Image.fromarray(mixed.round().astype(np.uint8))

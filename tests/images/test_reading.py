@@ -1,5 +1,6 @@
 """Pictures of every kind that Pillow reads or writes, and what is none."""
 
+import contextlib
 import io
 import os
 
@@ -116,12 +117,13 @@ def test_standard_input_need_not_be_sought_in():
         torch.from_numpy(SEVEN),
         SEVEN / 255,
         torch.from_numpy(SEVEN).float() / 255,
+        torch.from_numpy(SEVEN).bfloat16() / 255,
         SEVEN > 128,
         np.stack([SEVEN] * 3, axis=2),
         np.dstack([SEVEN] * 3 + [np.full_like(SEVEN, 255)]),
         SEVEN[:, ::-1][:, ::-1],
     ],
-    ids=["array", "tensor", "floats", "float32 tensor", "bool", "RGB", "RGBA", "strides"],
+    ids=["array", "tensor", "floats", "float32 tensor", "bfloat16", "bool", "RGB", "RGBA", "strides"],
 )
 def test_arrays_and_tensors(values):
     assert difference(values) < 3
@@ -157,6 +159,28 @@ def test_what_is_no_picture_is_named(tmp_path, kind):
         read_image(tmp_path / name)
     assert str(raised.value).startswith(f"{name}: ")
     assert "object at" not in str(raised.value)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_damaged_files_are_an_error_or_are_read(kind):
+    """And nothing else is raised, whatever bytes are changed or missing."""
+    random = np.random.default_rng(0)
+    for i in range(12):
+        content = bytearray(KINDS[kind])
+        if i % 2:
+            del content[random.integers(1, len(content)) :]
+        else:
+            content[random.integers(len(content))] = random.integers(256)
+        with contextlib.suppress(ImageUnreadable):
+            read_image(bytes(content))
+
+
+def test_the_caller_s_image_stays_as_it_is():
+    image = Image.open(io.BytesIO(saved(COLOUR.resize((1200, 1800)), "JPEG")))
+
+    read_image(image)
+
+    assert image.size == (1200, 1800)
 
 
 def test_a_folder_is_no_picture(tmp_path):
