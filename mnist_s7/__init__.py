@@ -2,8 +2,9 @@
 
 The series itself is in four files: `models`, `transforms`, `experiments` (with `schedules` and `source_code`) and
 `training`. The folders are rooms around them, each with a docstring that says what it holds: `catalog`, `data`,
-`receptive_field`, `kernels`, `results`, `report`, `plots`, `sweep`, `bench`, `export`, and `commands`, which are those
-of the command line. The names below are imported when they are first used (PEP 562), so that a room can be had alone.
+`images`, `receptive_field`, `kernels`, `results`, `report`, `plots`, `sweep`, `bench`, `export`, and `commands`, which
+are those of the command line. The names below are imported when they are first used (PEP 562), so that a room can be
+had alone.
 """
 
 from importlib import import_module
@@ -17,6 +18,7 @@ _HOMES = {
     "mnist_s7.catalog": ("ExperimentFileError", "NetworkUnfit", "Run", "find_experiment", "load_model", "pretrained"),
     "mnist_s7.experiments": ("SERIES", "T1", "T2", "T3", "T4", "Experiment"),
     "mnist_s7.export": ("ExtraMissing", "export_onnx", "folded"),
+    "mnist_s7.images": ("ImageError", "ImageUnreadable", "NoDigit", "Prediction", "SeveralDigits", "predict_image"),
     "mnist_s7.models": ("MnistNet_1", "MnistNet_2", "MnistNet_3", "MnistNet_4"),
     "mnist_s7.results": (
         *("OutputError", "PublishingRefused", "RunFileError", "RunsMissing", "WeightsError"),
@@ -26,7 +28,19 @@ _HOMES = {
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 _ROOMS = (  # imported as they are
-    *("bench", "catalog", "data", "export", "kernels", "plots", "receptive_field", "report", "results", "sweep"),
+    *(
+        "bench",
+        "catalog",
+        "data",
+        "export",
+        "images",
+        "kernels",
+        "plots",
+        "receptive_field",
+        "report",
+        "results",
+        "sweep",
+    ),
 )
 
 __all__ = ["InvalidArgument", "MnistS7Error", "MnistS7Warning", "receptive_field", *_HOME_OF]

@@ -30,7 +30,8 @@ ARROWS = {
     "training": {"experiments", "catalog", "transforms", "data", "kernels", "results"},
     "sweep": {"training", "catalog", "experiments", "results", "data", "transforms", "kernels"},
     "bench": {"training", "catalog", "experiments", "results", "data", "transforms", "kernels"},
-    "plots": {"results", "receptive_field", "bench"},
+    "images": {"data", "training", "results"},
+    "plots": {"results", "receptive_field", "bench", "images"},
     "export": {"training", "catalog", "experiments", "results", "data", "transforms", "plots"},
     "report": {
         *("results", "experiments", "data", "transforms", "receptive_field", "plots", "bench", "training", "models"),

@@ -1,6 +1,8 @@
-"""Figures made of digits: what augmentation does, what runs get wrong, and how much of a digit a unit sees."""
+"""Figures made of digits: augmented, got wrong, in a person's pictures, and as much of one as a unit sees."""
 
 import math
+import textwrap
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -11,11 +13,14 @@ from matplotlib.patheffects import withStroke
 from torch import Tensor
 
 from mnist_s7 import InvalidArgument
+from mnist_s7.images import Prediction, read_image
+from mnist_s7.images.reading import RawImage, Source
 from mnist_s7.plots.style import (
     BLUE,
     FAINT,
     INK,
     MUTED,
+    ORANGE,
     TEXT,
     VERMILLION,
     WIDTH,
@@ -23,6 +28,7 @@ from mnist_s7.plots.style import (
     counted,
     dataset_of,
     name_of,
+    plain_axes,
     say,
 )
 from mnist_s7.receptive_field import EffectiveField, ReceptiveFieldTable, UnitBox
@@ -83,6 +89,36 @@ def disagreements(images: Tensor, labels: Tensor, first: Run, second: Run, count
         heading = f"{name_of(right)} right, {name_of(wrong)} wrong: {found} (label→wrong prediction)"
         groups.append((heading, images[shown], [f"{labels[i]}→{guesses[i]}\nno. {i}" for i in shown]))
     return _gallery(f"{name_of(first)} against {name_of(second)}", groups, dataset_of([first, second]))
+
+
+def predictions(pictures: Sequence[tuple[Source | RawImage, Prediction]]) -> Figure:
+    """A row for each picture: as it was given, what the network saw of it, and the probabilities of the ten digits."""
+    if not pictures:
+        raise InvalidArgument("no pictures: at least one with its prediction is needed")
+    figure = Picture(0.4 + 1.75 * len(pictures), "Pictures, what the network saw of them, and its predictions")
+    grid = figure.add_gridspec(len(pictures), 3, width_ratios=(1.15, 1, 3))
+    for row, (picture, prediction) in enumerate(pictures):
+        given, seen, bars = (figure.add_subplot(grid[row, column]) for column in range(3))
+        given.imshow(read_image(picture).pixels)
+        seen.imshow(prediction.seen.numpy(), cmap="gray", vmin=0, vmax=255)
+        given.set_xlabel(textwrap.shorten(prediction.name, 24, placeholder="…") or "picture", color=MUTED)
+        seen.set_xlabel("as the network saw it" if row == 0 else "", color=MUTED)
+        for ax in (given, seen):
+            ax.set(xticks=[], yticks=[])
+            ax.spines[:].set_color(FAINT)
+        _bars(bars, prediction)
+    return figure
+
+
+def _bars(ax: Axes, prediction: Prediction) -> None:
+    colours = [BLUE if digit == prediction.digit else ORANGE for digit in range(10)]
+    percent = [100 * p for p in prediction.probabilities]
+    ax.bar(range(10), percent, color=colours)
+    plain_axes(ax, ylabel="probability (%)")
+    ax.set(xticks=range(10), ylim=(0, 118), yticks=(0, 50, 100))
+    for digit in (prediction.digit, prediction.runner_up):
+        bold = digit == prediction.digit
+        say(ax, f"{percent[digit]:.1f} %", digit, percent[digit], dy=7, ha="center", colour=INK, bold=bold)
 
 
 def _gallery(title: str, groups: list[tuple[str, Tensor, list[str]]], dataset: str) -> Figure:
