@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+from dataclasses import replace
 
 from mnist_s7.commands.options import OWN, Command, add_weights, trained_networks
 from mnist_s7.images import ImageError, Prediction, image_files, predict_image, read_image
@@ -29,32 +30,27 @@ def add(command: Command) -> None:
 def _predict(arguments: argparse.Namespace) -> int:
     networks = trained_networks(arguments.model, arguments.weights)
     failed, drawn = 0, []
-    for file in image_files(arguments.files):
-        name = "standard input" if str(file) == "-" else str(file)
+    for file in map(str, image_files(arguments.files)):
         try:
-            picture = read_image(sys.stdin.buffer.read() if str(file) == "-" else file)
+            picture = read_image(sys.stdin.buffer if file == "-" else file)
             found = {each.name: predict_image(each.model, picture) for each in networks}
         except ImageError as error:
             failed += 1
             if arguments.json:
-                print(json.dumps({"file": name, "error": str(error)}))
+                print(json.dumps({"file": file, "error": str(error)}))
             else:
-                print(f"{name}: {error}", file=sys.stderr)
+                print(f"mnist-s7 predict: {error}", file=sys.stderr)
             continue
         for network, prediction in found.items():
-            print(_as_json(name, network, prediction) if arguments.json else _line(name, network, prediction, found))
+            prediction = replace(prediction, name=f"{file}, {network}" if len(found) > 1 else file)
+            print(_as_json(file, network, prediction) if arguments.json else prediction)
             drawn.append((picture, prediction))
     if arguments.show and drawn:
         from mnist_s7 import plots
 
-        plots.write_figure(plots.predictions(drawn[:SHOWN]), FIGURE)
-        print(f"drawn as {FIGURE}", file=sys.stderr)
+        left = f", the first {SHOWN} of {len(drawn)}" if len(drawn) > SHOWN else ""
+        print(f"drawn as {plots.write_figure(plots.predictions(drawn[:SHOWN]), FIGURE)}{left}", file=sys.stderr)
     return 1 if failed else 0
-
-
-def _line(file: str, network: str, prediction: Prediction, found: dict[str, Prediction]) -> str:
-    """`7.png: 7 (99.8 %), then 1 (0.1 %)`, with the network where there are several."""
-    return f"{file}{f', {network}' if len(found) > 1 else ''}: {prediction}"
 
 
 def _as_json(file: str, network: str, prediction: Prediction) -> str:

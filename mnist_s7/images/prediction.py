@@ -31,6 +31,7 @@ class Prediction:
     name: str = ""
 
     def __str__(self) -> str:
+        """`7.png: 7 (99.8 %), then 1 (0.1 %)`."""
         first, second = (f"{100 * p:.1f} %" for p in (self.probability, self.runner_up_probability))
         said = f"{self.digit} ({first}), then {self.runner_up} ({second})"
         return f"{self.name}: {said}" if self.name else said

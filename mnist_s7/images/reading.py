@@ -42,7 +42,8 @@ class SeveralDigits(ImageError):
 
 @dataclass(frozen=True, eq=False)
 class RawImage:
-    """A picture as `read_image` gives it: uint8 (H, W, 3), upright, no larger than about 450x450; its file's name."""
+    """A picture as `read_image` gives it: uint8 (H, W, 3), upright, no larger than about 450x450; and its file's name,
+    as it was given."""
 
     pixels: np.ndarray
     name: str = ""
@@ -72,11 +73,11 @@ def read_image(source: Source | RawImage) -> RawImage:
 
 
 def _name_of(source: Source) -> str:
-    """The file's name, or "" where there is none. An opened file has one, but standard input's is not a file's."""
+    """The file as it was named, or "" where there is none. An opened one has a name, and standard input's is none."""
     if isinstance(source, (str, os.PathLike)):
-        return Path(source).name or str(source)
+        return os.fspath(source)
     name = getattr(source, "filename", None) or getattr(source, "name", None)
-    return Path(name).name if isinstance(name, str) and not name.startswith("<") else ""
+    return name if isinstance(name, str) and not name.startswith("<") else ""
 
 
 def _reason(error: Exception) -> str:

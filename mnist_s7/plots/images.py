@@ -1,8 +1,8 @@
 """Figures made of digits: augmented, got wrong, in a person's pictures, and as much of one as a unit sees."""
 
 import math
-import textwrap
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -101,7 +101,7 @@ def predictions(pictures: Sequence[tuple[Source | RawImage, Prediction]]) -> Fig
         given, seen, bars = (figure.add_subplot(grid[row, column]) for column in range(3))
         given.imshow(read_image(picture).pixels)
         seen.imshow(prediction.seen.numpy(), cmap="gray", vmin=0, vmax=255)
-        given.set_xlabel(textwrap.shorten(prediction.name, 24, placeholder="…") or "picture", color=MUTED)
+        given.set_xlabel(_short(Path(prediction.name).name) or "picture", color=MUTED)
         seen.set_xlabel("as the network saw it" if row == 0 else "", color=MUTED)
         for ax in (given, seen):
             ax.set(xticks=[], yticks=[])

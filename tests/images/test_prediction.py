@@ -35,11 +35,11 @@ def picture(tmp_path):
 def test_a_prediction_has_the_two_most_probable_digits(picture):
     found = predict_image(Sure(), picture)
 
-    assert (found.digit, found.runner_up, found.name) == (7, 1, "seven.png")
+    assert (found.digit, found.runner_up, found.name) == (7, 1, str(picture))
     assert found.probability == pytest.approx(0.9) and found.runner_up_probability == pytest.approx(0.05)
     assert sum(found.probabilities) == pytest.approx(1) and len(found.probabilities) == 10
     assert found.seen.equal(digit_image(picture))
-    assert str(found) == "seven.png: 7 (90.0 %), then 1 (5.0 %)"
+    assert str(found) == f"{picture}: 7 (90.0 %), then 1 (5.0 %)"
 
 
 def test_a_picture_without_a_file_has_no_name(picture):

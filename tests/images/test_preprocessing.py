@@ -219,7 +219,7 @@ def test_blank_sheets_are_mostly_refused():
 def test_errors_name_the_file(tmp_path):
     path = tmp_path / "blank.png"
     Image.new("L", (50, 50), 255).save(path)
-    with pytest.raises(NoDigit, match="^blank.png: no digit found: "):
+    with pytest.raises(NoDigit, match=f"^{path}: no digit found: "):
         digit_image(path)
 
 
