@@ -24,11 +24,12 @@ HOLES = 5  # 99.9 % have no more, counting those of a pixel
 GAP = 0.3  # of the longer side: 95 % of the parts of broken digits are not farther from the rest
 BESIDE = 0.12  # the same, of parts that no column has in common: 19 of 20 that are not dirt
 SPECK = 0.005  # of the largest part's area: no part is smaller
-MANY = 20  # parts that stand apart: more are not digits, but a texture
 MARK = 0.05  # the same: what is smaller, and far from the rest, is taken for dirt and not for another digit
+MANY = 20  # parts that stand apart: more are a texture, and not digits
 
 # Of paper and light, chosen on drawings and photos.
 LEAST_CONTRAST = 0.12  # of the paper's light; less is the other side of the sheet shining through
+LEAST_IN_UNEVEN_LIGHT = 0.28  # the same: most shadows are paler, and nearly all ink is darker
 FAINTEST = 0.06  # of white's light: 15 grey levels, which a JPEG's blocks may differ by
 GRAIN = 3.5  # standard deviations of the paper's grain: ink that stands out less is lost in it
 ONE_COLOUR = 0.2  # of the picture: paper of one shade covers more, and no shade of paper in a photo does
@@ -115,11 +116,11 @@ def _ink(grey: np.ndarray) -> np.ndarray:
     shade = int(counts.argmax())
     same, lighter = counts[max(shade - 2, 0) : shade + 3].sum(), counts[shade + 3 :].sum()
     if same > ONE_COLOUR * grey.size and lighter < LIGHTER * grey.size:
-        found = [(0.0, 1 - grey * 255 / max(shade, 1), 0.0)]
+        found, least = [(0.0, 1 - grey * 255 / max(shade, 1), 0.0)], LEAST_CONTRAST
     else:
-        found = _ink_in_uneven_light(grey)
+        found, least = _ink_in_uneven_light(grey), LEAST_IN_UNEVEN_LIGHT
     found = [(slope, ink, grain) for slope, ink, grain in found if ink.max() > 0]
-    least = max(LEAST_CONTRAST, FAINTEST / max(float(np.median(grey)), 1e-6))
+    least = max(least, FAINTEST / max(float(np.median(grey)), 1e-6))
     clear = [f for f in found if 2 * _threshold(f[1]) >= max(least, GRAIN * f[2])]
     if not clear:
         raise NoDigit("no digit found: nothing stands out from the paper; write darker, or take a sharper picture")

@@ -27,7 +27,7 @@ def difference(a, b) -> float:
 
 
 def test_test_images_stay_as_they_are(mnist):
-    """At least 95 % of them up to 3 grey levels."""
+    """Most of them up to 3 grey levels."""
     changes = []
     for image in mnist.test_images[:500]:
         try:
@@ -71,11 +71,16 @@ def test_stretched_by_repeating_is_stretched(mnist):
     assert _box(digit_image(image.repeat_interleave(4, 0).repeat_interleave(2, 1)).numpy() > 0)[1][1] <= BOX / 2 + 1
 
 
-@pytest.mark.parametrize("ink", INKS)
-@pytest.mark.parametrize("paper", [*PAPERS, (40, 160, 70), (0, 0, 0)])
+SEEN = [
+    (ink, paper)
+    for ink in INKS
+    for paper in [*PAPERS, (40, 160, 70), (0, 0, 0)]
+    if sum(abs(a - b) for a, b in zip(ink, paper, strict=True)) >= 150
+]
+
+
+@pytest.mark.parametrize(("ink", "paper"), SEEN)
 def test_any_ink_on_any_paper(ink, paper):
-    if sum(abs(a - b) for a, b in zip(ink, paper, strict=True)) < 150:
-        pytest.skip("hardly to be seen")
     plain = mask_of(5)
 
     assert difference(plain, coloured(plain, ink, paper)) < 3
@@ -213,7 +218,7 @@ def test_blank_sheets_are_mostly_refused():
             digit_image(photo(None, random))
         except ImageError:
             refused += 1
-    assert refused >= 14
+    assert refused >= 15
 
 
 def test_errors_name_the_file(tmp_path):
