@@ -1,7 +1,7 @@
 """One digit found in a picture, and made an image as MNIST's are.
 
-Constants about digits were measured on MNIST's first 12,000 training images; those about paper and light were chosen on drawings
-and photos (`tests/images/drawings.py`) of other seeds than those that accuracies are stated for.
+Constants about digits were measured on MNIST's first 12,000 training images; those about paper and light were chosen
+on drawings and photos (`tests/images/drawings.py`) of other seeds than those that accuracies are stated for.
 """
 
 import numpy as np
