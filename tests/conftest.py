@@ -11,7 +11,7 @@ import torch
 
 from mnist_s7 import SERIES, Digits, MnistS7Warning, load_digits
 from mnist_s7.bench import Benchmark, Cost
-from mnist_s7.catalog import EXPERIMENTS, origin_of
+from mnist_s7.catalog import EXPERIMENTS, known
 from mnist_s7.data import NEEDS_MNIST, DigitsUnavailable
 from mnist_s7.kernels.library import load
 from mnist_s7.results import NETWORKS
@@ -93,8 +93,9 @@ def own_file(tmp_path):
         return path
 
     yield write
-    for name in [name for name in EXPERIMENTS if origin_of(name)]:
-        del EXPERIMENTS[name], NETWORKS[name]
+    for name in list(known._ORIGINS):
+        for named in (known._ORIGINS, EXPERIMENTS, NETWORKS):
+            named.pop(name, None)
 
 
 @pytest.fixture

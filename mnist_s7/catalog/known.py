@@ -27,6 +27,11 @@ class Origin:
     text: str | None
     settings: tuple[str, ...]
 
+    @property
+    def file(self) -> Path | None:
+        """The reader's file; None for a variant of one of the package's."""
+        return None if self.text is None else own_files.split(self.asked)[0]
+
     def experiment(self) -> Experiment:
         """Made again, and known by its name from now on. Raises as `find_experiment`."""
         if self.text is None:
@@ -42,6 +47,14 @@ class Origin:
             raise InvalidArgument(
                 f"{self.asked}: its experiment is named {experiment.name}, which is one of the package's; give it "
                 "another name"
+            )
+        known = _ORIGINS.get(experiment.name, self)
+        if known.file != self.file or (
+            known.text == self.text and EXPERIMENTS.get(experiment.name, experiment) != experiment
+        ):
+            raise InvalidArgument(
+                f"{self.asked} and {known.asked} are both named {experiment.name}, as their runs would be; give one of "
+                "them another name"
             )
         EXPERIMENTS[experiment.name] = experiment
         NETWORKS[experiment.name] = experiment.network
@@ -59,15 +72,18 @@ def find_experiment(asked: str, settings: Sequence[str] = ()) -> Experiment:
     Raises `InvalidArgument` for a name or a setting that is none, `ExperimentFileError` for a file that cannot be run
     or does not hold it, and `NetworkUnfit` for a network that cannot classify digits.
     """
-    text = None
-    if asked not in EXPERIMENTS:
-        if (place := own_files.split(asked)) is None:
-            raise InvalidArgument(
-                f"no experiment {asked}: there are {', '.join(EXPERIMENTS)}; or name your own, as FILE.py:NAME"
-            )
-        text = own_files.read(place[0])
-        asked = f"{place[0].resolve()}:{place[1]}" if place[1] else str(place[0].resolve())
-    return Origin(asked, text, tuple(settings)).experiment()
+    if asked in EXPERIMENTS and not settings:
+        return EXPERIMENTS[asked]
+    if asked in EXPERIMENTS:
+        origin = _ORIGINS.get(asked, Origin(asked, None, ()))
+        return replace(origin, settings=(*origin.settings, *settings)).experiment()
+    if (place := own_files.split(asked)) is None:
+        raise InvalidArgument(
+            f"no experiment {asked}: there are {', '.join(EXPERIMENTS)}; or name your own, as FILE.py:NAME"
+        )
+    path, name = place
+    whole = f"{path.resolve()}:{name}" if name else str(path.resolve())
+    return Origin(whole, own_files.read(path), tuple(settings)).experiment()
 
 
 def origin_of(name: str) -> Origin | None:

@@ -1,13 +1,14 @@
 """What several commands ask for: numbers, digits, experiments and trained networks."""
 
 import argparse
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from torch import nn
 
-from mnist_s7 import InvalidArgument
+from mnist_s7 import InvalidArgument, MnistS7Warning
 from mnist_s7.catalog import EXPERIMENTS, find_experiment, origin_of, pretrained, pretrained_weights
 from mnist_s7.data import Digits, load_digits
 from mnist_s7.experiments import SERIES, SETTINGS
@@ -71,6 +72,10 @@ def add_weights(parser: argparse.ArgumentParser) -> None:
     )
 
 
+class ExperimentChanged(MnistS7Warning):
+    """A network is used with weights that were trained before its experiment was changed."""
+
+
 @dataclass(frozen=True)
 class Trained:
     """A network with trained weights; what its weights say of their run, and the run's file where it is there."""
@@ -87,7 +92,7 @@ def trained_networks(names: list[str], weights: list[Path]) -> list[Trained]:
 
     Raises `InvalidArgument` for a name without weights, and `WeightsError` for weights that are not of one of `names`.
     """
-    experiments = [find_experiment(name).name for name in names]
+    experiments = {experiment.name: experiment for experiment in map(find_experiment, names)}
     if not weights:
         return [_of_package(name) for name in experiments or [SERIES[-1].name]]
     found = []
@@ -98,6 +103,14 @@ def trained_networks(names: list[str], weights: list[Path]) -> list[Trained]:
         facts = read_facts(Run.load(file).weights if file.suffix == ".json" else file)
         if experiments and facts["experiment"] not in experiments:
             raise WeightsError(f"{path}: weights of {facts['experiment']}, and {', '.join(experiments)} was asked for")
+        experiment = experiments.get(facts["experiment"])
+        if experiment and facts["fingerprint"] != experiment.fingerprint:
+            warnings.warn(
+                f"{path}: {experiment.name} has been changed since these weights were trained; if its forward was, the "
+                "answers are others",
+                ExperimentChanged,
+                stacklevel=2,
+            )
         found.append(Trained(path.stem, model, facts, run))
     return found
 

@@ -1,7 +1,7 @@
 """One digit found in a picture, and made an image as MNIST's are.
 
-Constants about digits were measured on MNIST's training images; those about paper and light were chosen on drawings
-and photos (`tests/images/drawings.py`) of other seeds than those that accuracies are stated for.
+Constants about digits were measured on MNIST's first 12,000 training images; those about paper and light were chosen
+on drawings and photos (`tests/images/drawings.py`) of other seeds than those that accuracies are stated for.
 """
 
 import numpy as np
@@ -22,7 +22,7 @@ FULL = 0.9  # the quantile of a digit's ink that is 252 or more of 255 in 99 %
 SHARPNESS = 0.22  # of ink per pixel, at half of the outline: 99.8 % are sharper
 HOLES = 5  # 99.9 % have no more, counting those of a pixel
 GAP = 0.3  # of the longer side: 95 % of the parts of broken digits are not farther from the rest
-BESIDE = 0.12  # the same, of parts that no column has in common: 19 of 20 that are not dirt
+BESIDE = 0.12  # the same, where no column holds both: true of 25 of 30; farther, and two ones would be one digit
 SPECK = 0.005  # of the largest part's area: no part is smaller
 MARK = 0.05  # the same: what is smaller, and far from the rest, is taken for dirt and not for another digit
 MANY = 20  # parts that stand apart: more are a texture, and not digits
@@ -32,11 +32,11 @@ LEAST_CONTRAST = 0.12  # of the paper's light; less is the other side of the she
 LEAST_IN_UNEVEN_LIGHT = 0.28  # the same: most shadows are paler, and nearly all ink is darker
 FAINTEST = 0.06  # of white's light: 15 grey levels, which a JPEG's blocks may differ by
 GRAIN = 3.5  # standard deviations of the paper's grain: ink that stands out less is lost in it
-ONE_COLOUR = 0.2  # of the picture: paper of one shade covers more, and no shade of paper in a photo does
+ONE_COLOUR = 0.2  # of the picture: paper of one shade covers more, even in a tight crop
 LIGHTER = 0.02  # of the picture: more that is lighter than the paper, and the light is uneven
 WINDOWS = (0.06, 0.15, 0.4)  # of the longer side; the last, of the widest stroke in a tight crop, is THICKEST / BOX
 NEIGHBOURHOOD = 0.05  # of the longer side: paper this near has the same light
-SMALLEST = 0.04  # of the longer side: under `BOX` pixels in the largest picture that is looked at
+SMALLEST = 0.04  # of the longer side: about `BOX` pixels in the largest picture that is looked at
 CONTRAST = 1.5  # that ink gains in large pictures, for the paper's grain to be black; more breaks blurred strokes
 NEAR = 2.5  # pixels of MNIST's: the grey at a stroke's edge is not farther from it
 

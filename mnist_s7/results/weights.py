@@ -95,6 +95,10 @@ def with_state(
 ) -> nn.Module:
     """The experiment's network with the state from `where`. Raises as `load_model`."""
     network = network or NETWORKS.get(experiment)
+    if network is None and not NETWORKS:
+        raise WeightsError(
+            f"{where}: no network is known yet: import mnist_s7.catalog, which has those of the experiments"
+        )
     if network is None:
         raise WeightsError(
             f"{where}: weights of {experiment}, which is no experiment of this package: name the file that has it, as "

@@ -118,6 +118,30 @@ def test_another_process_can_have_it_without_the_file(own_file):
     assert answer.stdout.split() == ["MINE-lr=0.5", expected.fingerprint]
 
 
+def test_a_variant_of_an_own_experiment_is_one_of_its_file(own_file):
+    path = own_file(NETWORK, EXPERIMENT)
+    find_experiment(f"{path}:MINE")
+
+    variant = find_experiment("MINE", ["epochs=3"])
+
+    assert (variant.name, variant.epochs) == ("MINE-epochs=3", 3)
+    assert origin_of(variant.name).text == path.read_text()
+    assert find_experiment("MINE-epochs=3", ["lr=0.5"]).lr == 0.5
+
+
+def test_two_files_cannot_have_experiments_of_one_name(own_file):
+    one, other = own_file(NETWORK, EXPERIMENT), own_file(NETWORK, EXPERIMENT, name="other.py")
+    find_experiment(f"{one}:MINE")
+
+    with pytest.raises(InvalidArgument, match="other.py:MINE and .*my_net.py:MINE are both named MINE"):
+        find_experiment(f"{other}:MINE")
+    assert find_experiment(str(own_file(NETWORK))).name == "Net"
+    twins = own_file(NETWORK, EXPERIMENT, "TWIN = replace(T3, name='MINE', network=Net, lr=0.01)")
+    find_experiment(f"{twins}:MINE")
+    with pytest.raises(InvalidArgument, match="my_net.py:TWIN and .*my_net.py:MINE are both named MINE"):
+        find_experiment(f"{twins}:TWIN")
+
+
 def test_what_is_beside_the_file_can_be_imported(own_file):
     own_file("VALUE = 0.01", name="beside_my_net.py")
     path = own_file(NETWORK, "from beside_my_net import VALUE", EXPERIMENT.replace("lr=0.02", "lr=VALUE"))

@@ -57,6 +57,19 @@ def test_weights_of_ones_own_need_the_file_with_the_network(mnist_s7, on_few_dig
     assert "MINE is not trained: `mnist-s7 train` does that, and --weights names the run" in errors
 
 
+@pytest.mark.filterwarnings("default::mnist_s7.commands.options.ExperimentChanged")
+def test_weights_of_a_file_that_was_changed_since_come_with_a_warning(mnist_s7, on_few_digits, own_file, tmp_path):
+    path = own_file(NETWORK)
+    mnist_s7("train", path, "--epochs", 1, "--device", "cpu", "--output", tmp_path)
+    own_file(NETWORK.replace("F.relu", "F.silu"))
+
+    code, _, errors = mnist_s7("evaluate", path, "--weights", tmp_path / "Net-seed1-few-digits.json")
+
+    assert code == 0
+    assert "Net-seed1-few-digits.json: Net has been changed since these weights were trained" in errors
+    assert errors.count("\n") == 1
+
+
 def test_a_network_that_cannot_work_is_told_in_one_line(mnist_s7, on_few_digits, own_file, tmp_path):
     path = own_file(NETWORK.replace("nn.Linear(WIDTH * 16, 10)", "nn.Linear(WIDTH * 16, 12)"))
 
