@@ -1,0 +1,26 @@
+// Elements made without HTML text, so that no data can become markup.
+
+const SVG = "http://www.w3.org/2000/svg";
+
+// An element with these attributes and children; a child that is text stays text.
+export function make(tag, attributes = {}, ...children) {
+  return filled(document.createElement(tag), attributes, children);
+}
+
+export function makeSvg(tag, attributes = {}, ...children) {
+  return filled(document.createElementNS(SVG, tag), attributes, children);
+}
+
+function filled(element, attributes, children) {
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  element.append(...children);
+  return element;
+}
+
+// Draws greys from 0 black to 255 white on a canvas of as many pixels.
+export function paint(canvas, greys) {
+  const context = canvas.getContext("2d");
+  const pixels = context.createImageData(canvas.width, canvas.height);
+  greys.forEach((grey, index) => pixels.data.set([grey, grey, grey, 255], 4 * index));
+  context.putImageData(pixels, 0, 0);
+}
