@@ -69,8 +69,9 @@ class _Steps:
             if step is None or any(source not in self.index for source in _sources(node)):
                 self._refuse(node, layer)
             self._append(node, self._name(node), {"kind": kind} | step)
-            if inplace:  # whoever takes the input from now on takes what it was changed to
-                self.index[node.args[0]] = self.index[node]
+            if inplace:  # whoever takes the input from now on, by any name, takes what it was changed to
+                before, after = self.index[node.args[0]], self.index[node]
+                self.index.update({other: after for other, index in self.index.items() if index == before})
 
     def _kind(self, node: fx.Node) -> tuple[str | None, nn.Module | None, bool]:
         """What the node does, by which layer if it is one, and whether in place."""
@@ -79,7 +80,7 @@ class _Steps:
             return MODULES.get(type(layer)), layer, getattr(layer, "inplace", False)
         kind = (METHODS if node.op == "call_method" else FUNCTIONS).get(node.target)
         name = node.target if node.op == "call_method" else getattr(node.target, "__name__", "")
-        inplace = name == "iadd" or name.endswith("_") or node.kwargs.get("inplace", False)
+        inplace = name.endswith("_") or node.kwargs.get("inplace", False)
         return kind, None, inplace
 
     def _append(self, node: fx.Node, name: str, step: dict) -> None:
@@ -232,7 +233,6 @@ FUNCTIONS = {
     F.max_pool2d: "maxpool2d",
     F.adaptive_avg_pool2d: "average",
     operator.add: "add",
-    operator.iadd: "add",
     torch.add: "add",
     torch.flatten: "flatten",
     F.log_softmax: "log_softmax",

@@ -1,11 +1,12 @@
 // Numbers and grids of numbers, for preprocessing.js: what NumPy, SciPy and Pillow do for its Python equivalent.
 //
-// A grid is `{values, width, height}` with a Float64Array, row after row; a mask is one whose values are 0 and 1.
+// A grid is `{values, width, height}`, a typed array row after row; a mask is one whose values are 0 and 1.
 
 export const sum = (values) => values.reduce((total, value) => total + value, 0);
 export const mean = (values) => sum(values) / values.length;
 export const largest = (values) => values.reduce((a, b) => Math.max(a, b), -Infinity);
 export const map = (grid, change) => ({ ...grid, values: grid.values.map(change) });
+export const real = (grid) => ({ ...grid, values: Float64Array.from(grid.values) });
 export const clipped = (value) => Math.min(Math.max(value, 0), 1);
 
 // Halves go to the even neighbour, as NumPy and Python round.
@@ -21,7 +22,7 @@ export function deviation(values) {
 
 // Between the two values that `share` falls between.
 export function quantile(values, share) {
-  const sorted = Float64Array.from(values).sort();
+  const sorted = values.slice().sort(); // of a typed array, by number
   const place = share * (sorted.length - 1);
   const below = Math.floor(place);
   const above = Math.min(below + 1, sorted.length - 1);
@@ -33,8 +34,7 @@ export function quantile(values, share) {
 // Twice the mean of a square.
 export function blurred(grid, sigma) {
   const radius = rounded(1.2 * sigma);
-  const { width, height } = grid;
-  const values = Float64Array.from(grid.values);
+  const { values, width, height } = real(grid);
   for (let pass = 0; pass < 2; pass++) {
     for (let x = 0; x < width; x++) meanAlong(values, x, width, height, radius);
     for (let y = 0; y < height; y++) meanAlong(values, y * width, 1, width, radius);
@@ -44,13 +44,16 @@ export function blurred(grid, sigma) {
 
 // Changes a line of `count` values, `stride` apart, to their means over `radius` on each side; the ends go on outside.
 function meanAlong(values, start, stride, count, radius) {
-  const line = Float64Array.from({ length: count }, (_, index) => values[start + index * stride]);
-  const at = (index) => line[Math.min(Math.max(index, 0), count - 1)];
+  const size = 2 * radius + 1;
+  const line = new Float64Array(count + size);
+  for (let index = 0; index < line.length; index++) {
+    line[index] = values[start + Math.min(Math.max(index - radius, 0), count - 1) * stride];
+  }
   let total = 0;
-  for (let index = -radius; index <= radius; index++) total += at(index);
+  for (let index = 0; index < size; index++) total += line[index];
   for (let index = 0; index < count; index++) {
-    values[start + index * stride] = total / (2 * radius + 1);
-    total += at(index + radius + 1) - at(index - radius);
+    values[start + index * stride] = total / size;
+    total += line[index + size] - line[index];
   }
 }
 
@@ -186,20 +189,19 @@ export function distanceTo(mask) {
 }
 
 function envelopeAlong(squares, start, stride, count) {
-  const line = Float64Array.from({ length: count }, (_, index) => squares[start + index * stride]);
-  const lowest = [0]; // where the parabolas of the envelope have their lowest points
-  const from = [-Infinity]; // and from where on each is the lowest
+  const line = new Float64Array(count);
+  for (let index = 0; index < count; index++) line[index] = squares[start + index * stride];
+  const lowest = new Int32Array(count); // where the parabolas of the envelope have their lowest points
+  const from = new Float64Array(count).fill(-Infinity); // and from where on each is the lowest
   const meeting = (a, b) => (line[b] + b * b - line[a] - a * a) / (2 * (b - a));
+  let last = 0;
   for (let index = 1; index < count; index++) {
-    while (meeting(lowest[lowest.length - 1], index) <= from[from.length - 1]) {
-      lowest.pop();
-      from.pop();
-    }
-    from.push(meeting(lowest[lowest.length - 1], index));
-    lowest.push(index);
+    while (meeting(lowest[last], index) <= from[last]) last--;
+    from[last + 1] = meeting(lowest[last], index);
+    lowest[++last] = index;
   }
   for (let index = 0, piece = 0; index < count; index++) {
-    while (from[piece + 1] < index) piece++;
+    while (piece < last && from[piece + 1] < index) piece++;
     squares[start + index * stride] = (index - lowest[piece]) ** 2 + line[lowest[piece]];
   }
 }
@@ -242,7 +244,7 @@ export function slopesAt(places, { values, width, height }, sigma) {
       steep[y * width + x] = change;
     }
   }
-  return places.map((place) => {
+  return Float64Array.from(places, (place) => {
     const x = place % width;
     const y = (place - x) / width;
     let [across, down] = [0, 0];

@@ -2,8 +2,8 @@
 
 import { make, makeSvg } from "./dom.js";
 
-const SIDE = 320; // pixels
-const PEN = 24; // pixels wide: about MNIST's usual stroke in a digit of two thirds of the paper
+const SIDE = 280; // pixels
+const PEN = 21; // pixels wide: about MNIST's usual stroke in a digit of two thirds of the paper
 const STEP = 1 / 32; // of the paper's side, that an arrow key moves the pen
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 

@@ -18,6 +18,7 @@ import {
   outline,
   padded,
   quantile,
+  real,
   resized,
   rounded,
   slopesAt,
@@ -53,7 +54,7 @@ class Refused extends Error {}
 // `{reason}`, why there is none.
 export function digitImage(greys, width, height) {
   try {
-    const ink = inkOf(upright(withoutRepeats({ values: Float64Array.from(greys), width, height })));
+    const ink = inkOf(upright(withoutRepeats({ values: greys, width, height })));
     return { picture: centred(scaled(ink, digitMask(ink))) };
   } catch (error) {
     if (error instanceof Refused) return { reason: error.message };
@@ -75,7 +76,7 @@ function withoutRepeats({ values, width, height }) {
     }
   }
   const few = { width: width / repeats, height: height / repeats };
-  const kept = new Float64Array(few.width * few.height);
+  const kept = new Uint8Array(few.width * few.height);
   for (let index = 0; index < kept.length; index++) {
     const y = Math.floor(index / few.width);
     kept[index] = values[repeats * (y * width + (index % few.width))];
@@ -87,7 +88,7 @@ function withoutRepeats({ values, width, height }) {
 function upright(grid) {
   const { values, width, height } = grid;
   const smooth = blurred(grid, Math.max(width, height) / 8).values;
-  const detail = values.map((value, index) => (value - smooth[index]) / 255);
+  const detail = smooth.map((value, index) => (values[index] - value) / 255);
   const border = [];
   for (let x = 0; x < width; x++) border.push(values[x], values[(height - 1) * width + x]);
   for (let y = 0; y < height; y++) border.push(values[y * width], values[y * width + width - 1]);
@@ -98,14 +99,14 @@ function upright(grid) {
 
 // The share of the paper's light that is missing at each pixel.
 function inkOf(grey) {
-  const counts = new Array(256).fill(0);
-  for (const value of grey.values) counts[value]++;
+  const counts = new Uint32Array(256);
+  for (let index = 0; index < grey.values.length; index++) counts[grey.values[index]]++;
   const shade = counts.indexOf(largest(counts));
   const same = sum(counts.slice(Math.max(shade - 2, 0), shade + 3));
   if (same <= ONE_COLOUR * grey.values.length || sum(counts.slice(shade + 3)) >= LIGHTER * grey.values.length) {
     throw new Refused("no digit found: marks all over the picture; crop it to one digit");
   }
-  const ink = map(grey, (value) => 1 - value / Math.max(shade, 1));
+  const ink = map(real(grey), (value) => 1 - value / Math.max(shade, 1));
   const least = Math.max(LEAST_CONTRAST, FAINTEST / Math.max(quantile(grey.values, 0.5) / 255, 1e-6));
   if (largest(ink.values) <= 0 || 2 * threshold(ink.values) < least) {
     throw new Refused("no digit found: nothing stands out from the paper; write darker, or take a sharper picture");
@@ -116,7 +117,15 @@ function inkOf(grey) {
 // Half of the mean of what is above the threshold itself, found from above.
 function threshold(ink) {
   let found = Math.max(largest(ink) / 2, 0);
-  for (let time = 0; time < 10; time++) found = mean(ink.filter((value) => value >= found)) / 2;
+  for (let time = 0; time < 10; time++) {
+    let [total, count] = [0, 0];
+    for (let index = 0; index < ink.length; index++) {
+      if (ink[index] < found) continue;
+      total += ink[index];
+      count++;
+    }
+    found = total / count / 2;
+  }
   return found;
 }
 
@@ -135,12 +144,13 @@ function digitMask(ink) {
   const main = candidates.find((part) => part.area === most);
   if (!largeEnough(main)) throw new Refused("no digit found: only specks; crop the picture to the digit");
 
-  const digit = new Set([main.label]);
-  const mask = () => ({ ...ink, values: Float64Array.from(labels, (label) => Number(digit.has(label))) });
+  const isDigit = new Uint8Array(parts.length + 1); // by label
+  isDigit[main.label] = 1;
+  const mask = () => map(ink, (_, index) => isDigit[labels[index]]);
   let rest = candidates.filter((part) => part !== main && part.area >= SPECK * most);
   for (let near = [main]; near.length && rest.length; ) {
     near = nearParts(mask(), labels, rest);
-    for (const part of near) digit.add(part.label);
+    for (const part of near) isDigit[part.label] = 1;
     rest = rest.filter((part) => !near.includes(part));
   }
   const apart = rest.filter((part) => part.area >= MARK * most);
