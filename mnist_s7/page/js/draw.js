@@ -8,6 +8,7 @@ import { makePaper } from "./paper.js";
 import { digitImage } from "./preprocessing.js";
 
 const SIDE = 28;
+const EMPTY = { reason: "the paper is empty: draw a digit" };
 
 // A three, as points from 0 to 1, to the right and down.
 export const START = [
@@ -25,16 +26,18 @@ export function mountDrawing(element, { networks, start = START }) {
   const paper = makePaper(start, update);
   const answers = makeAnswers(names);
   const seen = make("canvas", { class: "draw-seen", width: SIDE, height: SIDE, role: "img" });
-  const maps = makeMaps(names, loaded.map(({ steps }) => steps), update);
+  const steps = loaded.map((network) => network.steps);
+  const maps = makeMaps(names, steps, update);
 
   function update() {
     const { values, side } = paper.greys();
-    const { picture, reason } = paper.isEmpty() ? { reason: "the paper is empty: draw a digit" } : digitImage(values, side, side);
+    const { picture, reason } = paper.isEmpty() ? EMPTY : digitImage(values, side, side);
     const results = picture && loaded.map((network) => run(network, picture));
-    answers.show(results?.map(({ logProbabilities }) => logProbabilities), picture ? "" : sentence(reason));
+    const said = picture ? "The picture of 28x28 pixels that the networks see" : sentence(reason);
+    answers.show(results?.map(({ logProbabilities }) => logProbabilities), said);
     maps.show(results?.[maps.network()]);
     paint(seen, picture ?? new Uint8Array(SIDE * SIDE));
-    seen.setAttribute("aria-label", picture ? "The picture of 28x28 pixels that the networks see" : sentence(reason));
+    seen.setAttribute("aria-label", said);
   }
 
   element.classList.add("draw");

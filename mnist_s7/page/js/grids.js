@@ -17,7 +17,7 @@ export function rounded(value) {
 
 export function deviation(values) {
   const middle = mean(values);
-  return Math.sqrt(values.reduce((total, value) => total + (value - middle) ** 2, 0) / values.length);
+  return Math.sqrt(values.reduce((total, value) => total + (value - middle) * (value - middle), 0) / values.length);
 }
 
 // Between the two values that `share` falls between.

@@ -58,10 +58,8 @@ export function makeMaps(names, layersOf, selected) {
     make(
       "div",
       { class: "draw-selects" },
-      make("label", { for: "draw-network" }, "Network"),
-      networks,
-      make("label", { for: "draw-layer" }, "Layer"),
-      layers,
+      make("div", {}, make("label", { for: "draw-network" }, "Network"), networks),
+      make("div", {}, make("label", { for: "draw-layer" }, "Layer"), layers),
     ),
     grid,
     caption,

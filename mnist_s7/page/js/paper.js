@@ -50,10 +50,14 @@ export function makePaper(strokes, changed) {
     for (const stroke of strokes) drawStroke(context, stroke);
   }
 
-  function update() {
+  function showPen() {
     penState.textContent = drawing ? "Pen down" : "Pen up";
     ring.setAttribute("cx", cursor[0]);
     ring.setAttribute("cy", cursor[1]);
+  }
+
+  function update() {
+    showPen();
     if (waiting) return;
     waiting = true;
     requestAnimationFrame(() => {
@@ -113,7 +117,8 @@ export function makePaper(strokes, changed) {
   undo.addEventListener("click", () => keep(strokes.length - 1));
   clear.addEventListener("click", () => keep(0));
 
-  update();
+  redraw();
+  showPen();
   return {
     element,
     isEmpty: () => !strokes.length,

@@ -92,7 +92,7 @@ function upright(grid) {
   const border = [];
   for (let x = 0; x < width; x++) border.push(values[x], values[(height - 1) * width + x]);
   for (let y = 0; y < height; y++) border.push(values[y * width], values[y * width + width - 1]);
-  const skewness = mean(detail.map((value) => value ** 3)) / Math.max(deviation(detail), 1e-6) ** 3;
+  const skewness = mean(detail.map((value) => value * value * value)) / Math.max(deviation(detail), 1e-6) ** 3;
   const lightInk = skewness + (mean(values) - mean(border)) / Math.max(deviation(values), 255e-6) > 0;
   return lightInk ? map(grid, (value) => 255 - value) : grid;
 }
@@ -210,7 +210,8 @@ function checkShape(ink, kept, { width, height }, scale) {
   const edge = Math.min(scale, stroke); // as wide as a stroke's edges may be
   const slope = edge * quantile(slopesAt(outline(kept), ink, edge / 2), 0.5);
   const { parts } = labelled(map(padded(kept, 1), (value) => 1 - value), false);
-  const holes = parts.filter((part) => part.area >= SPECK * sum(kept.values)).length - 1;
+  const area = sum(kept.values);
+  const holes = parts.filter((part) => part.area >= SPECK * area).length - 1;
   if (slope < SHARPNESS || holes > HOLES) {
     throw new Refused(
       "no digit found: a shadow or a texture, and not strokes; write darker, or take a sharper picture",
