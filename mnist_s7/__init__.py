@@ -2,9 +2,9 @@
 
 The series itself is in four files: `models`, `transforms`, `experiments` (with `schedules` and `source_code`) and
 `training`. The folders are rooms around them, each with a docstring that says what it holds: `catalog`, `data`,
-`images`, `receptive_field`, `kernels`, `results`, `report`, `plots`, `sweep`, `bench`, `export`, and `commands`, which
-are those of the command line. The names below are imported when they are first used (PEP 562), so that a room can be
-had alone.
+`images`, `receptive_field`, `kernels`, `results`, `report`, `plots`, `sweep`, `bench`, `export`, `page`, and
+`commands`, which are those of the command line. The names below are imported when they are first used (PEP 562), so
+that a room can be had alone.
 """
 
 from importlib import import_module
@@ -35,6 +35,7 @@ _ROOMS = (  # imported as they are
         "export",
         "images",
         "kernels",
+        "page",
         "plots",
         "receptive_field",
         "report",

@@ -37,6 +37,10 @@ ARROWS = {
         *("results", "experiments", "data", "transforms", "receptive_field", "plots", "bench", "training", "models"),
         *("source_code", "catalog", "export"),
     },
+    "page": {
+        *("export", "catalog", "experiments", "results", "report", "plots", "images", "data", "training"),
+        *("receptive_field", "transforms"),
+    },
     "commands": {
         *("models", "transforms", "receptive_field", "kernels", "data", "results", "experiments", "training"),
         *("catalog", "sweep", "bench", "plots", "report", "images", "export"),

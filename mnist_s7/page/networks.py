@@ -133,7 +133,7 @@ def _encoded(values: Tensor | None) -> str | None:
     return None if values is None else base64.b64encode(values.detach().numpy().astype("<f4").tobytes()).decode()
 
 
-# -------------------------------------------------------------- each kind of step: its settings, or None if it has others
+# ------------------------------------------ each kind of step: its settings, or None where the JavaScript lacks them
 
 
 def _conv2d(node: fx.Node, layer: nn.Conv2d) -> dict | None:

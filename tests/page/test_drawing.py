@@ -1,10 +1,12 @@
 """The panel to draw in, used as a reader uses it: with the mouse, a finger and the keyboard."""
 
+import base64
 import re
 
+import numpy as np
 import pytest
 
-from mnist_s7 import SERIES, pretrained
+from mnist_s7 import SERIES, predict_image, pretrained
 from mnist_s7.page import network_data
 
 MODULES = ("dom", "grids", "network", "preprocessing", "paper", "answers", "maps", "draw")
@@ -12,15 +14,17 @@ MOUNT = """
 const networks = JSON.parse(document.getElementById("data").textContent);
 draw.mountDrawing(document.getElementById("draw"), { networks });
 """
+GREYS = """(selector) => {
+  const { data } = document.querySelector(selector).getContext("2d").getImageData(0, 0, 28, 28);
+  return Array.from({ length: 784 }, (_, index) => data[4 * index]);
+}"""
 SEVEN = [(0.28, 0.2), (0.7, 0.2), (0.6, 0.4), (0.5, 0.6), (0.44, 0.84)]
 PHONE = {"viewport": {"width": 380, "height": 800}, "has_touch": True, "is_mobile": True}
 
 
 @pytest.fixture(scope="module")
 def networks():
-    return [
-        {"name": experiment.name, "data": network_data(pretrained(experiment.name))} for experiment in SERIES
-    ]
+    return [{"name": experiment.name, "data": network_data(pretrained(experiment.name))} for experiment in SERIES]
 
 
 @pytest.fixture
@@ -104,6 +108,21 @@ def test_the_mouse_draws_and_the_buttons_take_back(panel):
     wait_for_summary(page, "2 marks stand apart; crop the picture to one digit.")
     page.get_by_role("button", name="Undo").click()
     wait_for(page, "7")
+
+
+def test_the_answers_are_those_of_python_for_the_same_picture(panel):
+    page = panel()
+    page.get_by_role("button", name="Clear").click()
+    draw_with_the_mouse(page, SEVEN)
+    wait_for(page, "7")
+    png = page.evaluate("document.querySelector('.draw-canvas').toDataURL().split(',')[1]")
+    shown = page.locator(".draw-table tbody td").all_text_contents()
+
+    for column, experiment in enumerate(SERIES):
+        expected = predict_image(pretrained(experiment.name), base64.b64decode(png))
+        found = [float(text.removesuffix(" %")) for text in shown[column::4]]
+        assert found == pytest.approx([100 * p for p in expected.probabilities], abs=0.3)
+    assert np.abs(np.array(page.evaluate(GREYS, ".draw-seen")) - expected.seen.numpy().ravel()).max() <= 1
 
 
 def test_nothing_moves_when_the_answers_change(panel):
@@ -203,11 +222,7 @@ def test_the_maps_show_the_values(panel):
     page = panel()
     wait_for(page, "3")
     page.get_by_label("Layer", exact=True).select_option(index=0)
-    greys = (
-        "(selector) => { const canvas = document.querySelector(selector);"
-        " return Array.from(canvas.getContext('2d').getImageData(0, 0, 28, 28).data); }"
-    )
 
-    seen, shown = page.evaluate(greys, ".draw-seen"), page.evaluate(greys, ".draw-maps canvas")
+    seen, shown = page.evaluate(GREYS, ".draw-seen"), page.evaluate(GREYS, ".draw-maps canvas")
     assert max(seen) == 255
     assert max(abs(a - b) for a, b in zip(seen, shown, strict=True)) <= 1

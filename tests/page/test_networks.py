@@ -39,12 +39,14 @@ def test_the_series_says_the_same_of_the_test_images(open_page, mnist):
 
     found, page = said_by_javascript(open_page, networks, images)
 
+    furthest = 0.0
     for network, log_probabilities in zip(networks, found, strict=True):
         expected = predict(network, images)
+        furthest = max(furthest, (log_probabilities - expected).abs().max().item())
         assert torch.equal(log_probabilities.argmax(1), expected.argmax(1))
         torch.testing.assert_close(log_probabilities, expected, rtol=0, atol=1e-4)
     time = page.evaluate(MEDIAN_MS, images[:80].flatten(1).tolist())
-    print(f"\nall four networks: {time:.1f} ms an image; at most {(found - expected).abs().max():.1e} apart")
+    print(f"\nall four networks: {time:.1f} ms an image; at most {furthest:.1e} apart")
     assert time < 200
 
 
@@ -137,7 +139,9 @@ def own_networks() -> list[nn.Module]:
             last=nn.Linear(6 * 9 * 9, 20),
             end=nn.Linear(20, 10),
         ).eval(),
-        nn.Sequential(nn.Flatten(), nn.Linear(784, 16), nn.ReLU(), nn.BatchNorm1d(16), nn.Linear(16, 10), nn.LogSoftmax(1)),
+        nn.Sequential(
+            nn.Flatten(), nn.Linear(784, 16), nn.ReLU(), nn.BatchNorm1d(16), nn.Linear(16, 10), nn.LogSoftmax(1)
+        ),
     ]
 
 

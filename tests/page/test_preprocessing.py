@@ -6,11 +6,11 @@ import re
 
 import numpy as np
 import pytest
-from conftest import FOLDER
+from images.drawings import curves, ink_mask
+from page_files import FOLDER
 from PIL import Image, ImageDraw, ImageOps
 
 from mnist_s7.images import ImageError, digit_image, preprocessing
-from tests.images.drawings import curves, ink_mask
 
 DRAWN = """async (png) => {
   const image = new Image();

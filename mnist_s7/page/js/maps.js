@@ -37,7 +37,8 @@ export function makeMaps(names, layersOf, selected) {
   function show(result) {
     const { name, kind, shape } = layer();
     const [count, height, width] = shape;
-    const what = height * width > 1 ? `${count} ${count > 1 ? "maps" : "map"} of ${height}×${width}` : `${count} values`;
+    const maps = count > 1 ? "maps" : "map";
+    const what = height * width > 1 ? `${count} ${maps} of ${height}×${width}` : `${count} values`;
     const values = result?.layers[layers.selectedIndex].values;
     const lowest = values?.reduce((a, b) => Math.min(a, b));
     const highest = values?.reduce((a, b) => Math.max(a, b));

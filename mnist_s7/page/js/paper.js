@@ -39,8 +39,8 @@ export function makePaper(strokes, changed) {
     make(
       "p",
       { class: "draw-help", id: "draw-help" },
-      "Draw with the mouse, a pen or a finger. With the keyboard, focus the paper: the arrow keys move the pen, and the " +
-        "space bar puts it down or up.",
+      "Draw with the mouse, a pen or a finger. With the keyboard, focus the paper: the arrow keys move the pen, and " +
+        "the space bar puts it down or up.",
     ),
   );
 
@@ -92,8 +92,8 @@ export function makePaper(strokes, changed) {
   });
   canvas.addEventListener("pointermove", (event) => {
     if (event.pointerId !== pointer) return;
-    // Several moves may come as one event a frame, which knows them all.
-    drawing.push(...[...event.getCoalescedEvents(), event].map((move) => pointIn(canvas, move)));
+    // Several moves come as one event a frame, which knows them all, though not in every browser.
+    drawing.push(...[...(event.getCoalescedEvents?.() ?? []), event].map((move) => pointIn(canvas, move)));
     update();
   });
   for (const end of ["pointerup", "pointercancel"]) {

@@ -177,7 +177,7 @@ function nearParts(kept, labels, rest) {
   });
 }
 
-// ------------------------------------------------------------------------------------------------------ as MNIST has it
+// ----------------------------------------------------------------------------------------------------- as MNIST has it
 
 // The digit, from 0 to 1, scaled to fit the box.
 function scaled(wholeInk, wholeKept) {
