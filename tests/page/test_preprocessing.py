@@ -109,6 +109,7 @@ def shapes() -> dict[str, Image.Image]:
     draw("a speck").ellipse((100, 100, 106, 106), fill=0)
     draw("a pale line").line((100, 60, 110, 250), fill=240, width=20)
     draw("a blot").ellipse((60, 60, 200, 220), fill=0)
+    draw("ink all over").rectangle((20, 20, 299, 260), fill=0)
     draw("a wide line").line((40, 150, 280, 160), fill=0, width=20)
     ones = draw("two ones")
     ones.line((80, 60, 80, 250), fill=0, width=20)

@@ -97,18 +97,18 @@ function upright(grid) {
   return lightInk ? map(grid, (value) => 255 - value) : grid;
 }
 
-// The share of the paper's light that is missing at each pixel.
+// The share of the paper's light that is missing at each pixel. Where the paper has no shade, Python looks for uneven
+// light, and in a drawing that is inked all over finds nothing that stands out.
 function inkOf(grey) {
   const counts = new Uint32Array(256);
   for (let index = 0; index < grey.values.length; index++) counts[grey.values[index]]++;
   const shade = counts.indexOf(largest(counts));
   const same = sum(counts.slice(Math.max(shade - 2, 0), shade + 3));
-  if (same <= ONE_COLOUR * grey.values.length || sum(counts.slice(shade + 3)) >= LIGHTER * grey.values.length) {
-    throw new Refused("no digit found: marks all over the picture; crop it to one digit");
-  }
+  const area = grey.values.length;
+  const clean = same > ONE_COLOUR * area && sum(counts.slice(shade + 3)) < LIGHTER * area;
   const ink = map(real(grey), (value) => 1 - value / Math.max(shade, 1));
   const least = Math.max(LEAST_CONTRAST, FAINTEST / Math.max(quantile(grey.values, 0.5) / 255, 1e-6));
-  if (largest(ink.values) <= 0 || 2 * threshold(ink.values) < least) {
+  if (!clean || largest(ink.values) <= 0 || 2 * threshold(ink.values) < least) {
     throw new Refused("no digit found: nothing stands out from the paper; write darker, or take a sharper picture");
   }
   return map(ink, clipped);
