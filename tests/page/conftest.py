@@ -5,7 +5,7 @@ import pytest
 from page_files import page_file
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # for the session, its event loop would be in the way of the notebooks' tests
 def browser():
     """Chromium; tests that need it are skipped where there is none."""
     if not find_spec("playwright"):

@@ -17,7 +17,7 @@ export function makeMaps(names, layersOf, selected) {
   function selectNetwork() {
     layers.replaceChildren(
       ...layersOf[networks.selectedIndex].map(({ name, kind, shape }) =>
-        make("option", {}, `${name === kind ? name : `${name}, ${kind}`}: ${shape.join("×")}`),
+        make("option", {}, `${titled(name, kind)}: ${shape.join("×")}`),
       ),
     );
     layers.selectedIndex = 1; // the image, which is seen elsewhere, is the first
@@ -42,8 +42,8 @@ export function makeMaps(names, layersOf, selected) {
     const values = result?.layers[layers.selectedIndex].values;
     const lowest = values?.reduce((a, b) => Math.min(a, b));
     const highest = values?.reduce((a, b) => Math.max(a, b));
-    const range = values ? `from ${signed(lowest)} (black) to ${signed(highest)} (white)` : "nothing to show yet";
-    caption.textContent = `${names[networks.selectedIndex]}, ${name}, ${kind}: ${what}, ${range}`;
+    const range = values ? `from ${signed(lowest)} (black) to ${signed(highest)} (white)` : "nothing to show";
+    caption.textContent = `${names[networks.selectedIndex]}, ${titled(name, kind)}: ${what}, ${range}`;
     canvases.forEach((canvas, index) => {
       const size = canvas.width * canvas.height;
       const own = values?.subarray(index * size, (index + 1) * size) ?? new Float32Array(size);
@@ -66,6 +66,11 @@ export function makeMaps(names, layersOf, selected) {
     caption,
   );
   return { element, network: () => networks.selectedIndex, start: selectNetwork, show };
+}
+
+// A call without a layer is named for what it does.
+function titled(name, kind) {
+  return name === kind ? name : `${name}, ${kind}`;
 }
 
 // With a minus sign, and as many digits for every size.
