@@ -7,8 +7,7 @@ from mnist_s7.catalog import EXPERIMENTS, find_experiment
 from mnist_s7.catalog.own_files import split
 from mnist_s7.commands.options import OWN, Command, seed
 from mnist_s7.data import SYNTHETIC_DIGITS, DigitsError, load_digits
-from mnist_s7.experiments import SERIES
-from mnist_s7.results import MNIST, PUBLISHED, RUNS, Runs, RunsMissing, stored_folder
+from mnist_s7.results import MNIST, PUBLISHED, RUNS, Run, Runs, RunsMissing, stored_folder
 
 FIGURES = RUNS.parent / "figures"
 
@@ -33,18 +32,19 @@ def _compare(arguments: argparse.Namespace) -> None:
 
     dataset = {"mnist": MNIST, "synthetic": SYNTHETIC_DIGITS}[arguments.dataset]
     folder, names = _folder_and_names(arguments.what)
-    if not names:
-        print(comparison(series_runs(folder, arguments.seed, dataset)))  # says what is missing, where something is
-        names = [experiment.name for experiment in SERIES]
+    if names:
         runs = _runs(folder, names, dataset)
+        shown = {
+            name: next((run for run in group if run.seed == arguments.seed), group[0]) for name, group in runs.items()
+        }
     else:
-        runs = _runs(folder, names, dataset)
-        print(comparison(_shown(runs, arguments.seed)))
-    print(f"\n{means(runs)}")
+        shown = series_runs(folder, arguments.seed, dataset)  # says what is missing, where something is
+        runs = _runs(folder, list(shown), dataset)
+    print(f"{comparison(shown)}\n\n{means(runs)}")
     if len(runs) > 1:
         print(f"\n{against_first(runs)}")
     print("\nFigures:")
-    for path in _draw(runs, arguments.seed, dataset, arguments.figures):
+    for path in _draw(runs, shown, dataset, arguments.figures):
         print(f"  {path}")
 
 
@@ -79,15 +79,9 @@ def _runs(folder: Path, names: list[str], dataset: str) -> Runs:
     return found
 
 
-def _shown(runs: Runs, seed: int) -> dict:
-    """A run of each: the one with this seed, or the first."""
-    return {name: next((run for run in group if run.seed == seed), group[0]) for name, group in runs.items()}
-
-
-def _draw(runs: Runs, seed: int, dataset: str, folder: Path) -> list[Path]:
+def _draw(runs: Runs, shown: dict[str, Run], dataset: str, folder: Path) -> list[Path]:
     from mnist_s7 import plots
 
-    shown = _shown(runs, seed)
     first, *others = shown.values()
     references = {name: EXPERIMENTS[name].reference for name in runs if name in EXPERIMENTS}
     figures = {

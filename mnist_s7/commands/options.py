@@ -78,12 +78,11 @@ class ExperimentChanged(MnistS7Warning):
 
 @dataclass(frozen=True)
 class Trained:
-    """A network with trained weights; what its weights say of their run, and the run's file where it is there."""
+    """A network with trained weights, and what these say of their run."""
 
     name: str
     model: nn.Module
     facts: dict[str, str]
-    run: Path
 
 
 def trained_networks(names: list[str], weights: list[Path]) -> list[Trained]:
@@ -98,9 +97,11 @@ def trained_networks(names: list[str], weights: list[Path]) -> list[Trained]:
     found = []
     for path in weights:
         run = run_path(path)
-        file = path if run == path or not run.exists() else run
-        model = Run.load(file).model if file.suffix == ".json" else load_model(file)
-        facts = read_facts(Run.load(file).weights if file.suffix == ".json" else file)
+        if run == path or run.exists():
+            stored = Run.load(run)
+            model, facts = stored.model, stored.facts
+        else:  # weights whose run's file is elsewhere
+            model, facts = load_model(path), read_facts(path)
         if experiments and facts["experiment"] not in experiments:
             raise WeightsError(f"{path}: weights of {facts['experiment']}, and {', '.join(experiments)} was asked for")
         experiment = experiments.get(facts["experiment"])
@@ -111,7 +112,7 @@ def trained_networks(names: list[str], weights: list[Path]) -> list[Trained]:
                 ExperimentChanged,
                 stacklevel=2,
             )
-        found.append(Trained(path.stem, model, facts, run))
+        found.append(Trained(path.stem, model, facts))
     return found
 
 
@@ -120,5 +121,4 @@ def _of_package(name: str) -> Trained:
         raise InvalidArgument(
             f"{name} is not trained: `mnist-s7 train` does that, and --weights names the run that it leaves"
         )
-    path = pretrained_weights(name)
-    return Trained(name, pretrained(name), read_facts(path), run_path(path.resolve()))
+    return Trained(name, pretrained(name), read_facts(pretrained_weights(name)))

@@ -114,7 +114,7 @@ def _bars(ax: Axes, prediction: Prediction) -> None:
     colours = [BLUE if digit == prediction.digit else ORANGE for digit in range(10)]
     percent = [100 * p for p in prediction.probabilities]
     ax.bar(range(10), percent, color=colours)
-    plain_axes(ax, ylabel="probability (%)")
+    plain_axes(ax, xlabel="digit", ylabel="probability (%)")
     ax.set(xticks=range(10), ylim=(0, 118), yticks=(0, 50, 100))
     for digit in (prediction.digit, prediction.runner_up):
         bold = digit == prediction.digit
