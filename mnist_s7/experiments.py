@@ -153,11 +153,21 @@ def torch_defaults() -> Iterator[None]:
             torch.set_default_device(device)
 
 
-def _foreign_source(network: nn.Module) -> list[str]:
-    """The source of each class of the network that neither PyTorch nor this package has made."""
+def _foreign_source(network: nn.Module) -> list:
+    """Of the network's modules whose class neither PyTorch nor this package has made: the classes' source, and what
+    the modules were told, which their forward may go by."""
+
+    def is_foreign(cls: type) -> bool:
+        return cls.__module__.partition(".")[0] not in ("torch", "mnist_s7", "builtins")
+
     classes = dict.fromkeys(cls for module in network.modules() for cls in type(module).__mro__)
-    foreign = (cls for cls in classes if cls.__module__.partition(".")[0] not in ("torch", "mnist_s7", "builtins"))
-    return [syntax(cls) for cls in foreign]
+    plain = (bool, int, float, str, tuple, type(None))
+    told = [
+        (name, sorted((key, value) for key, value in vars(module).items() if isinstance(value, plain)))
+        for name, module in network.named_modules()
+        if is_foreign(type(module))
+    ]
+    return [*map(syntax, filter(is_foreign, classes)), *told]
 
 
 @cache  # many runs are of one experiment

@@ -4,6 +4,7 @@ import ast
 import inspect
 import sys
 import textwrap
+from pathlib import Path
 from types import FunctionType, ModuleType
 
 Definition = ast.FunctionDef | ast.ClassDef
@@ -23,10 +24,26 @@ def syntax(cls: type) -> str:
     except (OSError, TypeError, KeyError):
         return "\n".join(map(_of_method, filter(inspect.isfunction, vars(cls).values())))
     own = {name: node for node in body for name in _names(node)}
-    if cls.__qualname__ not in own:  # made inside a function
-        return "\n".join(_without_docstrings(node) for node in body)
-    found = _closure(own, cls.__qualname__)
-    return "\n".join(_without_docstrings(own[name]) for name in own if name in found)
+    if cls.__qualname__ in own:
+        found = _closure(own, cls.__qualname__)
+        body = [own[name] for name in own if name in found]
+    # Otherwise it was made inside a function, and may use anything.
+    return "\n".join(map(_without_docstrings, [*body, *_beside(sys.modules[cls.__module__], set())]))
+
+
+def _beside(module: ModuleType, seen: set[str]) -> list[ast.stmt]:
+    """What the modules say that `module` imports from its own folder, and these in turn."""
+    folder, found = Path(module.__file__).parent, []
+    for node in ast.walk(ast.Module(_body(module), [])):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+        for name in names:
+            other = sys.modules.get(name)
+            file = getattr(other, "__file__", None)
+            if file and name not in seen and Path(file).parent == folder:
+                seen.add(name)
+                found += [*_body(other), *_beside(other, seen)]
+    return found
 
 
 def _of_method(function: FunctionType) -> str:

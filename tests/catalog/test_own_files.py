@@ -100,6 +100,42 @@ def test_the_fingerprint_is_of_what_the_experiment_does(own_file, what):
     assert (new == old) == (what in SAME)
 
 
+SCALED = """
+    from functools import partial
+
+    class Scaled(Net):
+        def __init__(self, scale):
+            super().__init__()
+            self.scale = scale
+
+        def forward(self, x):
+            return super().forward(self.scale * x)
+
+    MINE = replace(T3, name="MINE", network=partial(Scaled, 2.0))
+"""
+
+
+def test_the_fingerprint_is_of_what_a_network_is_told(own_file):
+    first = fingerprint(own_file(NETWORK, EXPERIMENT, SCALED))
+
+    assert fingerprint(own_file(NETWORK, EXPERIMENT, SCALED)) == first
+    assert fingerprint(own_file(NETWORK, EXPERIMENT, SCALED.replace("2.0", "3.0"))) != first
+
+
+def test_the_fingerprint_is_also_of_what_is_imported_from_beside(own_file):
+    beside = "import deeper\ndef activate(x):\n    return deeper.activate(x)"
+    deeper = "import torch.nn.functional as F\ndef activate(x):\n    return F.relu(x)"
+    network = NETWORK.replace("def activate(x):\n        return F.relu(x)", "from beside import activate")
+    assert "from beside" in network
+    own_file(beside, name="beside.py")
+    own_file(deeper, name="deeper.py")
+    first = fingerprint(own_file(network, EXPERIMENT))
+
+    own_file(deeper.replace("relu", "silu"), name="deeper.py")
+
+    assert fingerprint(own_file(network, EXPERIMENT)) != first
+
+
 def test_the_fingerprint_is_the_same_in_another_process(own_file):
     path = own_file(NETWORK, EXPERIMENT)
 
