@@ -233,6 +233,7 @@ def _spaced(n: int, most: int) -> list[int]:
 
 
 def _short(text: str, most: int = 24) -> str:
+    text = text.encode("utf-8", "replace").decode()  # a file's name can hold what is no letter
     shown = text if len(text) <= most else "…" + text[1 - most :]
     return shown.replace("$", r"\$")  # which matplotlib would take for mathematics
 
