@@ -20,6 +20,9 @@ def main() -> int:
     for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
         if signal.getsignal(number) is not signal.SIG_IGN:  # as it is under nohup
             signal.signal(number, _end)
+    for stream in (sys.stdout, sys.stderr):  # a file's name may hold what the terminal's encoding lacks
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     arguments = _parser().parse_args()
     warnings.showwarning = partial(_show_warning, warnings.showwarning)
     try:

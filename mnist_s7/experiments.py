@@ -7,6 +7,7 @@ own; its claims are put here so that runs can be compared with them. T4 is not i
 import hashlib
 import math
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -28,12 +29,12 @@ NUMBERS = {bool: bool, int: int, float: (int, float)}  # what may stand for each
 
 # What a setting may be: its type, the least value, and the one that it stays below.
 SETTINGS = {
-    "lr": (float, 0, math.inf),
+    "lr": (float, 0, 1e6),
     "momentum": (float, 0, 1),
     "nesterov": (bool, False, math.inf),
-    "weight_decay": (float, 0, math.inf),
-    "batch_size": (int, 1, math.inf),
-    "epochs": (int, 1, math.inf),
+    "weight_decay": (float, 0, 1e6),
+    "batch_size": (int, 1, 10**9),
+    "epochs": (int, 1, 10**6 + 1),
 }
 
 
@@ -62,13 +63,16 @@ class Experiment:
     epochs: int = 15
 
     def __post_init__(self):
-        if not self.name or "/" in self.name or os.sep in self.name:
-            raise InvalidArgument(f"name is {self.name!r}: runs' files are named after it, so that it cannot be a path")
+        name = self.name
+        if not isinstance(name, str) or not name.isprintable() or len(name) > 100 or name != name.strip(" .-"):
+            raise InvalidArgument(f"name is {str(name)[:120]!r}: up to 100 letters, digits and signs are needed")
+        if not name or "/" in name or os.sep in name:
+            raise InvalidArgument(f"name is {name!r}: runs' files are named after it, so that it cannot be a path")
         for setting, (kind, least, below) in SETTINGS.items():
             value = getattr(self, setting)
             fits = isinstance(value, NUMBERS[kind]) and (type(value) is bool) == (kind is bool)
             if not fits or not least <= value < below:
-                limits = f", {least} or more" + (f" and below {below}" if below < math.inf else "")
+                limits = f", {least} or more" + (f" and below {below:,.0f}" if below < math.inf else "")
                 what = {int: f"a whole number{limits}", float: f"a number{limits}", bool: "True or False"}[kind]
                 raise InvalidArgument(f"{self.name}: {setting} is {value!r}, and should be {what}")
         if self.nesterov and not self.momentum:
@@ -82,9 +86,10 @@ class Experiment:
         which change more often, the source of their classes is.
         """
         network = self.untrained()
-        optimizer = self.lr, self.momentum, self.nesterov, self.weight_decay, self.schedule
+        optimizer = float(self.lr), float(self.momentum), self.nesterov, float(self.weight_decay), self.schedule
         settings = network, self.train_transform, self.batch_size, *optimizer, *_foreign_source(network)
-        return hashlib.sha256("\n".join(map(repr, settings)).encode()).hexdigest()[:16]
+        text = re.sub(r" at 0x[0-9a-f]+", "", "\n".join(map(repr, settings)))  # addresses of functions that are shown
+        return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
     @property
     def parameters(self) -> int:
@@ -153,11 +158,21 @@ def torch_defaults() -> Iterator[None]:
             torch.set_default_device(device)
 
 
-def _foreign_source(network: nn.Module) -> list[str]:
-    """The source of each class of the network that neither PyTorch nor this package has made."""
+def _foreign_source(network: nn.Module) -> list:
+    """Of the network's modules whose class neither PyTorch nor this package has made: the classes' source, and what
+    the modules were told, which their forward may go by."""
+
+    def is_foreign(cls: type) -> bool:
+        return cls.__module__.partition(".")[0] not in ("torch", "mnist_s7", "builtins")
+
     classes = dict.fromkeys(cls for module in network.modules() for cls in type(module).__mro__)
-    foreign = (cls for cls in classes if cls.__module__.partition(".")[0] not in ("torch", "mnist_s7", "builtins"))
-    return [syntax(cls) for cls in foreign]
+    plain = (bool, int, float, str, tuple, type(None))
+    told = [
+        (name, sorted((key, value) for key, value in vars(module).items() if isinstance(value, plain)))
+        for name, module in network.named_modules()
+        if is_foreign(type(module))
+    ]
+    return [*map(syntax, filter(is_foreign, classes)), *told]
 
 
 @cache  # many runs are of one experiment

@@ -4,6 +4,7 @@ import ast
 import inspect
 import sys
 import textwrap
+from pathlib import Path
 from types import FunctionType, ModuleType
 
 Definition = ast.FunctionDef | ast.ClassDef
@@ -11,22 +12,42 @@ Definition = ast.FunctionDef | ast.ClassDef
 
 def used(module: ModuleType, name: str) -> list[str]:
     """`name`, and the functions and classes of `module` that it uses, directly or not, in the module's order."""
-    own = {node.name: node for node in _body(module) if isinstance(node, Definition)}
+    own = {node.name: [node] for node in _body(module) if isinstance(node, Definition)}
     return [each for each in own if each in _closure(own, name)]
 
 
 def syntax(cls: type) -> str:
-    """What a class says, with everything of its module that it uses: the same whatever its comments, docstrings and
-    layout are. Of a class in a notebook's cell what its methods say; empty where there is no source at all."""
+    """What a class says, with everything of its module that it uses, and the modules that are imported from beside it:
+    the same whatever comments, docstrings and layout are. Of a class in a notebook's cell what its methods say; empty
+    where there is no source at all."""
     try:
         body = _body(sys.modules[cls.__module__])
     except (OSError, TypeError, KeyError):
         return "\n".join(map(_of_method, filter(inspect.isfunction, vars(cls).values())))
-    own = {name: node for node in body for name in _names(node)}
-    if cls.__qualname__ not in own:  # made inside a function
-        return "\n".join(_without_docstrings(node) for node in body)
-    found = _closure(own, cls.__qualname__)
-    return "\n".join(_without_docstrings(own[name]) for name in own if name in found)
+    own: dict[str, list[ast.stmt]] = {}
+    for node in body:
+        for name in _names(node):
+            own.setdefault(name, []).append(node)
+    if cls.__qualname__ in own:
+        found = _closure(own, cls.__qualname__)
+        body = [node for node in body if found.intersection(_names(node))]
+    # Otherwise it was made inside a function, and may use anything.
+    return "\n".join(map(_without_docstrings, [*body, *_beside(sys.modules[cls.__module__], set())]))
+
+
+def _beside(module: ModuleType, seen: set[str]) -> list[ast.stmt]:
+    """What the modules say that `module` imports from its own folder, and these in turn."""
+    folder, found = Path(module.__file__).parent, []
+    for node in ast.walk(ast.Module(_body(module), [])):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+        for name in names:
+            other = sys.modules.get(name)
+            file = getattr(other, "__file__", None)
+            if file and name not in seen and Path(file).parent == folder:
+                seen.add(name)
+                found += [*_body(other), *_beside(other, seen)]
+    return found
 
 
 def _of_method(function: FunctionType) -> str:
@@ -41,28 +62,31 @@ def _body(module: ModuleType) -> list[ast.stmt]:
     return ast.parse(inspect.getsource(module)).body
 
 
-def _names(statement: ast.stmt) -> list[str]:
-    """What a statement of a module defines."""
-    match statement:
-        case ast.FunctionDef() | ast.ClassDef():
-            return [statement.name]
-        case ast.Assign() | ast.AnnAssign() | ast.AugAssign():
-            stored = (node for node in ast.walk(statement) if isinstance(node, ast.Name))
-            return [node.id for node in stored if isinstance(node.ctx, ast.Store)]
-    return []
+def _names(statement: ast.stmt) -> set[str]:
+    """What a statement of a module defines, or may change: `K = 1`, `K.append(2)`, `Net.forward = other`."""
+    if isinstance(statement, Definition):
+        return {statement.name}
+    if isinstance(statement, ast.Import | ast.ImportFrom):
+        return {(alias.asname or alias.name).partition(".")[0] for alias in statement.names}
+    if isinstance(statement, ast.Assign | ast.AnnAssign | ast.AugAssign):
+        targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+        read = [node for target in targets for node in ast.walk(target)]
+        read += [node for node in ast.walk(statement) if isinstance(node, ast.NamedExpr)]
+        return {node.id for node in read if isinstance(node, ast.Name)}
+    return {node.id for node in ast.walk(statement) if isinstance(node, ast.Name)}
 
 
-def _closure(own: dict[str, ast.stmt], name: str) -> set[str]:
+def _closure(own: dict[str, list[ast.stmt]], name: str) -> set[str]:
     found, open_names = set(), {name}
     while open_names:
         found |= open_names
-        read = {node.id for each in open_names for node in ast.walk(own[each]) if isinstance(node, ast.Name)}
-        open_names = (read & own.keys()) - found
+        nodes = (node for each in open_names for statement in own[each] for node in ast.walk(statement))
+        open_names = ({node.id for node in nodes if isinstance(node, ast.Name)} & own.keys()) - found
     return found
 
 
 def _without_docstrings(statement: ast.stmt) -> str:
     for node in ast.walk(statement):
         if isinstance(node, Definition) and ast.get_docstring(node) is not None:
-            node.body = node.body[1:]
-    return ast.dump(statement)
+            node.body = node.body[1:] or [ast.Pass()]
+    return ast.unparse(statement)  # which says the same in every version of Python

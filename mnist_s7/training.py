@@ -18,7 +18,7 @@ from mnist_s7.experiments import Experiment, torch_defaults
 from mnist_s7.kernels import accelerate
 from mnist_s7.kernels.cuda_graphs import CapturedStep, Step, own_stream
 from mnist_s7.results import Epoch, Run
-from mnist_s7.results.machine import environment, usable_device
+from mnist_s7.results.machine import environment, in_fast_layout, usable_device
 from mnist_s7.results.progress import Lines, Silent
 from mnist_s7.transforms import Batched, batched, normalize
 
@@ -110,8 +110,7 @@ def fit(
 
     with repeatable(device):
         torch.manual_seed(seed)
-        # Channels last is the faster memory format for convolutions with this few channels, on CPU and GPU alike.
-        model = experiment.network().to(device, memory_format=torch.channels_last)
+        model = in_fast_layout(experiment.network()).to(device)
         generator = Generator(device).manual_seed(seed)
         optimizer = experiment.optimizer(model)
         scheduler = experiment.scheduler(optimizer, epochs)

@@ -28,7 +28,7 @@ from mnist_s7.catalog import EXPERIMENTS, Origin, origin_of
 from mnist_s7.data import Digits
 from mnist_s7.experiments import SERIES, Experiment
 from mnist_s7.kernels import accelerate
-from mnist_s7.results.machine import usable_cores
+from mnist_s7.results.machine import in_fast_layout, usable_cores
 from mnist_s7.training import evaluate, fit, shuffled_batches, train_epoch, training_step
 from mnist_s7.transforms import PLAIN, batched
 
@@ -169,7 +169,7 @@ class _Images(Dataset):
 def in_memory(experiment: Experiment, prepare: Callable[[nn.Module], nn.Module] = lambda model: model) -> Loop:
     """The loop of `fit` on PyTorch's layers, or on what `prepare` makes of them for training: it gives the seconds per
     epoch on some digits."""
-    model = experiment.network().to(memory_format=torch.channels_last)
+    model = in_fast_layout(experiment.network())
     prepared, optimizer = prepare(model), experiment.optimizer(model)
 
     def seconds(digits: Digits) -> float:
@@ -248,7 +248,7 @@ def _peak_memory(name: str, digits: Digits) -> float:
 
 def _shares(experiment: Experiment, digits: Digits) -> dict[str, float]:
     """Percent of an epoch's seconds by what they are spent on: the loop's own parts, with a clock read between them."""
-    model = experiment.network().to(memory_format=torch.channels_last)
+    model = in_fast_layout(experiment.network())
     accelerated = accelerate(model)
     optimizer = experiment.optimizer(model)
     spent = dict.fromkeys(("data", "forward", "backward", "optimizer", "figures", "evaluation"), 0.0)

@@ -7,7 +7,15 @@ reader's, and `check` says whether a network can classify digits at all.
 
 from mnist_s7.catalog.ablations import ABLATIONS, base_of
 from mnist_s7.catalog.check import NetworkUnfit, check_network
-from mnist_s7.catalog.known import EXPERIMENTS, Origin, find_experiment, origin_of, pretrained, pretrained_weights
+from mnist_s7.catalog.known import (
+    EXPERIMENTS,
+    Origin,
+    find_experiment,
+    origin_of,
+    pretrained,
+    pretrained_names,
+    pretrained_weights,
+)
 from mnist_s7.catalog.own_files import ExperimentFileError
 from mnist_s7.results import Run, load_model
 
@@ -24,5 +32,6 @@ __all__ = [
     "load_model",
     "origin_of",
     "pretrained",
+    "pretrained_names",
     "pretrained_weights",
 ]

@@ -1,5 +1,6 @@
 """Every experiment that is known, by its name: the series, its variants, and those of a reader's own files."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -77,6 +78,9 @@ def find_experiment(asked: str, settings: Sequence[str] = ()) -> Experiment:
     if asked in EXPERIMENTS:
         origin = _ORIGINS.get(asked, Origin(asked, None, ()))
         return replace(origin, settings=(*origin.settings, *settings)).experiment()
+    base, *of_name = re.split(rf"-(?={'|'.join(SETTINGS)})", asked)
+    if of_name and all("=" in setting for setting in of_name) and base in EXPERIMENTS:  # a variant's own name
+        return find_experiment(base, [*of_name, *settings])
     if (place := own_files.split(asked)) is None:
         raise InvalidArgument(
             f"no experiment {asked}: there are {', '.join(EXPERIMENTS)}; or name your own, as FILE.py:NAME"
@@ -102,10 +106,17 @@ def pretrained(name: str) -> nn.Module:
 
 def pretrained_weights(name: str) -> Path:
     """The file that holds the weights of `pretrained`. Raises as that."""
-    files = {path.name.partition("-seed")[0]: path for path in sorted(WEIGHTS.glob("*.safetensors"))}
-    if name not in files:
-        raise InvalidArgument(f"no trained network of {name!r} comes with the package: there are {', '.join(files)}")
-    return files[name]
+    if name not in pretrained_names():
+        names = ", ".join(pretrained_names())
+        raise InvalidArgument(f"no trained network of {name!r} comes with the package: there are {names}")
+    return next(WEIGHTS.glob(f"{name}-seed*.safetensors"))
+
+
+def pretrained_names() -> list[str]:
+    """The iterations whose trained networks come with the package, in their order."""
+    return sorted(
+        (path.name.partition("-seed")[0] for path in WEIGHTS.glob("*.safetensors")), key=lambda n: (len(n), n)
+    )
 
 
 def _with_settings(experiment: Experiment, settings: Sequence[str]) -> Experiment:
@@ -125,9 +136,16 @@ def _with_settings(experiment: Experiment, settings: Sequence[str]) -> Experimen
     }
     if not changes:
         return experiment
-    name = "-".join([experiment.name, *(f"{setting}={value}" for setting, value in changes.items())])
-    what = ", ".join(f"{setting.replace('_', ' ')} {value}" for setting, value in changes.items())
+    words = {setting: _shortest(value) for setting, value in changes.items()}
+    name = "-".join([experiment.name, *(f"{setting}={value}" for setting, value in words.items())])
+    what = ", ".join(f"{setting.replace('_', ' ')} {value}" for setting, value in words.items())
     return replace(experiment, name=name, change=what, targets=(), claims=(), reference=None, **changes)
+
+
+def _shortest(value: float | int | bool) -> str:
+    """`1000` for 1000.0, and all digits of what has more."""
+    short = f"{value:g}"
+    return short if type(value) is float and float(short) == value else str(value)
 
 
 def _value(name: str, text: str) -> float | int | bool:

@@ -1,5 +1,6 @@
 """A reader's experiments, in a Python file of their own: `FILE.py:NAME`."""
 
+import ast
 import linecache
 import sys
 import traceback
@@ -11,6 +12,7 @@ from types import ModuleType
 from torch import nn
 
 from mnist_s7 import MnistS7Error
+from mnist_s7.catalog.check import in_words
 from mnist_s7.experiments import SERIES, T3, Experiment
 
 # What T3 says of itself, and what a reader's experiment that was made from an iteration says instead.
@@ -32,7 +34,7 @@ def split(text: str) -> tuple[Path, str] | None:
 def read(path: Path) -> str:
     """The file's text. Raises `ExperimentFileError`."""
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise ExperimentFileError(f"{path}: cannot be read ({error.strerror or error})") from error
     except UnicodeDecodeError as error:
@@ -47,7 +49,8 @@ def experiment_in(path: Path, text: str, name: str) -> Experiment:
     """
     found = _candidates(_module(path, text))
     if not name and len(found) != 1:
-        raise ExperimentFileError(f"{path}: holds {_listed(found)}; name one, as {path}:NAME")
+        remedy = f"name one, as {path}:NAME" if found else "write one of the two, a class and not an instance of it"
+        raise ExperimentFileError(f"{path}: holds {_listed(found)}; {remedy}")
     name = name or next(iter(found))
     if name not in found:
         raise ExperimentFileError(f"{path}: holds {_listed(found)}, and no {name}")
@@ -95,8 +98,22 @@ def _module(path: Path, text: str) -> ModuleType:
         exec(compile(text, str(path), "exec"), vars(module))
     except (Exception, SystemExit) as error:  # whatever a reader's file raises
         del sys.modules[name]
-        raise ExperimentFileError(f"{path}, line {_line(error, str(path))}: {type(error).__name__}: {error}") from error
+        raise ExperimentFileError(f"{path}, line {_line(error, str(path))}: {in_words(error)}") from error
+    _refuse_others(path, text)
     return module
+
+
+def _refuse_others(path: Path, text: str) -> None:
+    """Raise `ExperimentFileError` where an import of what is beside the file has given another module of that name."""
+    for node in ast.walk(ast.parse(text)):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+        for name in names:
+            beside, found = path.with_name(f"{name}.py"), getattr(sys.modules.get(name), "__file__", None)
+            if beside.exists() and (found is None or Path(found).resolve() != beside.resolve()):
+                raise ExperimentFileError(
+                    f"{path}: imports {name}, and got another module of that name, {found}; rename {beside.name}"
+                )
 
 
 def _line(error: BaseException, path: str) -> int:

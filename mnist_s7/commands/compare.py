@@ -3,12 +3,12 @@
 import argparse
 from pathlib import Path
 
+from mnist_s7 import InvalidArgument
 from mnist_s7.catalog import EXPERIMENTS, find_experiment
 from mnist_s7.catalog.own_files import split
 from mnist_s7.commands.options import OWN, Command, seed
 from mnist_s7.data import SYNTHETIC_DIGITS, DigitsError, load_digits
-from mnist_s7.experiments import SERIES
-from mnist_s7.results import MNIST, PUBLISHED, RUNS, Runs, RunsMissing, stored_folder
+from mnist_s7.results import MNIST, PUBLISHED, RUNS, Run, Runs, RunsMissing, stored_folder
 
 FIGURES = RUNS.parent / "figures"
 
@@ -33,24 +33,25 @@ def _compare(arguments: argparse.Namespace) -> None:
 
     dataset = {"mnist": MNIST, "synthetic": SYNTHETIC_DIGITS}[arguments.dataset]
     folder, names = _folder_and_names(arguments.what)
-    if not names:
-        print(comparison(series_runs(folder, arguments.seed, dataset)))  # says what is missing, where something is
-        names = [experiment.name for experiment in SERIES]
+    if names:
         runs = _runs(folder, names, dataset)
+        shown = {
+            name: next((run for run in group if run.seed == arguments.seed), group[0]) for name, group in runs.items()
+        }
     else:
-        runs = _runs(folder, names, dataset)
-        print(comparison(_shown(runs, arguments.seed)))
-    print(f"\n{means(runs)}")
+        shown = series_runs(folder, arguments.seed, dataset)  # says what is missing, where something is
+        runs = _runs(folder, list(shown), dataset)
+    print(f"{comparison(shown)}\n\n{means(runs)}")
     if len(runs) > 1:
         print(f"\n{against_first(runs)}")
     print("\nFigures:")
-    for path in _draw(runs, arguments.seed, dataset, arguments.figures):
+    for path in _draw(runs, shown, dataset, arguments.figures):
         print(f"  {path}")
 
 
 def _folder_and_names(what: list[str]) -> tuple[Path, list[str]]:
     """What comes first is a folder, unless it names an experiment."""
-    if what and what[0] not in EXPERIMENTS and split(what[0]) is None:
+    if what and (Path(what[0]).is_dir() or (_name(what[0]) not in EXPERIMENTS and split(what[0]) is None)):
         return Path(what[0]), what[1:]
     return PUBLISHED, what
 
@@ -62,7 +63,9 @@ def _runs(folder: Path, names: list[str], dataset: str) -> Runs:
     """
     from mnist_s7.report.stored import grouped_runs
 
-    asked = {find_experiment(name).name if name in EXPERIMENTS or split(name) else name: name for name in names}
+    if not folder.is_dir():
+        raise RunsMissing(f"{folder}: there is no such folder; name the one that the runs were saved in")
+    asked = {_name(typed): typed for typed in names}
     found = {}
     here, stored = grouped_runs(folder, dataset), stored_folder(dataset)
     for name, typed in asked.items():
@@ -72,22 +75,24 @@ def _runs(folder: Path, names: list[str], dataset: str) -> Runs:
             print(f"{folder} has no run of {name}: those of {stored} are compared.\n")
             found[name] = published[name]
         else:
-            find_experiment(name)  # raises where the name is that of nothing
             raise RunsMissing(
-                f"{folder}: no run of {name} on {dataset}; `mnist-s7 sweep {typed} --output {folder}` makes some"
+                f"{folder}: no run of {name} on {dataset}, but of {', '.join(here) or 'nothing'}; "
+                f"`mnist-s7 sweep {typed}{'' if folder == PUBLISHED else f' --output {folder}'}` makes some"
             )
     return found
 
 
-def _shown(runs: Runs, seed: int) -> dict:
-    """A run of each: the one with this seed, or the first."""
-    return {name: next((run for run in group if run.seed == seed), group[0]) for name, group in runs.items()}
+def _name(typed: str) -> str:
+    """That of the experiment's runs, which may be all that is known here of one in a reader's file."""
+    try:
+        return find_experiment(typed).name
+    except InvalidArgument:
+        return typed
 
 
-def _draw(runs: Runs, seed: int, dataset: str, folder: Path) -> list[Path]:
+def _draw(runs: Runs, shown: dict[str, Run], dataset: str, folder: Path) -> list[Path]:
     from mnist_s7 import plots
 
-    shown = _shown(runs, seed)
     first, *others = shown.values()
     references = {name: EXPERIMENTS[name].reference for name in runs if name in EXPERIMENTS}
     figures = {

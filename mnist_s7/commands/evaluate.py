@@ -31,9 +31,10 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     digits = digits_of(arguments)
     for each in networks:
         log_probabilities = predict(each.model, digits.test_images)
-        print(f"{evaluation_report(each.name, log_probabilities, digits.test_labels, digits.name)}\n")
+        name = f"{each.facts['experiment']} (seed {each.facts['seed']})"
+        print(f"{evaluation_report(name, log_probabilities, digits.test_labels, digits.name)}\n")
         if arguments.show:
-            title = f"The test images that {each.name} gets most confidently wrong"
+            title = f"The test images that {name} gets most confidently wrong"
             figure = plots.confident_errors(
                 digits.test_images, digits.test_labels, log_probabilities, title, dataset=digits.name
             )

@@ -4,6 +4,8 @@ import argparse
 from pathlib import Path
 
 from mnist_s7 import InvalidArgument
+from mnist_s7.catalog import find_experiment
+from mnist_s7.catalog.own_files import split
 from mnist_s7.commands.options import OWN, Command, Trained, add_digits, add_weights, digits_of, trained_networks
 from mnist_s7.data import DigitsError
 from mnist_s7.experiments import SERIES
@@ -39,6 +41,9 @@ def _export(arguments: argparse.Namespace) -> None:
     networks = {"onnx": arguments.onnx, "int8": arguments.int8, "program": arguments.program}
     if not (any(networks.values()) or arguments.tensorboard or arguments.csv or arguments.publish):
         raise InvalidArgument("nothing to write: say --onnx, --int8, --program, --tensorboard or --csv, and where")
+    files = [path.resolve() for path in (*networks.values(), arguments.csv) if path]
+    if len(set(files)) < len(files):
+        raise InvalidArgument(f"{', '.join(map(str, files))}: each needs a file of its own")
     if any(networks.values()):
         trained = trained_networks(arguments.experiments, arguments.weights)
         if len(trained) > 1:
@@ -67,11 +72,11 @@ def _write_network(trained: Trained, arguments: argparse.Namespace) -> None:
 def _write_runs(arguments: argparse.Namespace) -> None:
     from mnist_s7.export import write_csv, write_tensorboard
 
-    runs = [
-        run for run in load_runs(arguments.runs) if run.experiment in arguments.experiments or not arguments.experiments
-    ]
-    if not runs:
-        raise RunsMissing(f"{arguments.runs}: no run of {', '.join(arguments.experiments) or 'any experiment'}")
+    names = [find_experiment(name).name if split(name) else name for name in arguments.experiments]
+    runs = [run for run in load_runs(arguments.runs) if run.experiment in names or not names]
+    missing = [name for name in names if name not in {run.experiment for run in runs}]
+    if missing or not runs:
+        raise RunsMissing(f"{arguments.runs}: no run of {', '.join(missing) or 'any experiment'}")
     if arguments.csv:
         print(f"{len(runs)} runs as {write_csv(runs, arguments.csv)}")
     if arguments.tensorboard:

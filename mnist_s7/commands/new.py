@@ -16,6 +16,7 @@ def _new(arguments: argparse.Namespace) -> None:
     from mnist_s7.report.skeleton import begin
 
     notebook, *changed = begin(arguments.name)
-    print(f"Begun with {os.path.relpath(notebook)}. Now say what it is:")
-    for path in changed:
-        print(f"  {os.path.relpath(path)}")
+    print("Begun. Look for TODO in these, and say what the iteration is:")
+    for path in (notebook, *changed):
+        if "TODO" in path.read_text(encoding="utf-8"):
+            print(f"  {os.path.relpath(path)}")

@@ -3,16 +3,25 @@
 import argparse
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from torch import nn
 
 from mnist_s7 import InvalidArgument, MnistS7Warning
-from mnist_s7.catalog import EXPERIMENTS, find_experiment, origin_of, pretrained, pretrained_weights
+from mnist_s7.catalog import (
+    EXPERIMENTS,
+    find_experiment,
+    origin_of,
+    pretrained,
+    pretrained_names,
+    pretrained_weights,
+)
+from mnist_s7.catalog.own_files import split
 from mnist_s7.data import Digits, load_digits
-from mnist_s7.experiments import SERIES, SETTINGS
-from mnist_s7.results import RUNS, Run, WeightsError, load_model, read_facts
+from mnist_s7.experiments import SETTINGS
+from mnist_s7.results import PUBLISHED, RUNS, PublishingRefused, Run, WeightsError, load_model, read_facts
 from mnist_s7.results.weights import run_path
 
 KERNEL_MEMORY = 1_500 << 20  # bytes, with room to spare: a process that trains takes about 1.1 GB
@@ -47,6 +56,14 @@ def digits_of(arguments: argparse.Namespace) -> Digits:
     return load_digits(arguments.data, arguments.dataset)
 
 
+def refuse_own(name: str, folder: Path) -> None:
+    """Raise `PublishingRefused` where runs of a reader's experiment would go among the published ones."""
+    if origin_of(name) and folder.resolve().is_relative_to(PUBLISHED.resolve()):
+        raise PublishingRefused(
+            f"{folder}: runs of {name} are not published, as it is not the package's; choose another"
+        )
+
+
 def add_settings(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--set",
@@ -78,12 +95,11 @@ class ExperimentChanged(MnistS7Warning):
 
 @dataclass(frozen=True)
 class Trained:
-    """A network with trained weights; what its weights say of their run, and the run's file where it is there."""
+    """A network with trained weights, and what these say of their run."""
 
     name: str
     model: nn.Module
     facts: dict[str, str]
-    run: Path
 
 
 def trained_networks(names: list[str], weights: list[Path]) -> list[Trained]:
@@ -92,33 +108,41 @@ def trained_networks(names: list[str], weights: list[Path]) -> list[Trained]:
 
     Raises `InvalidArgument` for a name without weights, and `WeightsError` for weights that are not of one of `names`.
     """
-    experiments = {experiment.name: experiment for experiment in map(find_experiment, names)}
     if not weights:
-        return [_of_package(name) for name in experiments or [SERIES[-1].name]]
+        return [_of_package(name) for name in names or [pretrained_names()[-1]]]
+    asked = {find_experiment(name).name for name in names}
+    several = {path.stem for path in weights if [other.stem for other in weights].count(path.stem) > 1}
     found = []
     for path in weights:
-        run = run_path(path)
-        file = path if run == path or not run.exists() else run
-        model = Run.load(file).model if file.suffix == ".json" else load_model(file)
-        facts = read_facts(Run.load(file).weights if file.suffix == ".json" else file)
-        if experiments and facts["experiment"] not in experiments:
-            raise WeightsError(f"{path}: weights of {facts['experiment']}, and {', '.join(experiments)} was asked for")
-        experiment = experiments.get(facts["experiment"])
-        if experiment and facts["fingerprint"] != experiment.fingerprint:
-            warnings.warn(
-                f"{path}: {experiment.name} has been changed since these weights were trained; if its forward was, the "
-                "answers are others",
-                ExperimentChanged,
-                stacklevel=2,
-            )
-        found.append(Trained(path.stem, model, facts, run))
+        facts, model = _stored(path, asked)
+        found.append(Trained(str(path) if path.stem in several else path.stem, model, facts))
     return found
 
 
+def _stored(path: Path, asked: set[str]) -> tuple[dict[str, str], nn.Module]:
+    """What the weights at `path`, or of the run there, say of their run; and their network."""
+    run = run_path(path)
+    stored = Run.load(run) if run == path or run.exists() else None  # else the run's file is elsewhere
+    facts = stored.facts if stored else read_facts(path)
+    name = facts["experiment"]
+    if asked and not any(name == each or name.startswith(f"{each}-") for each in asked):
+        raise WeightsError(f"{path}: weights of {name}, and {', '.join(sorted(asked))} was asked for")
+    with suppress(InvalidArgument):  # raised where it is not known here, which its weights say better
+        experiment = find_experiment(name)  # a variant by its settings may not have been made yet
+        if facts["fingerprint"] != experiment.fingerprint:
+            warnings.warn(
+                f"{path}: {name} has been changed since these weights were trained; if its forward was, the answers "
+                "are others",
+                ExperimentChanged,
+                stacklevel=2,
+            )
+    return facts, stored.model if stored else load_model(path)
+
+
 def _of_package(name: str) -> Trained:
-    if origin_of(name):
+    if split(name) or origin_of(name):
         raise InvalidArgument(
-            f"{name} is not trained: `mnist-s7 train` does that, and --weights names the run that it leaves"
+            f"{find_experiment(name).name} is not trained: `mnist-s7 train` does that, and --weights names the run "
+            "that it leaves"
         )
-    path = pretrained_weights(name)
-    return Trained(name, pretrained(name), read_facts(path), run_path(path.resolve()))
+    return Trained(name, pretrained(name), read_facts(pretrained_weights(name)))

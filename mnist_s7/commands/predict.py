@@ -3,10 +3,12 @@
 import argparse
 import json
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 
 from mnist_s7.commands.options import OWN, Command, add_weights, trained_networks
 from mnist_s7.images import ImageError, Prediction, image_files, predict_image, read_image
+from mnist_s7.images.reading import Source
 from mnist_s7.results import RUNS
 
 FIGURE = RUNS.parent / "figures" / "predict.png"
@@ -30,9 +32,9 @@ def add(command: Command) -> None:
 def _predict(arguments: argparse.Namespace) -> int:
     networks = trained_networks(arguments.model, arguments.weights)
     failed, drawn = 0, []
-    for file in map(str, image_files(arguments.files)):
+    for file, source in _sources(arguments.files):
         try:
-            picture = read_image(sys.stdin.buffer if file == "-" else file)
+            picture = read_image(source)
             found = {each.name: predict_image(each.model, picture) for each in networks}
         except ImageError as error:
             failed += 1
@@ -51,6 +53,15 @@ def _predict(arguments: argparse.Namespace) -> int:
         left = f", the first {SHOWN} of {len(drawn)}" if len(drawn) > SHOWN else ""
         print(f"drawn as {plots.write_figure(plots.predictions(drawn[:SHOWN]), FIGURE)}{left}", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _sources(files: list[str]) -> Iterator[tuple[str, Source]]:
+    """Each picture's name and where it is read from."""
+    for file in files:
+        if file == "-":
+            yield file, sys.stdin.buffer
+        else:
+            yield from ((str(path), path) for path in image_files([file]))
 
 
 def _as_json(file: str, network: str, prediction: Prediction) -> str:

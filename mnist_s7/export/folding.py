@@ -132,6 +132,10 @@ class _Folding:
             if self._type(node) in (*DROPOUTS, nn.Identity) or _is_dropout_call(node):
                 self._remove(node)
         self.ranks = _ranks(self.network)
+        self.in_place = any(
+            node.op == "call_method" and node.target.endswith("_") and not node.target.endswith("__")
+            for node in self.graph.nodes
+        )
         for node in self._norms():
             self._into_layer_before(node)
         for node in reversed(self._norms()):  # of two in a row, the last one first
@@ -164,7 +168,9 @@ class _Folding:
 
     def _into_layer_after(self, node: fx.Node) -> None:
         affine = self._affine(node)
-        alone = len(node.all_input_nodes[0].users) == 1  # another user could change it in place, before the later layer
+        # What the norm is given must not change before the later layer, by a user of it or of what it is a view of.
+        given = node.all_input_nodes[0]
+        alone = len(given.users) == 1 and not (self.in_place and given.op in ("call_method", "call_function"))
         after, flat = self._beyond_pools(node, affine) if affine and alone else (None, False)
         if after is None or not self._takes(after, node, flat) or self._type(after) in TRANSPOSED:
             return
@@ -247,7 +253,8 @@ def _flattens(node: fx.Node, layer: nn.Module | None) -> bool:
     if type(layer) is nn.Flatten:
         return (layer.start_dim, layer.end_dim) == (1, -1)
     called = (node.op, node.target) in (("call_method", "flatten"), ("call_function", torch.flatten))
-    return called and (*node.args[1:], *node.kwargs.values()) == (1,)
+    names = dict(zip(("start_dim", "end_dim"), node.args[1:], strict=False)) | node.kwargs
+    return called and names in ({"start_dim": 1}, {"start_dim": 1, "end_dim": -1})
 
 
 def _commutes(node: fx.Node, layer: nn.Module | None, affine: Affine, dimensions: str) -> bool:

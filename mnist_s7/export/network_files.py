@@ -82,10 +82,10 @@ def onnx_model(model: nn.Module, facts: Mapping[str, str] | None = None):
     with _exporting(model) as arguments:
         names = {"input_names": [INPUT], "output_names": [OUTPUT]}
         proto = torch.onnx.export(arguments.pop("mod"), **arguments, **names, dynamo=True, verbose=False).model_proto
-    _strip(proto)
-    proto.doc_string = "Classifies images of handwritten digits"
-    onnx.helper.set_model_props(proto, CONTRACT | (_about(facts) if facts else {}))
-    onnx.checker.check_model(proto, full_check=True)
+        _strip(proto)
+        proto.doc_string, proto.model_version = "Classifies images of handwritten digits", 1
+        onnx.helper.set_model_props(proto, CONTRACT | (_about(facts) if facts else {}))
+        onnx.checker.check_model(proto, full_check=True)
     return proto
 
 

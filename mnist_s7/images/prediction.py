@@ -32,9 +32,15 @@ class Prediction:
 
     def __str__(self) -> str:
         """`7.png: 7 (99.8 %), then 1 (0.1 %)`."""
-        first, second = (f"{100 * p:.1f} %" for p in (self.probability, self.runner_up_probability))
+        first, second = map(_percent, (self.probability, self.runner_up_probability))
         said = f"{self.digit} ({first}), then {self.runner_up} ({second})"
         return f"{self.name}: {said}" if self.name else said
+
+
+def _percent(probability: float) -> str:
+    if probability < 0.0005 or probability > 0.9995:
+        return "< 0.1 %" if probability < 0.5 else "> 99.9 %"
+    return f"{100 * probability:.1f} %"
 
 
 def predict_image(model: nn.Module, image: Source | RawImage) -> Prediction:
@@ -66,8 +72,10 @@ def image_files(paths: Iterable[str | os.PathLike]) -> list[Path]:
     Raises `ImageError` for a folder without pictures, or one that cannot be read.
     """
     found = []
-    for path in map(Path, paths):
-        found += _pictures_in(path) if path.is_dir() else [path]
+    for path in paths:
+        if not os.fspath(path):
+            raise ImageError("a name of no letters; give a picture's file")
+        found += _pictures_in(Path(path)) if os.path.isdir(path) else [Path(path)]  # of too long a name, no error here
     return found
 
 

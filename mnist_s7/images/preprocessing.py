@@ -28,6 +28,7 @@ MARK = 0.05  # the same: what is smaller, and far from the rest, is taken for di
 MANY = 20  # parts that stand apart: more are a texture, and not digits
 
 # Of paper and light, chosen on drawings and photos.
+MOST_PINHOLES = 500  # of any size in a digit: grain leaves 62 at most, and noise has thousands
 LEAST_CONTRAST = 0.12  # of the paper's light; less is the other side of the sheet shining through
 LEAST_IN_UNEVEN_LIGHT = 0.28  # the same: most shadows are paler, and nearly all ink is darker
 FAINTEST = 0.06  # of white's light: 15 grey levels, which a JPEG's blocks may differ by
@@ -262,8 +263,9 @@ def _check(ink: np.ndarray, kept: np.ndarray, scale: float) -> None:
     edge = min(scale, stroke)  # as wide as a stroke's edges may be
     slopes = edge * ndimage.gaussian_gradient_magnitude(ink, edge / 2, mode="nearest")
     labels, _ = ndimage.label(~np.pad(kept, 1))
-    holes = (np.bincount(labels.ravel())[1:] >= SPECK * kept.sum()).sum() - 1
-    if np.median(slopes[_outline(kept)]) < SHARPNESS or holes > HOLES:
+    sizes = np.bincount(labels.ravel())[1:]  # of what is around the digit, and of its holes
+    holes = (sizes >= SPECK * kept.sum()).sum() - 1
+    if np.median(slopes[_outline(kept)]) < SHARPNESS or holes > HOLES or len(sizes) > MOST_PINHOLES:
         raise NoDigit("no digit found: a shadow or a texture, and not strokes; write darker, or take a sharper picture")
     if stroke > THICKEST * scale:
         raise NoDigit("no digit found: a blot, and not strokes; crop the picture to one digit")

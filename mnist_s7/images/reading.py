@@ -83,6 +83,8 @@ def _name_of(source: Source) -> str:
 def _reason(error: Exception) -> str:
     """What is wrong and what to do, of an error of Pillow or the system."""
     match error:
+        case FileNotFoundError(filename=str(name)) if name.startswith(("http:/", "https:/")):
+            return "addresses are not fetched; save the picture first, and give its file"
         case FileNotFoundError():
             return "there is no such file; check the path"
         case IsADirectoryError():

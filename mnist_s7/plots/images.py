@@ -114,7 +114,7 @@ def _bars(ax: Axes, prediction: Prediction) -> None:
     colours = [BLUE if digit == prediction.digit else ORANGE for digit in range(10)]
     percent = [100 * p for p in prediction.probabilities]
     ax.bar(range(10), percent, color=colours)
-    plain_axes(ax, ylabel="probability (%)")
+    plain_axes(ax, xlabel="digit", ylabel="probability (%)")
     ax.set(xticks=range(10), ylim=(0, 118), yticks=(0, 50, 100))
     for digit in (prediction.digit, prediction.runner_up):
         bold = digit == prediction.digit
@@ -233,6 +233,7 @@ def _spaced(n: int, most: int) -> list[int]:
 
 
 def _short(text: str, most: int = 24) -> str:
+    text = text.encode("utf-8", "replace").decode()  # a file's name can hold what is no letter
     shown = text if len(text) <= most else "…" + text[1 - most :]
     return shown.replace("$", r"\$")  # which matplotlib would take for mathematics
 

@@ -15,6 +15,7 @@ from mnist_s7.results import (
     Run,
     Runs,
     RunsMissing,
+    Summary,
     adjusted,
     compare,
     corrected_accuracy,
@@ -49,7 +50,7 @@ def means(runs: Runs, details: bool = True) -> Markdown:
         if not group:
             return cells + ["-"] * (len(header) - len(cells))
         final = summarize([run.final.test_accuracy for run in group])
-        cells += [f"**{mean_sd(final.mean, final.sd)}**", between(final.interval) if final.interval else "-"]
+        cells += [f"**{mean_sd(final.mean, final.sd)}**", _interval(final) if final.interval else "-"]
         if details:
             best = summarize([run.best.test_accuracy for run in group])
             on_mnist = group[0].dataset == MNIST
@@ -181,13 +182,22 @@ def rank_among_seeds(run: Run) -> Markdown:
     )
 
 
+def _interval(accuracy: Summary) -> str:
+    """The mean's confidence interval, in percent: Student's t can go beyond what an accuracy can be."""
+    low, high = accuracy.interval
+    return between((max(low, 0.0), min(high, 100.0)))
+
+
 def _start_alike(one: str, other: str) -> bool:
     known = one in EXPERIMENTS and other in EXPERIMENTS
     return known and start_alike(EXPERIMENTS[one], EXPERIMENTS[other])
 
 
-def _change(name: str) -> str:
-    return EXPERIMENTS[name].change if name in EXPERIMENTS else "-"
+def _change(one: str, other: str) -> str:
+    """What `one` says that it changed, where it is a variant of `other` or the iteration after it."""
+    names = [experiment.name for experiment in SERIES]
+    follows = (other, one) in zip(names, names[1:], strict=False)
+    return EXPERIMENTS[one].change if one in EXPERIMENTS and (follows or one.startswith(f"{other}-")) else "-"
 
 
 def _variants() -> list[tuple[str, str]]:
@@ -201,7 +211,7 @@ def _differences(runs: Runs, pairs: Iterable[tuple[str, str]]) -> Markdown:
     rows = []
     for one, other in pairs:
         failed = failures(runs[one]), failures(runs[other])
-        names, change = f"{one}{failed[0]} minus {other}{failed[1]}", _change(one)
+        names, change = f"{one}{failed[0]} minus {other}{failed[1]}", _change(one, other)
         if (difference := found.get((one, other))) is None:
             rows += [(names, change, *["-"] * 5)] if any(failed) else []
             continue
@@ -220,7 +230,7 @@ def _differences(runs: Runs, pairs: Iterable[tuple[str, str]]) -> Markdown:
             )
         )
     if not rows:
-        return Markdown("No two runs of them are stored yet.")
+        return Markdown("No difference is tested: that needs two runs or more of each.")
     header = ("difference (pp)", "what changed", "t-test", "mean", "95 % CI", "p (Holm)", "the first is")
     return table(header, rows)
 

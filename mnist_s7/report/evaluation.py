@@ -15,26 +15,17 @@ def evaluation_report(name: str, log_probabilities: Tensor, labels: Tensor, data
     n, wrong = len(labels), len(found.errors)
     probabilities, predicted = log_probabilities.exp().max(1)
     calibration = calibration_error(probabilities, predicted == labels)
-    parts = [
-        f"{name} on the test images of {dataset}:",
-        table(
-            ("images", "wrong", "accuracy (%)", "95 % CI (Wilson)", "mean loss (nats)", "calibration error (pp)"),
-            [
-                (
-                    f"{n:,}",
-                    wrong,
-                    f"{found.accuracy:.2f}",
-                    between(wilson(n - wrong, n)),
-                    f"{found.loss:.4f}",
-                    f"{100 * calibration:.2f}",
-                )
-            ],
-        ),
-        _per_digit(predicted, labels),
+    header = ("images", "wrong", "accuracy (%)", "95 % CI (Wilson)", "mean loss (nats)", "calibration error (pp)")
+    figures = (f"{n:,}", wrong, f"{found.accuracy:.2f}", between(wilson(n - wrong, n)), f"{found.loss:.4f}")
+    parts = [  # what matters most comes last, where a terminal stops
         _errors(probabilities, found.errors, labels),
-        "The interval is for the choice of these test images alone, not for another training run. The calibration "
-        "error is the expected one (ECE, 15 bins): how far the probability of the predicted digit is, on average, from "
-        "the share of images for which it is right.",
+        _per_digit(predicted, labels),
+        f"{name} on the test images of {dataset}:",
+        table(header, [(*figures, f"{100 * calibration:.2f}")]),
+        "The confidence interval (CI) is for the choice of these test images alone, not for another training run. The "
+        "loss is the mean negative log-likelihood. The calibration error is the expected one (ECE, 15 bins), in "
+        "percentage points: how far the probability of the predicted digit is, on average, from the share of images "
+        "for which it is right.",
     ]
     return Markdown("\n\n".join(parts))
 
@@ -46,7 +37,7 @@ def _per_digit(predicted: Tensor, labels: Tensor) -> Markdown:
         right, n = int((predicted[ones] == digit).sum()), int(ones.sum())
         taken = int((predicted == digit).sum()) - right
         rows.append((digit, f"{n:,}", n - right, f"{100 * right / n:.2f}", between(wilson(right, n)), taken))
-    header = ("digit", "images", "wrong", "accuracy (%)", "95 % CI (Wilson)", "others taken for it")
+    header = ("digit", "images", "wrong", "accuracy (%)", "95 % CI (Wilson)", "of other digits, taken for it")
     return table(header, rows)
 
 

@@ -227,6 +227,7 @@ def comparison(runs: Mapping[str, Run]) -> Markdown:
                 "receptive field",
                 lambda experiment, run: _receptive_field(experiment.network()),
             ),
+            run_row("epochs", lambda run: f"{len(run.epochs)}"),
             run_row("**final test accuracy**", lambda run: f"**{run.final.test_accuracy:.2f} %**"),
             run_row(
                 "best test accuracy (selected on the test set)",

@@ -16,14 +16,14 @@ TRAINS = "run = fit(NAME, digits, seed=1)\nreport.save(run)"
 
 # A string is text, a tuple a cell of code; NAME stands for the iteration.
 SKELETON = (
-    "# NAME: its one idea\n\nWhat this iteration is for, in two sentences.",
+    "# NAME: TODO its one idea\n\nTODO: what this iteration is for, in two sentences.",
     (
         "from mnist_s7 import NAME, fit, plots, predict_image, pretrained, receptive_field, report\n\n"
         "digits = report.digits()",
     ),
     "## Target",
     ("report.targets(NAME)",),
-    "## Change\n\nWhat differs from the iteration before, and why it should help.",
+    "## Change\n\nTODO: what differs from the iteration before, and why it should help.",
     ("report.changes(NAME)",),
     "The iteration as the package has it: what is not named here is as in the iteration before, or a default of "
     "`Experiment`.",
@@ -37,7 +37,7 @@ SKELETON = (
     "## Receptive field\n\nHow much of the image a unit of each layer sees.",
     (f"{UNCHANGED}fields = receptive_field(NAME.network())\nfields",),
     ("plots.receptive_fields(fields, digits.test_images[0], digits.name)",),
-    "## Data\n\nHow the training images are augmented.",
+    "## Data\n\nTODO: how the training images are augmented.",
     (f"{UNCHANGED}NAME.train_transform",),
     ("report.augmentation(NAME, digits)",),
     "## Training\n\nEach epoch leaves its progress bar, the test loss and accuracy, and the learning rate where it "
@@ -61,7 +61,7 @@ SKELETON = (
     "Where this run lies among the stored seeds, which are on MNIST, and what all of them say of the targets:",
     ("report.rank_among_seeds(run)",),
     ("report.replication(NAME)",),
-    "**Next.** What this result suggests.",
+    "**Next.** TODO: what this result suggests.",
     "## Try it\n\nThe network of the stored run, on a digit of your own: put the name of a file, a photo of a digit on "
     "paper say, in the place of the test image.",
     ('network = pretrained("NAME")\npicture = digits.test_images[0]  # or a file: picture = "my_digit.jpg"',),
@@ -71,8 +71,9 @@ SKELETON = (
 ENTRY = """{name} = replace(
     {before},
     name="{name}",
-    title="its one idea",
-    change="what differs from {before}",
+    title="TODO: its one idea",
+    change="TODO: what differs from {before}",  # and the settings that do, such as network=MnistNet_5, lr=0.1
+    goal=HEADLINE,  # percent of test images that are to be right
     targets=(claims.of_recipe("fewer than 8K parameters", claims.parameters(8_000)),),
     claims=(),
     reference=None,
@@ -80,7 +81,7 @@ ENTRY = """{name} = replace(
 
 """
 
-HEADING = """### {name}: its one idea
+HEADING = """### {name}: TODO its one idea
 
 <!-- begin {name} -->
 <!-- end {name} -->

@@ -76,7 +76,7 @@ def series_runs(folder: Path, seed: int = SEED, dataset: str = MNIST) -> dict[st
 def grouped_runs(folder: Path, dataset: str) -> dict[str, list[Run]]:
     """Those in the folder that are on these digits, by their experiments. Raises `RunFileError` for one that is none,
     or was not trained as the experiment of its name is today."""
-    return by_experiment([run for run in _checked_runs(folder) if run.dataset == dataset])
+    return by_experiment(_checked_runs(folder, dataset))
 
 
 def previous_run(experiment: Experiment, run: Run) -> Run | None:
@@ -88,12 +88,13 @@ def previous_run(experiment: Experiment, run: Run) -> Run | None:
     return next((each for each in stored_runs(folder).get(before, ()) if each.seed == run.seed), None)
 
 
-def _checked_runs(folder: Path) -> list[Run]:
-    """`load_runs`; and `RunFileError` for a run that was not trained as the experiment of its name is today.
+def _checked_runs(folder: Path, dataset: str | None = None) -> list[Run]:
+    """`load_runs`, or those of them on a `dataset`; and `RunFileError` for a run that was not trained as the experiment
+    of its name is today.
 
     Of experiments that are not known here, nothing can be said.
     """
-    runs = load_runs(folder)
+    runs = [run for run in load_runs(folder) if dataset in (None, run.dataset)]
     for run in runs:
         if run.experiment in EXPERIMENTS and not EXPERIMENTS[run.experiment].matches(run):
             raise RunFileError(

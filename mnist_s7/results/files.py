@@ -1,5 +1,6 @@
 """Files that are written atomically, and folders that are tried before anything long begins."""
 
+import errno
 import os
 from collections.abc import Mapping
 from contextlib import suppress
@@ -25,8 +26,8 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 
 
 def write_together(files: Mapping[Path, str | bytes]) -> None:
-    """Write several files atomically: no file takes its place before all of them are on the disk. In their order, so
-    that only a crash within these moments leaves a new one beside an old one.
+    """Write several files, each atomically, and none before all of them are on the disk: they then take their places
+    in their order, and only a crash between two of these moments leaves a new one beside an old one.
 
     Raises `OutputError` where one cannot be written.
     """
@@ -40,6 +41,9 @@ def write_together(files: Mapping[Path, str | bytes]) -> None:
                 file.write(content.encode() if isinstance(content, str) else content)
                 file.flush()
                 os.fsync(file.fileno())
+        for path in files:
+            if path.is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         for path in files:
             os.replace(temporary[path], path)
     except OSError as error:

@@ -96,10 +96,12 @@ class Run:
         if self.trained_model is None:
             if (state := self._state()) is None:
                 raise WeightsError(
-                    f"{self.name}: its weights are not stored beside its file; training it again with `mnist-s7 train` "
-                    "or `mnist-s7 sweep --weights`, keeps them"
+                    f"{self.name}: no weights are stored beside its file; `mnist-s7 train` and `mnist-s7 sweep "
+                    "--weights` keep them when they train it again"
                 )
-            self.trained_model = with_state(self.experiment, state, self.name)
+            self.trained_model = with_state(
+                self.experiment, state, str(self.weights) if isinstance(self.weights, Path) else self.name
+            )
         return self.trained_model
 
     def _state(self) -> Mapping[str, Tensor] | None:
@@ -142,8 +144,8 @@ class Run:
         return predicted
 
     def save(self, folder: str | os.PathLike) -> Path:
-        """Write `folder/<name>.json`, and beside it the network's weights as `<name>.safetensors`, where it has them;
-        both atomically. Returns the path of the first.
+        """Write `folder/<name>.json`, and beside it the network's weights as `<name>.safetensors`, where it has them:
+        both as `write_together` does. Returns the path of the first.
 
         Where `folder` has a folder `weights`, weights go there. Raises `PublishingRefused` where `refuse_publishing`
         does, `OutputError` where a file cannot be written, `RunFileError` for a run that contradicts itself, which no

@@ -11,8 +11,10 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from mnist_s7 import MnistS7Error
+from mnist_s7.results.machine import in_fast_layout
 
 SUFFIX = ".safetensors"
+FACTS = {"experiment", "fingerprint", "seed", "dataset", "commit", "test_accuracy", "run"}  # of `Run.facts`
 FOLDER = "weights"  # beside runs' files: where it is there, their weights are in it
 
 # What builds the network of an experiment, by the experiment's name: `experiments` says it of each that it knows.
@@ -32,7 +34,7 @@ def weights_path(run: Path) -> Path:
 def found_weights(run: Path) -> Path | None:
     """The weights of the run in this JSON file; None where there are none."""
     name = f"{run.stem}{SUFFIX}"
-    return next((path for path in (run.with_name(name), run.parent / FOLDER / name) if path.exists()), None)
+    return next((path for path in (run.parent / FOLDER / name, run.with_name(name)) if path.exists()), None)
 
 
 def run_path(path: Path) -> Path:
@@ -72,9 +74,8 @@ def read_state(weights: Path | bytes, facts: Mapping[str, str]) -> dict[str, Ten
     for name, expected in facts.items():
         if found.get(name) != expected:
             what = "another run with this seed" if name == "run" else f"{name} {found.get(name)}, not {expected}"
-            raise WeightsError(
-                f"{weights}: weights of {what}; train it again, or put the two files of one run together"
-            )
+            where = weights if isinstance(weights, Path) else "weights"
+            raise WeightsError(f"{where}: weights of {what}; train it again, or put the two files of one run together")
     return tensors
 
 
@@ -108,8 +109,7 @@ def with_state(
         model = network()
     _check(tensors, model, where)
     model.load_state_dict(tensors)
-    # As `fit` has it, so that sums are made in the same order.
-    return model.to(memory_format=torch.channels_last).eval()
+    return in_fast_layout(model).eval()  # as `fit` has it, so that sums are made in the same order
 
 
 def _sorted_header(content: bytes) -> bytes:
@@ -132,8 +132,10 @@ def _read(weights: Path | bytes) -> tuple[dict[str, str], dict[str, Tensor]]:
             f"{where}: not a whole safetensors file ({error}); copy it again, or train the network again"
         ) from error
     found = _header(content).get("__metadata__", {})
-    if "mnist_s7" not in found or "experiment" not in found:
-        raise WeightsError(f"{where}: a safetensors file, and not one of this package: it names no experiment")
+    if found.get("mnist_s7") != "1" or not found.keys() >= FACTS:
+        raise WeightsError(
+            f"{where}: a safetensors file, and not one that `Run.save` has written: it lacks what that says of a run"
+        )
     return found, tensors
 
 
@@ -156,7 +158,7 @@ def _check(tensors: Mapping[str, Tensor], model: nn.Module, where: str) -> None:
             for name, value in state.items()
             if name in tensors and _kind(tensors[name]) != _kind(value)
         ),
-        *(f"{name} is not finite" for name, value in tensors.items() if not value.isfinite().all()),
+        *(f"{name} is not finite" for name, _ in model.named_parameters() if not _is_finite(tensors.get(name))),
     ]
     if wrong:
         more = f", and {len(wrong) - 3} more" if len(wrong) > 3 else ""
@@ -164,6 +166,10 @@ def _check(tensors: Mapping[str, Tensor], model: nn.Module, where: str) -> None:
             f"{where}: not the weights of a {type(model).__name__}: {'; '.join(sorted(wrong)[:3])}{more}. Give the "
             "network that was trained, or train this one"
         )
+
+
+def _is_finite(tensor: Tensor | None) -> bool:
+    return tensor is None or bool(tensor.isfinite().all())
 
 
 def _kind(tensor: Tensor) -> str:

@@ -6,6 +6,7 @@ and `ensemble` trains several seeds in one network.
 """
 
 from mnist_s7.sweep.ensemble import fit_seeds
+from mnist_s7.sweep.locks import RunLocks
 from mnist_s7.sweep.processes import in_processes
 from mnist_s7.sweep.ray_cluster import on_ray
 from mnist_s7.sweep.runs import MixedLayers, RunConflict, parse_seeds, run_sweep, stored_run
@@ -13,6 +14,7 @@ from mnist_s7.sweep.runs import MixedLayers, RunConflict, parse_seeds, run_sweep
 __all__ = [
     "MixedLayers",
     "RunConflict",
+    "RunLocks",
     "fit_seeds",
     "in_processes",
     "on_ray",

@@ -80,6 +80,13 @@ CHANGED = {
     "a constant": ("WIDTH = 8", "WIDTH = 6"),
     "the way it sums up": ("adaptive_max_pool2d", "adaptive_avg_pool2d"),
     "a setting": ("lr=0.02", "lr=0.03"),
+    "a constant, changed later": ("WIDTH = 8", "WIDTH = 4\n    WIDTH *= 2"),
+    "a constant under a condition": ("WIDTH = 8", "WIDTH = 8\n    if WIDTH:\n        WIDTH = WIDTH + 0"),
+    "a method, put in later": (
+        "MINE = ",
+        "def later(self, x):\n        x = F.max_pool2d(self.conv(x), 3)\n        "
+        "return F.log_softmax(self.head(x.flatten(1)), 1)\n    Net.forward = later\n    MINE = ",
+    ),
 }
 SAME = {
     "a comment": ("WIDTH = 8", "WIDTH = 8  # few"),
@@ -98,6 +105,42 @@ def test_the_fingerprint_is_of_what_the_experiment_does(own_file, what):
     new = find_experiment(f"{changed}:MINE").fingerprint
 
     assert (new == old) == (what in SAME)
+
+
+SCALED = """
+    from functools import partial
+
+    class Scaled(Net):
+        def __init__(self, scale):
+            super().__init__()
+            self.scale = scale
+
+        def forward(self, x):
+            return super().forward(self.scale * x)
+
+    MINE = replace(T3, name="MINE", network=partial(Scaled, 2.0))
+"""
+
+
+def test_the_fingerprint_is_of_what_a_network_is_told(own_file):
+    first = fingerprint(own_file(NETWORK, EXPERIMENT, SCALED))
+
+    assert fingerprint(own_file(NETWORK, EXPERIMENT, SCALED)) == first
+    assert fingerprint(own_file(NETWORK, EXPERIMENT, SCALED.replace("2.0", "3.0"))) != first
+
+
+def test_the_fingerprint_is_also_of_what_is_imported_from_beside(own_file):
+    beside = "import deeper\ndef activate(x):\n    return deeper.activate(x)"
+    deeper = "import torch.nn.functional as F\ndef activate(x):\n    return F.relu(x)"
+    network = NETWORK.replace("def activate(x):\n        return F.relu(x)", "from beside import activate")
+    assert "from beside" in network
+    own_file(beside, name="beside.py")
+    own_file(deeper, name="deeper.py")
+    first = fingerprint(own_file(network, EXPERIMENT))
+
+    own_file(deeper.replace("relu", "silu"), name="deeper.py")
+
+    assert fingerprint(own_file(network, EXPERIMENT)) != first
 
 
 def test_the_fingerprint_is_the_same_in_another_process(own_file):
@@ -142,6 +185,31 @@ def test_two_files_cannot_have_experiments_of_one_name(own_file):
         find_experiment(f"{twins}:TWIN")
 
 
+def test_two_files_beside_which_are_modules_of_one_name_are_not_confused(own_file, tmp_path):
+    for folder in ("one", "other"):
+        (tmp_path / folder).mkdir()
+        own_file("VALUE = 0.01", name=f"{folder}/beside_both.py")
+        own_file(NETWORK, "from beside_both import VALUE", EXPERIMENT.replace("MINE", folder), name=f"{folder}/net.py")
+    find_experiment(f"{tmp_path / 'one' / 'net.py'}:one")
+
+    with pytest.raises(ExperimentFileError, match="imports beside_both, and got another module of that name"):
+        find_experiment(f"{tmp_path / 'other' / 'net.py'}:other")
+
+
+def test_a_file_with_a_byte_order_mark_is_read(own_file):
+    path = own_file(NETWORK)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+
+    assert find_experiment(str(path)).name == "Net"
+
+
+def test_a_network_that_is_built_once_for_all_is_refused(own_file):
+    path = own_file(NETWORK, "ONE = Net()", EXPERIMENT.replace("network=Net", "network=lambda: ONE"))
+
+    with pytest.raises(NetworkUnfit, match="is built once and for all: every run needs a new one"):
+        find_experiment(f"{path}:MINE")
+
+
 def test_what_is_beside_the_file_can_be_imported(own_file):
     own_file("VALUE = 0.01", name="beside_my_net.py")
     path = own_file(NETWORK, "from beside_my_net import VALUE", EXPERIMENT.replace("lr=0.02", "lr=VALUE"))
@@ -157,7 +225,7 @@ def test_what_is_beside_the_file_can_be_imported(own_file):
         ("import sys\nsys.exit(3)", "MINE", r"my_net.py, line 2: SystemExit: 3"),
         ("import no_such_module", "MINE", r"my_net.py, line 1: ModuleNotFoundError: No module named 'no_such_module'"),
         ("x = 1", "MINE", "holds no Experiment and no nn.Module class, and no MINE"),
-        ("x = 1", "", "holds no Experiment and no nn.Module class; name one"),
+        ("x = 1", "", "holds no Experiment and no nn.Module class; write one of the two"),
         ("from mnist_s7 import T3, MnistNet_3", "", "holds no Experiment and no nn.Module class"),
         (NETWORK + EXPERIMENT, "OTHER", "holds the experiments and networks MINE, Net, and no OTHER"),
         (NETWORK + EXPERIMENT, "", r"holds the experiments and networks MINE, Net; name one, as .*my_net.py:NAME"),
@@ -211,6 +279,22 @@ UNFIT = {
         "def __init__(self, width)",
         r"Net\(\) fails: TypeError: .*'width'; it is called",
     ),
+    "a seed": ("super().__init__()", "super().__init__(); import torch; torch.manual_seed(3)", "sets PyTorch's seed"),
+    "lazy": ("nn.Linear(WIDTH * 16, 10)", "nn.LazyLinear(10)", "has lazy layers"),
+    "one picture": (
+        FORWARD,
+        FORWARD.replace("self.head(", "self.head(")
+        .replace("dim=1", "dim=-1")
+        .replace("x.flatten(1)", "x.flatten(1).squeeze()"),
+        r"gives \(10,\) for 1 images",
+    ),
+    "a step that cannot go back": (
+        FORWARD,
+        f"self.head.weight.data = self.head.weight.data; y = x.exp(); y.mul_(2)\n"
+        f"            {FORWARD.replace('x.flatten', 'y.flatten')}",
+        "modified by an inplace operation",
+    ),
+    "exits": ("super().__init__()", "super().__init__(); raise SystemExit('bye')", r"Net\(\) fails: SystemExit: bye"),
     "no forward": ("def forward", "def backward", "cannot take MNIST's images, .*NotImplementedError"),
 }
 
@@ -221,7 +305,9 @@ def test_a_network_that_cannot_work_is_told_by_name(own_file, what):
     assert before in NETWORK
     path = own_file(NETWORK.replace(before, after))
 
-    with pytest.raises(NetworkUnfit, match=f"^Net: .*{message}" if what != "an argument" else message):
+    with pytest.raises(
+        NetworkUnfit, match=message if what in ("an argument", "exits") else f"^Net .*{message.removeprefix('Net ')}"
+    ):
         find_experiment(str(path))
     assert "Net" not in EXPERIMENTS
 
@@ -237,5 +323,5 @@ def test_a_network_without_parameters_is_told(own_file):
         """
     )
 
-    with pytest.raises(NetworkUnfit, match="Empty: Empty has no parameter that can be trained"):
+    with pytest.raises(NetworkUnfit, match="Empty has no parameter that can be trained"):
         find_experiment(str(path))

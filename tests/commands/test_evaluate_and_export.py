@@ -36,15 +36,15 @@ def test_several_networks_are_tested_one_after_the_other(mnist_s7, on_few_digits
 
     assert code == 0
     assert [line for line in output.splitlines() if "on the test images" in line] == [
-        "T1 on the test images of few digits:",
-        "T4 on the test images of few digits:",
+        "T1 (seed 1) on the test images of few digits:",
+        "T4 (seed 1) on the test images of few digits:",
     ]
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["T9"], "no experiment T9: there are T1"),
+        (["T9"], "no trained network of 'T9' comes with the package: there are T1, T2, T3, T4"),
         (
             ["T3-dropout-0.05"],
             "no trained network of 'T3-dropout-0.05' comes with the package: there are T1, T2, T3, T4",
@@ -125,6 +125,8 @@ def test_runs_leave_as_a_table_and_as_logs(mnist_s7, on_few_digits, tmp_path):
         (["T3"], "nothing to write: say --onnx"),
         (["T1", "T2", "--onnx", "x.onnx"], "T1, T2: one network goes into a file; name one"),
         (["T9", "--csv", "x.csv"], "no run of T9"),
+        (["T1", "T9", "--csv", "x.csv"], "no run of T9"),
+        (["T1", "--onnx", "x.onnx", "--int8", "x.onnx"], "each needs a file of its own"),
     ],
 )
 def test_an_export_that_cannot_be_is_told(mnist_s7, on_few_digits, arguments, message, tmp_path, monkeypatch):

@@ -11,6 +11,7 @@ from mnist_s7 import DigitsUnavailable, Run
 from mnist_s7.catalog import EXPERIMENTS
 from mnist_s7.commands import compare, options
 from mnist_s7.results import NETWORKS, PUBLISHED
+from mnist_s7.sweep import RunLocks
 
 
 def table(output, first):
@@ -38,7 +39,7 @@ def test_a_network_of_ones_own_is_trained_and_evaluated(mnist_s7, on_few_digits,
     for suffix in (".json", ".safetensors"):
         code, output, errors = mnist_s7("evaluate", f"{path}{asked}", "--weights", folder / f"{run.name}{suffix}")
         assert (code, errors) == (0, "")
-        assert f"{run.name} on the test images of few digits" in output
+        assert f"{name} (seed 1) on the test images of few digits" in output
         [_, _, [images, wrong, accuracy, *_]] = table(output, "images")
         assert (images, int(wrong)) == ("100", len(run.errors))
         assert float(accuracy) == pytest.approx(run.final.test_accuracy, abs=0.005)
@@ -76,7 +77,7 @@ def test_a_network_that_cannot_work_is_told_in_one_line(mnist_s7, on_few_digits,
     for command in ("train", "sweep", "bench", "evaluate"):
         code, output, errors = mnist_s7(command, path)
         assert (code, output) == (1, "")
-        assert errors.startswith(f"mnist-s7 {command}: Net: Net gives (3, 12) for 3 images: (3, 10) is needed")
+        assert errors.startswith(f"mnist-s7 {command}: Net gives (3, 12) for 3 images: (3, 10) is needed")
         assert errors.count("\n") == 1
 
 
@@ -177,10 +178,13 @@ def test_a_name_without_runs_says_how_to_make_some(mnist_s7, two_swept, tmp_path
 
     code, _, errors = mnist_s7("compare", folder, "T3", f"{path}:Net")
     assert code == 1
-    assert f"{folder}: no run of Net on MNIST; `mnist-s7 sweep {path}:Net --output {folder}` makes some" in errors
+    assert f"{folder}: no run of Net on MNIST, but of MINE, T3; `mnist-s7 sweep {path}:Net --output {folder}`" in errors
     code, _, errors = mnist_s7("compare", folder, "T3", "OTHER")
     assert code == 1
-    assert "no experiment OTHER: there are T1, " in errors
+    assert f"{folder}: no run of OTHER on MNIST, but of MINE, T3" in errors
+    code, _, errors = mnist_s7("compare", folder / "nowhere", "T3")
+    assert code == 1
+    assert f"{folder / 'nowhere'}: there is no such folder" in errors
 
 
 def test_runs_of_a_file_that_was_changed_are_refused(mnist_s7, two_swept, own_file):
@@ -214,3 +218,33 @@ def test_a_run_is_also_a_table_and_a_log(mnist_s7, on_few_digits, tmp_path):
     with (tmp_path / f"{run.name}.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [float(row["test_accuracy_percent"]) for row in rows] == [epoch.test_accuracy for epoch in run.epochs]
+
+
+@pytest.mark.parametrize("command", ["train", "sweep"])
+def test_runs_of_ones_own_are_not_published(mnist_s7, on_few_digits, own_file, command, monkeypatch):
+    monkeypatch.setattr("mnist_s7.results.folders.STORED", {"few digits": PUBLISHED})
+
+    code, _, errors = mnist_s7(command, own_file(NETWORK), "--output", PUBLISHED)
+
+    assert code == 1
+    assert "runs of Net are not published" in errors
+
+
+def test_a_run_that_another_process_makes_is_not_made_twice(mnist_s7, on_few_digits, tmp_path):
+    locks = RunLocks(tmp_path)
+    assert locks.take("T1-seed1-few-digits")
+
+    code, _, errors = mnist_s7("train", "T1", "--epochs", 1, "--output", tmp_path)
+
+    assert code == 1
+    assert "another process is making this run" in errors
+    locks.give_back("T1-seed1-few-digits")
+
+
+def test_a_place_for_weights_that_cannot_be_written_is_told_before_the_training(mnist_s7, on_few_digits, tmp_path):
+    (tmp_path / "T1-seed1-few-digits.safetensors").mkdir()
+
+    code, output, errors = mnist_s7("train", "T1", "--epochs", 1, "--output", tmp_path)
+
+    assert (code, output) == (1, "")
+    assert "is a folder, where a file is to be written" in errors

@@ -124,3 +124,46 @@ def test_an_empty_folder_is_told(mnist_s7, tmp_path):
 
     assert (code, output) == (1, "")
     assert errors.startswith(f"mnist-s7 predict: {tmp_path / 'empty'}: no picture in this folder")
+
+
+def test_a_variant_by_its_settings_is_used_by_its_weights(mnist_s7, on_few_digits, pictures, tmp_path):
+    mnist_s7("train", "T1", "--set", "lr=0.02", "epochs=1", "--device", "cpu", "--output", tmp_path)
+    weights = tmp_path / "T1-lr=0.02-epochs=1-seed1-few-digits.json"
+
+    for model in ([], ["--model", "T1"]):
+        code, output, errors = mnist_s7("predict", pictures / "2.png", "--weights", weights, *model)
+        assert (code, errors) == (0, "")
+        assert output.startswith(f"{pictures / '2.png'}: ")
+
+
+def test_networks_of_one_name_are_told_apart_by_their_files(mnist_s7, on_few_digits, pictures, tmp_path):
+    weights = [tmp_path / folder / "T1-seed1-few-digits.safetensors" for folder in ("a", "b")]
+    for each in weights:
+        mnist_s7("train", "T1", "--epochs", 1, "--device", "cpu", "--output", each.parent)
+
+    code, output, _ = mnist_s7(
+        "predict", pictures / "2.png", *(part for each in weights for part in ("--weights", each))
+    )
+
+    assert code == 0
+    assert [line.partition(": ")[0] for line in output.splitlines()] == [f"{pictures / '2.png'}, {w}" for w in weights]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"), [("", "a name of no letters"), ("x" * 300, "too long"), ("https://x.org/7.png", "not fetched")]
+)
+def test_names_that_are_no_files_are_told(mnist_s7, name, message):
+    code, output, errors = mnist_s7("predict", name)
+
+    assert (code, output) == (1, "")
+    assert message in errors
+
+
+def test_a_file_named_like_standard_input_is_a_file(mnist_s7, pictures, monkeypatch):
+    monkeypatch.chdir(pictures)
+    seven().save("-", "PNG")
+
+    code, output, _ = mnist_s7("predict", "./-")
+
+    assert code == 0
+    assert output.startswith("-: 7 (")

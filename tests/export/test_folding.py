@@ -272,3 +272,39 @@ def test_a_network_stays_on_its_device(as_if_trained):
     x = images(2, 1, 28, 28).cuda()
 
     torch.testing.assert_close(folded(network)(x), network.eval()(x), rtol=1e-4, atol=1e-4)
+
+
+class FlattensTheWrongEnd(nn.Module):
+    """Of (N, 4, 1, 4) the batch and the channels into one."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm, self.head = nn.Conv2d(1, 4, (28, 25)), nn.BatchNorm2d(4), nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.head(self.norm(self.conv(x).relu()).flatten(end_dim=1))
+
+
+class ChangesAView(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm, self.head = nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 2, 3)
+
+    def forward(self, x):
+        y = self.conv(x).relu()
+        z = self.norm(y[:])
+        y.add_(5)
+        return self.head(z)
+
+
+@pytest.mark.filterwarnings("ignore::mnist_s7.export.NotFolded")
+@pytest.mark.parametrize("kind", [FlattensTheWrongEnd, ChangesAView])
+def test_what_only_looks_as_if_it_could_be_folded_stays(kind):
+    torch.manual_seed(0)
+    model = kind().eval()
+    for value in (model.norm.running_mean, model.norm.running_var, model.norm.weight.data, model.norm.bias.data):
+        value.uniform_(0.5, 2)
+    images = torch.randn(3, 1, 28, 28)
+
+    with torch.no_grad():
+        torch.testing.assert_close(folded(model)(images), model(images), rtol=1e-5, atol=1e-5)

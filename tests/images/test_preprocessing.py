@@ -242,3 +242,10 @@ def test_drawings_are_images_of_digits():
         found = digit_image(picture)
         assert found.dtype == torch.uint8 and found.shape == (28, 28)
         assert ndimage.label(found.numpy() == 0)[1] - 1 <= HOLES
+
+
+@pytest.mark.parametrize("side", [100, 300, 600])
+def test_noise_is_no_digit(side):
+    for seed in range(3):
+        with pytest.raises(NoDigit):
+            digit_image(np.random.default_rng(seed).integers(0, 256, (side, side), dtype=np.uint8))

@@ -10,7 +10,7 @@ from mnist_s7.report import notebooks
 from mnist_s7.report.notebooks import NOTEBOOKS, ORDER, refresh, stale_cells
 from mnist_s7.results import PUBLISHED
 
-SECTIONS = ["Target", "Change", "Model", "Receptive field", "Data", "Training", "Result", "Analysis"]
+SECTIONS = ["Target", "Change", "Model", "Receptive field", "Data", "Training", "Result", "Analysis", "Try it"]
 TRAINS = "run = fit({}, digits, seed=1)\nreport.save(run)"
 MACHINE_PATH = re.compile(r"(?<![\w.])/(home|root|tmp|work|Users|usr|opt|mnt)/|[A-Z]:\\\\")
 
@@ -199,7 +199,8 @@ def test_a_notebook_has_one_import_and_one_cell_that_trains(name):
     else:
         iteration = name.removeprefix("MNIST_S7_")
         assert training == [TRAINS.format(iteration)]
-        assert importing[0].startswith(f"from mnist_s7 import {iteration}, fit, plots, receptive_field, report")
+        names = "fit, plots, predict_image, pretrained, receptive_field, report"
+        assert importing[0].startswith(f"from mnist_s7 import {iteration}, {names}")
 
 
 def test_tables_are_made_without_digits(monkeypatch, tmp_path):

@@ -38,10 +38,9 @@ def test_examples_print_what_is_shown(page):
 
 def test_the_readmes_own_network_can_be_trained(own_file):
     [code] = [code for kind, code in BLOCK.findall(pages.README.read_text(encoding="utf-8")) if "# my_net.py" in code]
-    made = "from dataclasses import replace\nfrom mnist_s7 import T3\nMINE = replace(T3, network=MyNet, lr=0.02)\n"
+    path = own_file(code)
 
-    network = find_experiment(str(own_file(code)))
-    experiment = find_experiment(f"{own_file(code, made)}:MINE")
+    network, experiment = find_experiment(f"{path}:MyNet"), find_experiment(f"{path}:MINE")
 
     assert (network.name, network.recipe) == ("MyNet", T3.recipe)
     assert (experiment.name, experiment.lr) == ("MINE", 0.02)

@@ -76,7 +76,9 @@ def test_a_folder_for_weights_is_used_where_there_is_one(trained, tmp_path, few_
 def test_a_run_without_weights_says_how_to_keep_them(tmp_path):
     run = Run.load(make_run().save(tmp_path))
 
-    with pytest.raises(WeightsError, match="T3-seed1: its weights are not stored .* `mnist-s7 sweep --weights`"):
+    with pytest.raises(
+        WeightsError, match="T3-seed1: no weights are stored beside its file; .* `mnist-s7 sweep --weights`"
+    ):
         _ = run.model
 
 
@@ -170,7 +172,7 @@ def test_weights_of_another_network_are_refused(saved, what):
 def test_a_file_of_another_program_is_refused(saved):
     rewritten(saved.with_suffix(".safetensors"), lambda tensors: None, metadata={"format": "pt"})
 
-    with pytest.raises(WeightsError, match="a safetensors file, and not one of this package"):
+    with pytest.raises(WeightsError, match="a safetensors file, and not one that `Run.save` has written"):
         _ = Run.load(saved).model
 
 
