@@ -43,7 +43,7 @@ ARROWS = {
     },
     "commands": {
         *("models", "transforms", "receptive_field", "kernels", "data", "results", "experiments", "training"),
-        *("catalog", "sweep", "bench", "plots", "report", "images", "export"),
+        *("catalog", "sweep", "bench", "plots", "report", "images", "export", "page"),
     },
     "cli": {"commands", "receptive_field"},
     "__main__": {"cli"},

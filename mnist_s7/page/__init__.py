@@ -1,10 +1,13 @@
 """One HTML file that shows the series, and whose networks classify what one draws in it.
 
-May import `export` and whatever holds results and figures. Open `networks` first: a network as data that JavaScript
-runs. The scripts are ES modules in `js`: `network` runs such data, `preprocessing` makes a drawing an image as MNIST's
-are, as the room `images` does, and `draw` is the panel to draw in, whose styles are in `css`.
+May import `export`, and whatever holds results and figures. Open `build` first, which fills `page.html` with what
+`content` says of each experiment, what `networks` makes of each network, and what `bundle` makes of the scripts. These
+are ES modules in `js`: `main` brings the page to life, `draw` is the panel to draw in, `network` runs a network,
+`preprocessing` makes a drawing an image as MNIST's are, as the room `images` does, and `tables` sorts. Styles are in
+`css`.
 """
 
+from mnist_s7.page.build import page, write_page
 from mnist_s7.page.networks import NotInBrowser, network_data
 
-__all__ = ["NotInBrowser", "network_data"]
+__all__ = ["NotInBrowser", "network_data", "page", "write_page"]

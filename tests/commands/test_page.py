@@ -1,0 +1,26 @@
+"""The page, written from a reader's own runs."""
+
+import re
+
+from mnist_s7.results import MNIST
+
+
+def test_the_page_is_written_from_ones_own_runs(mnist_s7, on_few_digits, monkeypatch, tmp_path):
+    monkeypatch.setattr("mnist_s7.commands.page.MNIST", on_few_digits.name)
+    mnist_s7("train", "T1", "--epochs", 1, "--device", "cpu", "--output", tmp_path)
+
+    code, output, errors = mnist_s7("page", tmp_path, "--output", tmp_path / "new" / "page.html")
+
+    assert (code, errors) == (0, "")
+    assert output == f"written: {tmp_path / 'new' / 'page.html'}\n"
+    text = (tmp_path / "new" / "page.html").read_text(encoding="utf-8")
+    assert '<th scope="row" class="words">T1</th>' in text
+    assert '{"name": "T1", "data": ' in text  # the network of that run answers
+    assert "on few digits, not on MNIST" in re.search("<h1>(.*?)</h1>", text)[1]
+
+
+def test_a_folder_without_runs_is_told(mnist_s7, tmp_path):
+    code, _, errors = mnist_s7("page", tmp_path)
+
+    assert code == 1
+    assert f"{tmp_path}: no run on {MNIST}; `mnist-s7 train T3`" in errors
