@@ -29,10 +29,10 @@ NUMBERS = {bool: bool, int: int, float: (int, float)}  # what may stand for each
 
 # What a setting may be: its type, the least value, and the one that it stays below.
 SETTINGS = {
-    "lr": (float, 0, 1e6),
+    "lr": (float, 0, 3e38),  # as float32 has it
     "momentum": (float, 0, 1),
     "nesterov": (bool, False, math.inf),
-    "weight_decay": (float, 0, 1e6),
+    "weight_decay": (float, 0, 3e38),
     "batch_size": (int, 1, 10**9),
     "epochs": (int, 1, 10**6 + 1),
 }
@@ -72,7 +72,7 @@ class Experiment:
             value = getattr(self, setting)
             fits = isinstance(value, NUMBERS[kind]) and (type(value) is bool) == (kind is bool)
             if not fits or not least <= value < below:
-                limits = f", {least} or more" + (f" and below {below:,.0f}" if below < math.inf else "")
+                limits = f", {least} or more" + (f" and below {below:g}" if below < math.inf else "")
                 what = {int: f"a whole number{limits}", float: f"a number{limits}", bool: "True or False"}[kind]
                 raise InvalidArgument(f"{self.name}: {setting} is {value!r}, and should be {what}")
         if self.nesterov and not self.momentum:
