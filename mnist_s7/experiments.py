@@ -160,7 +160,7 @@ def torch_defaults() -> Iterator[None]:
 
 def _foreign_source(network: nn.Module) -> list:
     """Of the network's modules whose class neither PyTorch nor this package has made: the classes' source, and what
-    the modules were told, which their forward may go by."""
+    the modules were told, which their forward may go by; PyTorch's own underscored attributes are not of that."""
 
     def is_foreign(cls: type) -> bool:
         return cls.__module__.partition(".")[0] not in ("torch", "mnist_s7", "builtins")
@@ -168,7 +168,10 @@ def _foreign_source(network: nn.Module) -> list:
     classes = dict.fromkeys(cls for module in network.modules() for cls in type(module).__mro__)
     plain = (bool, int, float, str, tuple, type(None))
     told = [
-        (name, sorted((key, value) for key, value in vars(module).items() if isinstance(value, plain)))
+        (
+            name,
+            sorted((key, value) for key, value in vars(module).items() if key[0] != "_" and isinstance(value, plain)),
+        )
         for name, module in network.named_modules()
         if is_foreign(type(module))
     ]

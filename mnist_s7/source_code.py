@@ -4,6 +4,7 @@ import ast
 import inspect
 import sys
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 from types import FunctionType, ModuleType
 
@@ -35,18 +36,24 @@ def syntax(cls: type) -> str:
     return "\n".join(map(_without_docstrings, [*body, *_beside(sys.modules[cls.__module__], set())]))
 
 
+def imported(tree: ast.AST) -> Iterator[str]:
+    """The names of the modules that are imported anywhere in the `tree`."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+
+
 def _beside(module: ModuleType, seen: set[str]) -> list[ast.stmt]:
     """What the modules say that `module` imports from its own folder, and these in turn."""
     folder, found = Path(module.__file__).parent, []
-    for node in ast.walk(ast.Module(_body(module), [])):
-        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-        names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
-        for name in names:
-            other = sys.modules.get(name)
-            file = getattr(other, "__file__", None)
-            if file and name not in seen and Path(file).parent == folder:
-                seen.add(name)
-                found += [*_body(other), *_beside(other, seen)]
+    for name in imported(ast.Module(_body(module), [])):
+        other = sys.modules.get(name)
+        file = getattr(other, "__file__", None)
+        if file and name not in seen and Path(file).parent == folder:
+            seen.add(name)
+            found += [*_body(other), *_beside(other, seen)]
     return found
 
 

@@ -1,5 +1,6 @@
 import os
 import shutil
+import sys
 import tempfile
 import textwrap
 import warnings
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from mnist_s7 import SERIES, Digits, MnistS7Warning, load_digits
+from mnist_s7 import SERIES, Digits, MnistS7Warning, cli, load_digits
 from mnist_s7.bench import Benchmark, Cost
 from mnist_s7.catalog import EXPERIMENTS, known
 from mnist_s7.data import NEEDS_MNIST, DigitsUnavailable
@@ -81,6 +82,21 @@ def idx_files(tmp_path, monkeypatch):
     monkeypatch.delenv("MNIST_S7_DATA", raising=False)
     monkeypatch.delenv("MNIST_S7_DATASET", raising=False)
     return raw
+
+
+@pytest.fixture
+def mnist_s7(monkeypatch, capsys):
+    """Runs a command line; gives its exit code, its output and its errors."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["mnist_s7", *map(str, arguments)])
+        try:
+            code = cli.main()
+        except SystemExit as exit:
+            code = exit.code
+        return code, *capsys.readouterr()
+
+    return run
 
 
 @pytest.fixture

@@ -1,4 +1,6 @@
-"""A file of a reader's own, in parts: a network, and an experiment that trains it."""
+"""A file of a reader's own, in parts: a network, and an experiment that trains it. And a network of any shape."""
+
+from torch import nn
 
 NETWORK = """
     import torch.nn.functional as F
@@ -25,3 +27,16 @@ EXPERIMENT = """
 
     MINE = replace(T3, name="MINE", network=Net, lr=0.02)
 """
+
+
+class Network(nn.Module):
+    """Layers, and a function of them and of the images."""
+
+    def __init__(self, function, **layers):
+        super().__init__()
+        self.function = function
+        for name, layer in layers.items():
+            self.add_module(name, layer)
+
+    def forward(self, x):
+        return self.function(self, x)

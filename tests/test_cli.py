@@ -21,21 +21,6 @@ from mnist_s7.kernels.library import CHOICE, load
 COMMANDS = ["run", "train", "sweep", "compare", "predict", "evaluate", "export", "page", "new", "bench", "readme"]
 
 
-@pytest.fixture
-def mnist_s7(monkeypatch, capsys):
-    """Runs a command line; gives its exit code, its output and its errors."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["mnist_s7", *map(str, arguments)])
-        try:
-            code = cli.main()
-        except SystemExit as exit:
-            code = exit.code
-        return code, *capsys.readouterr()
-
-    return run
-
-
 def test_help_lists_the_commands(mnist_s7):
     code, output, _ = mnist_s7("--help")
 

@@ -26,7 +26,7 @@ ARROWS = {
     "data": set(),
     "results": {"data"},
     "experiments": {"models", "transforms", "schedules", "source_code", "results"},
-    "catalog": {"models", "transforms", "experiments", "results"},
+    "catalog": {"models", "transforms", "experiments", "source_code", "results"},
     "training": {"experiments", "catalog", "transforms", "data", "kernels", "results"},
     "sweep": {"training", "catalog", "experiments", "results", "data", "transforms", "kernels"},
     "bench": {"training", "catalog", "experiments", "results", "data", "transforms", "kernels"},

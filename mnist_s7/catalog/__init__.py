@@ -1,8 +1,8 @@
 """Every experiment that has a name: the series', its ablations, and those that readers have in files of their own.
 
-May import `models`, `transforms`, `experiments` and `results`. Open `known` first, which finds them by name, and the
-trained networks that come with the package; `ablations` are the iterations with one part changed, `own_files` reads a
-reader's, and `check` says whether a network can classify digits at all.
+May import `models`, `transforms`, `experiments`, `source_code` and `results`. Open `known` first, which finds them by
+name, and the trained networks that come with the package; `ablations` are the iterations with one part changed,
+`own_files` reads a reader's, and `check` says whether a network can classify digits at all.
 """
 
 from mnist_s7.catalog.ablations import ABLATIONS, base_of

@@ -73,9 +73,9 @@ def find_experiment(asked: str, settings: Sequence[str] = ()) -> Experiment:
     Raises `InvalidArgument` for a name or a setting that is none, `ExperimentFileError` for a file that cannot be run
     or does not hold it, and `NetworkUnfit` for a network that cannot classify digits.
     """
-    if asked in EXPERIMENTS and not settings:
-        return EXPERIMENTS[asked]
     if asked in EXPERIMENTS:
+        if not settings:
+            return EXPERIMENTS[asked]
         origin = _ORIGINS.get(asked, Origin(asked, None, ()))
         return replace(origin, settings=(*origin.settings, *settings)).experiment()
     base, *of_name = re.split(rf"-(?={'|'.join(SETTINGS)})", asked)

@@ -14,6 +14,7 @@ from torch import nn
 from mnist_s7 import MnistS7Error
 from mnist_s7.catalog.check import in_words
 from mnist_s7.experiments import SERIES, T3, Experiment
+from mnist_s7.source_code import imported
 
 # What T3 says of itself, and what a reader's experiment that was made from an iteration says instead.
 SAID = ("title", "change", "targets", "claims", "reference")
@@ -105,15 +106,12 @@ def _module(path: Path, text: str) -> ModuleType:
 
 def _refuse_others(path: Path, text: str) -> None:
     """Raise `ExperimentFileError` where an import of what is beside the file has given another module of that name."""
-    for node in ast.walk(ast.parse(text)):
-        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-        names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
-        for name in names:
-            beside, found = path.with_name(f"{name}.py"), getattr(sys.modules.get(name), "__file__", None)
-            if beside.exists() and (found is None or Path(found).resolve() != beside.resolve()):
-                raise ExperimentFileError(
-                    f"{path}: imports {name}, and got another module of that name, {found}; rename {beside.name}"
-                )
+    for name in imported(ast.parse(text)):
+        beside, found = path.with_name(f"{name}.py"), getattr(sys.modules.get(name), "__file__", None)
+        if beside.exists() and (found is None or Path(found).resolve() != beside.resolve()):
+            raise ExperimentFileError(
+                f"{path}: imports {name}, and got another module of that name, {found}; rename {beside.name}"
+            )
 
 
 def _line(error: BaseException, path: str) -> int:

@@ -6,11 +6,9 @@ from pathlib import Path
 from mnist_s7 import InvalidArgument
 from mnist_s7.catalog import EXPERIMENTS, find_experiment
 from mnist_s7.catalog.own_files import split
-from mnist_s7.commands.options import OWN, Command, seed
-from mnist_s7.data import SYNTHETIC_DIGITS, DigitsError, load_digits
-from mnist_s7.results import MNIST, PUBLISHED, RUNS, Run, Runs, RunsMissing, stored_folder
-
-FIGURES = RUNS.parent / "figures"
+from mnist_s7.commands.options import DATASETS, FIGURES, OWN, Command, seed
+from mnist_s7.data import DigitsError, load_digits
+from mnist_s7.results import MNIST, PUBLISHED, Run, Runs, RunsMissing, stored_folder
 
 
 def add(command: Command) -> None:
@@ -22,7 +20,7 @@ def add(command: Command) -> None:
         help=f"default: notebooks/results, and T1 to T4; an experiment by the name of its runs, {OWN}",
     )
     parser.add_argument("--seed", type=seed, default=1, help="of the runs shown one by one; default: %(default)s")
-    parser.add_argument("--dataset", choices=["mnist", "synthetic"], default="mnist", help="default: %(default)s")
+    parser.add_argument("--dataset", choices=DATASETS, default="mnist", help="default: %(default)s")
     parser.add_argument("--figures", type=Path, default=FIGURES, metavar="FOLDER", help="default: runs/figures")
 
 
@@ -31,7 +29,7 @@ def _compare(arguments: argparse.Namespace) -> None:
     from mnist_s7.report.iteration import comparison
     from mnist_s7.report.stored import series_runs
 
-    dataset = {"mnist": MNIST, "synthetic": SYNTHETIC_DIGITS}[arguments.dataset]
+    dataset = DATASETS[arguments.dataset]
     folder, names = _folder_and_names(arguments.what)
     if names:
         runs = _runs(folder, names, dataset)

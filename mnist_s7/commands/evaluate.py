@@ -1,12 +1,8 @@
 """`mnist-s7 evaluate`: how a trained network does on the test images."""
 
 import argparse
-from pathlib import Path
 
-from mnist_s7.commands.options import OWN, Command, add_digits, add_weights, digits_of, trained_networks
-from mnist_s7.results import RUNS
-
-FIGURES = RUNS.parent / "figures"
+from mnist_s7.commands.options import FIGURES, OWN, Command, add_digits, add_weights, digits_of, trained_networks
 
 
 def add(command: Command) -> None:
@@ -23,7 +19,6 @@ def add(command: Command) -> None:
 
 def _evaluate(arguments: argparse.Namespace) -> None:
     from mnist_s7 import plots
-    from mnist_s7.plots import write_figure
     from mnist_s7.report.evaluation import evaluation_report
     from mnist_s7.training import predict
 
@@ -38,6 +33,4 @@ def _evaluate(arguments: argparse.Namespace) -> None:
             figure = plots.confident_errors(
                 digits.test_images, digits.test_labels, log_probabilities, title, dataset=digits.name
             )
-            path: Path = FIGURES / f"{each.name}-errors.png"
-            write_figure(figure, path)
-            print(f"drawn as {path}\n")
+            print(f"drawn as {plots.write_figure(figure, FIGURES / f'{each.name}-errors.png')}\n")

@@ -19,11 +19,13 @@ from mnist_s7.catalog import (
     pretrained_weights,
 )
 from mnist_s7.catalog.own_files import split
-from mnist_s7.data import Digits, load_digits
+from mnist_s7.data import SYNTHETIC_DIGITS, Digits, load_digits
 from mnist_s7.experiments import SETTINGS
-from mnist_s7.results import PUBLISHED, RUNS, PublishingRefused, Run, WeightsError, load_model, read_facts
+from mnist_s7.results import MNIST, PUBLISHED, RUNS, PublishingRefused, Run, WeightsError, load_model, read_facts
 from mnist_s7.results.weights import run_path
 
+FIGURES = RUNS.parent / "figures"
+DATASETS = {"mnist": MNIST, "synthetic": SYNTHETIC_DIGITS}  # a run's, by what is typed
 KERNEL_MEMORY = 1_500 << 20  # bytes, with room to spare: a process that trains takes about 1.1 GB
 
 # Adds a command of this name, that does this, with this help.
@@ -49,7 +51,7 @@ seed = whole(0, 2**64 - 1)
 
 def add_digits(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", metavar="FOLDER", help="where MNIST's files are; default: MNIST_S7_DATA, or data/")
-    parser.add_argument("--dataset", choices=["mnist", "synthetic"], help="default: MNIST_S7_DATASET, or mnist")
+    parser.add_argument("--dataset", choices=DATASETS, help="default: MNIST_S7_DATASET, or mnist")
 
 
 def digits_of(arguments: argparse.Namespace) -> Digits:
@@ -103,8 +105,8 @@ class Trained:
 
 
 def trained_networks(names: list[str], weights: list[Path]) -> list[Trained]:
-    """Those of the package with these names, T4 where nothing is said; or those with these weights, of which an
-    experiment of one's own has to be named.
+    """Those of the package with these names, the last iteration where none is said; or those with these weights, of
+    which an experiment of one's own has to be named.
 
     Raises `InvalidArgument` for a name without weights, and `WeightsError` for weights that are not of one of `names`.
     """

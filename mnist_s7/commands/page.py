@@ -5,16 +5,15 @@ import webbrowser
 from pathlib import Path
 
 from mnist_s7.catalog import pretrained, pretrained_names
-from mnist_s7.commands.options import Command
-from mnist_s7.data import SYNTHETIC_DIGITS
+from mnist_s7.commands.options import DATASETS, Command
 from mnist_s7.experiments import SERIES
-from mnist_s7.results import MNIST, PUBLISHED, RUNS, RunsMissing
+from mnist_s7.results import PUBLISHED, RUNS, RunsMissing
 
 
 def add(command: Command) -> None:
     parser = command("page", _page, "write one HTML file: results to look at, and a digit to draw for the networks")
     parser.add_argument("folder", type=Path, nargs="?", default=PUBLISHED, help="of runs; default: notebooks/results")
-    parser.add_argument("--dataset", choices=["mnist", "synthetic"], default="mnist", help="default: %(default)s")
+    parser.add_argument("--dataset", choices=DATASETS, default="mnist", help="default: %(default)s")
     parser.add_argument(
         "--output", type=Path, default=RUNS.parent / "page.html", metavar="FILE", help="default: runs/page.html"
     )
@@ -25,7 +24,7 @@ def _page(arguments: argparse.Namespace) -> None:
     from mnist_s7.page import write_page
     from mnist_s7.report.stored import grouped_runs
 
-    dataset = {"mnist": MNIST, "synthetic": SYNTHETIC_DIGITS}[arguments.dataset]
+    dataset = DATASETS[arguments.dataset]
     runs = grouped_runs(arguments.folder, dataset)
     if not runs:
         raise RunsMissing(f"{arguments.folder}: no run on {dataset}; `mnist-s7 train T3` makes one in runs/results")

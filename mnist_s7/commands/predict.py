@@ -6,12 +6,11 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 
-from mnist_s7.commands.options import OWN, Command, add_weights, trained_networks
+from mnist_s7.commands.options import FIGURES, OWN, Command, add_weights, trained_networks
 from mnist_s7.images import ImageError, Prediction, image_files, predict_image, read_image
 from mnist_s7.images.reading import Source
-from mnist_s7.results import RUNS
 
-FIGURE = RUNS.parent / "figures" / "predict.png"
+FIGURE = FIGURES / "predict.png"
 SHOWN = 12  # pictures in one figure
 
 

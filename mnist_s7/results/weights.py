@@ -17,7 +17,7 @@ SUFFIX = ".safetensors"
 FACTS = {"experiment", "fingerprint", "seed", "dataset", "commit", "test_accuracy", "run"}  # of `Run.facts`
 FOLDER = "weights"  # beside runs' files: where it is there, their weights are in it
 
-# What builds the network of an experiment, by the experiment's name: `experiments` says it of each that it knows.
+# What builds the network of an experiment, by the experiment's name: `catalog` says it of each that it knows.
 NETWORKS: dict[str, Callable[[], nn.Module]] = {}
 
 

@@ -2,11 +2,12 @@
 
 import re
 
+from mnist_s7.commands.options import DATASETS
 from mnist_s7.results import MNIST
 
 
 def test_the_page_is_written_from_ones_own_runs(mnist_s7, on_few_digits, monkeypatch, tmp_path):
-    monkeypatch.setattr("mnist_s7.commands.page.MNIST", on_few_digits.name)
+    monkeypatch.setitem(DATASETS, "mnist", on_few_digits.name)
     mnist_s7("train", "T1", "--epochs", 1, "--device", "cpu", "--output", tmp_path)
 
     code, output, errors = mnist_s7("page", tmp_path, "--output", tmp_path / "new" / "page.html")

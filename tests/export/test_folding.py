@@ -6,6 +6,7 @@ import random
 import pytest
 import torch
 import torch.nn.functional as F
+from example_networks import Network
 from torch import nn
 
 from mnist_s7 import SERIES, folded, predict
@@ -13,19 +14,6 @@ from mnist_s7.catalog import EXPERIMENTS
 from mnist_s7.export import NotFolded
 
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-
-
-class Network(nn.Module):
-    """Layers, and a function of them and of the images."""
-
-    def __init__(self, function, **layers):
-        super().__init__()
-        self.function = function
-        for name, layer in layers.items():
-            self.add_module(name, layer)
-
-    def forward(self, x):
-        return self.function(self, x)
 
 
 def images(*shape, dtype=torch.float32):

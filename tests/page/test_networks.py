@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from example_networks import Network
 from torch import nn
 
 from mnist_s7 import SERIES, predict, pretrained
@@ -69,19 +70,6 @@ def test_steps_are_named_as_in_the_network():
 
 
 # ------------------------------------------------------------------------------------------------------ any network
-
-
-class Network(nn.Module):
-    """Layers, and what is done with them to the images; the end is that of a classifier."""
-
-    def __init__(self, function, **layers):
-        super().__init__()
-        self.function = function
-        for name, layer in layers.items():
-            self.add_module(name, layer)
-
-    def forward(self, x):
-        return self.function(self, x)
 
 
 def random_network(seed: int) -> nn.Module:
