@@ -233,6 +233,19 @@ def test_a_pair_replaces_a_pair(trained, few_digits, saved):
     assert len(list(saved.parent.iterdir())) == 2
 
 
+def test_a_pair_that_cannot_be_replaced_stays_as_it_is(trained, saved):
+    """Where a folder is in the place of the second file, the first is not replaced."""
+    weights = saved.with_suffix(".safetensors")
+    weights.write_bytes(b"older")
+    saved.unlink()
+    saved.mkdir()
+
+    with pytest.raises(OutputError, match="Is a directory"):
+        trained.save(saved.parent)
+    assert weights.read_bytes() == b"older"
+    assert len(list(saved.parent.iterdir())) == 2
+
+
 def test_what_is_no_tensor_is_not_stored(tmp_path):
     class Odd(nn.Linear):
         def get_extra_state(self):
