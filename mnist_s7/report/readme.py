@@ -82,8 +82,8 @@ def _time(shown: dict[str, Run]) -> str:
     return (
         f"Training one iteration took {min(minutes.values()):.0f} to {max(minutes.values()):.0f} minutes on one core "
         f"({machine['device']}, torch {machine['torch'].partition('+')[0]}); all {len(minutes)} take about "
-        f"{sum(minutes.values()) / 2 + 1:.0f} minutes on two, and `make test` a little more. A slow laptop takes "
-        "several times as long."
+        f"{sum(minutes.values()) / 2 + 1:.0f} minutes on two, and `make test`, which tests the rest too, takes longer. "
+        "A slow laptop takes several times as long."
     )
 
 
