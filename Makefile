@@ -30,9 +30,10 @@ test: lint ## lint, the generated pages, the notebooks executed again, and the u
 unit: $(READY) ## the unit tests alone
 	$(PYTEST) -p no:nbval tests
 
-lint: $(READY) ## ruff, on the package, the tests and the notebooks
+lint: $(READY) ## ruff, on the package, the tests and the notebooks; oxlint, on the page's JavaScript
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/oxlint mnist_s7/page/js
 
 notebooks: $(READY) ## train seed 1 of each iteration again: stored outputs, results and generated pages
 	@$(BIN)/python -m mnist_s7 run --publish

@@ -4,38 +4,85 @@ import argparse
 import webbrowser
 from pathlib import Path
 
+from torch import nn
+
 from mnist_s7.catalog import pretrained, pretrained_names
 from mnist_s7.commands.options import DATASETS, Command
+from mnist_s7.data import Digits, DigitsError, load_digits
 from mnist_s7.experiments import SERIES
-from mnist_s7.results import PUBLISHED, RUNS, RunsMissing
+from mnist_s7.results import PUBLISHED, RUNS, Run, Runs, RunsMissing, stored_folder
+
+PAGE = RUNS.parent / "page.html"
 
 
 def add(command: Command) -> None:
     parser = command("page", _page, "write one HTML file: results to look at, and a digit to draw for the networks")
-    parser.add_argument("folder", type=Path, nargs="?", default=PUBLISHED, help="of runs; default: notebooks/results")
-    parser.add_argument("--dataset", choices=DATASETS, default="mnist", help="default: %(default)s")
     parser.add_argument(
-        "--output", type=Path, default=RUNS.parent / "page.html", metavar="FILE", help="default: runs/page.html"
+        "folder",
+        type=Path,
+        nargs="?",
+        default=PUBLISHED,
+        help="of runs, beside which the published ones are shown; default: notebooks/results",
     )
+    parser.add_argument("--dataset", choices=DATASETS, default="mnist", help="default: %(default)s")
+    parser.add_argument("--output", type=Path, default=PAGE, metavar="FILE", help="default: runs/page.html")
     parser.add_argument("--open", action="store_true", help="show it in the browser")
 
 
 def _page(arguments: argparse.Namespace) -> None:
+    dataset, digits = DATASETS[arguments.dataset], _digits(arguments.dataset)
+    print(f"written: {write(arguments.folder, dataset, digits, arguments.output)}")
+    if arguments.open:
+        webbrowser.open(arguments.output.resolve().as_uri())
+
+
+def write(folder: Path, dataset: str, digits: Digits | None, output: Path) -> Path:
+    """Write the page about the runs of a folder on a dataset, with its digits where they are at hand; return its path.
+
+    The published runs are shown beside them, but for those of the same experiment and seed. Raises `RunsMissing` where
+    the folder has none.
+    """
     from mnist_s7.page import write_page
+
+    runs, published = _runs(folder, dataset)
+    return write_page(output, runs, _networks(runs), digits, published)
+
+
+def _runs(folder: Path, dataset: str) -> tuple[Runs, int]:
+    """Those of the series first and then the reader's; and how many of them are published ones beside a reader's."""
     from mnist_s7.report.stored import grouped_runs
 
-    dataset = DATASETS[arguments.dataset]
-    runs = grouped_runs(arguments.folder, dataset)
-    if not runs:
-        raise RunsMissing(f"{arguments.folder}: no run on {dataset}; `mnist-s7 train T3` makes one in runs/results")
-    series = [experiment.name for experiment in SERIES if experiment.name in runs]
-    runs = {name: runs[name] for name in (*series, *(name for name in runs if name not in series))}
+    own = grouped_runs(folder, dataset)
+    if not own:
+        raise RunsMissing(f"{folder}: no run on {dataset}; `mnist-s7 train T3` makes one in runs/results")
+    stored = stored_folder(dataset)
+    others = grouped_runs(stored, dataset) if stored and stored.resolve() != folder.resolve() else {}
+    names = dict.fromkeys([*(experiment.name for experiment in SERIES), *own, *others])
+    runs = {name: _together(own.get(name, []), others.get(name, [])) for name in names}
+    count = sum(map(len, runs.values())) - sum(map(len, own.values()))
+    return {name: group for name, group in runs.items() if group}, count
+
+
+def _together(own: list[Run], published: list[Run]) -> list[Run]:
+    seeds = {run.seed for run in own}
+    return sorted([*own, *(run for run in published if run.seed not in seeds)], key=lambda run: run.seed)
+
+
+def _networks(runs: Runs) -> dict[str, nn.Module]:
+    """A trained network of each experiment that has one: a run's, or the one that comes with the package."""
     networks = {}
     for name, group in runs.items():
         if stored := next((run for run in group if run.weights), None):
             networks[name] = stored.model
         elif name in pretrained_names():
             networks[name] = pretrained(name)
-    print(f"written: {write_page(arguments.output, runs, networks)}")
-    if arguments.open:
-        webbrowser.open(arguments.output.resolve().as_uri())
+    return networks
+
+
+def _digits(dataset: str) -> Digits | None:
+    """Those that the runs were tested on, where they are at hand: the page is as good as can be without them."""
+    try:
+        return load_digits(dataset=dataset, download=False)
+    except DigitsError as error:
+        print(f"without the test images: {error}")
+        return None

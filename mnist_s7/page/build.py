@@ -9,26 +9,40 @@ from pathlib import Path
 from jinja2 import Environment
 from torch import nn
 
-from mnist_s7.catalog import EXPERIMENTS
-from mnist_s7.page.bundle import FOLDER, script_of, style_of
+from mnist_s7.catalog import EXPERIMENTS, origin_of
+from mnist_s7.data import Digits
+from mnist_s7.experiments import SERIES
+from mnist_s7.page.bundle import FOLDER, charts_library, script_of, style_of
 from mnist_s7.page.content import HEADS, iteration_of
+from mnist_s7.page.measured import experiments_data, pairs_data, public_data
 from mnist_s7.page.networks import NotInBrowser, network_data
-from mnist_s7.results import Runs, on_dataset, write_atomically
+from mnist_s7.page.pictures import image_sheet
+from mnist_s7.page.without_script import still_figures
+from mnist_s7.plots.axes import LIMIT
+from mnist_s7.results import CORRECTED_LABELS, LABEL_ERRORS, MNIST, Runs, on_dataset, write_atomically
 
-MODULES = ("dom", "grids", "network", "preprocessing", "paper", "answers", "maps", "draw", "tables", "main")
+MODULES = (
+    *("dom", "grids", "network", "preprocessing", "paper", "answers", "maps", "draw"),
+    *("tables", "charts", "choices", "curves", "digits", "comparison", "parameters", "main"),
+)
+STYLES = ("page", "draw", "charts")
 TITLE = "Small networks that classify handwritten digits"
 
 
-def write_page(path: Path, runs: Runs, networks: Mapping[str, nn.Module]) -> Path:
+def write_page(
+    path: Path, runs: Runs, networks: Mapping[str, nn.Module], digits: Digits | None, published: int = 0
+) -> Path:
     """Write the page about the experiments of `runs`, in which trained `networks`, by name, answer to a drawing.
 
-    A network that JavaScript cannot run is left out, and named. Raises `OutputError`.
+    `digits` are those that the runs were tested on; without them, the page names test images and does not show them.
+    Where the `runs` are a reader's, `published` says how many of them are not. A network that JavaScript cannot run is
+    left out, and named. Raises `OutputError`.
     """
-    write_atomically(path, page(runs, networks))
+    write_atomically(path, page(runs, networks, digits, published))
     return path
 
 
-def page(runs: Runs, networks: Mapping[str, nn.Module]) -> str:
+def page(runs: Runs, networks: Mapping[str, nn.Module], digits: Digits | None, published: int = 0) -> str:
     """The page's HTML. What comes from runs' files is text in it, and never markup."""
     drawn, left_out = [], []
     for name, model in networks.items():
@@ -36,26 +50,55 @@ def page(runs: Runs, networks: Mapping[str, nn.Module]) -> str:
             drawn.append({"name": name, "data": network_data(model)})
         except NotInBrowser as error:
             left_out.append(f"{name} is left out: {error}")
-    first = next(iter(runs.values()))[0]
-    note = on_dataset(first.dataset)
-    script = f"\n{script_of(*MODULES)}main.start();\n"
-    style = style_of("page", "draw")
+    dataset = next(iter(runs.values()))[0].dataset
+    note = on_dataset(dataset)
+    experiments = experiments_data(runs)
+    wrong = sorted({index for experiment in experiments for index in experiment["errors"]})
+    data = {
+        "networks": drawn,
+        "experiments": experiments,
+        "first": [experiment["name"] for experiment in experiments if _is_shown_first(experiment["name"])],
+        "pairs": pairs_data(runs),
+        "others": public_data(),
+        "limit": LIMIT,
+        "sheet": image_sheet(digits, wrong) if digits and wrong else None,
+        "labelErrors": {index: CORRECTED_LABELS.get(index) for index in LABEL_ERRORS if dataset == MNIST},
+        "note": note,
+    }
+    scripts = [charts_library(), f"\n{script_of(*MODULES)}main.start();\n"]
+    style = style_of(*STYLES)
     template = Environment(autoescape=True).from_string((FOLDER / "page.html").read_text(encoding="utf-8"))
+    panels = [
+        ("draw", "Draw a digit"),
+        ("iterations", "The iterations side by side"),
+        *((("curves", "Curves"), ("compare", "Any two compared")) if experiments else ()),
+        *((("parameters", "Accuracy against parameters"),) if experiments else ()),
+        ("verdicts", "Each experiment"),
+    ]
     return template.render(
+        panels=panels,
         title=f"{TITLE} ({note})" if note else TITLE,
-        summary=f"{len(runs)} experiments, and trained networks, which classify what you draw.",
-        caption=f"Final epoch's test accuracy over seeds{f', {note}' if note else ''}; a column's head sorts by it",
+        note=note,
+        runs=sum(map(len, runs.values())),
+        published=published,
         heads=HEADS,
         iterations=[iteration_of(name, group, EXPERIMENTS.get(name), runs) for name, group in runs.items()],
         networks=drawn,
         left_out=left_out,
-        runs=sum(map(len, runs.values())),
-        data=_for_script({"networks": drawn}),
-        script=script,
-        script_hash=_hash(script),
+        experiments=experiments,
+        without_images=digits is None,
+        stills=still_figures(runs),
+        data=_for_script(data),
+        scripts=scripts,
+        script_hashes=[_hash(script) for script in scripts],
         style=style,
         style_hash=_hash(style),
     )
+
+
+def _is_shown_first(name: str) -> bool:
+    """Whether an experiment is of the series, or not of this package at all."""
+    return name not in EXPERIMENTS or EXPERIMENTS[name] in SERIES or origin_of(name) is not None
 
 
 def _for_script(data: object) -> str:

@@ -1,6 +1,7 @@
 """The axes of a run's figures: epochs, losses, accuracies and parameters, and what is written beside lines."""
 
 import math
+import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -70,11 +71,13 @@ def target_line(ax: Axes, target: float) -> None:
 def end_labels(ax: Axes, form: str) -> None:
     """Name each labelled line at its right end, with its last value as `form` writes it. The limits must be set.
 
-    Labels stay apart where ends are close.
+    Labels stay apart where ends are close, and a long name takes several lines rather than the figure's width.
     """
     lines, names = ax.get_legend_handles_labels()
+    names = [textwrap.fill(name, 24) for name in names]
+    rows = max((name.count("\n") + 1 for name in names), default=1)
     lasts = [line.get_ydata()[-1] for line in lines]
-    heights = place_apart([fraction_of(ax, last) for last in lasts], gap=0.075)
+    heights = place_apart([fraction_of(ax, last) for last in lasts], gap=0.075 * rows)
     for line, name, last, y in zip(lines, names, lasts, heights, strict=True):
         say(ax, f"{name} {form.format(last)}", 1.01, y, "axes fraction", colour=line.get_color(), bold=True)
 

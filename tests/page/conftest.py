@@ -4,6 +4,10 @@ from importlib.util import find_spec
 import pytest
 from page_files import page_file
 
+from mnist_s7 import SERIES, pretrained
+from mnist_s7.page import write_page
+from mnist_s7.report.stored import series, stored_runs
+
 
 @pytest.fixture(scope="module")  # for the session, its event loop would be in the way of the notebooks' tests
 def browser():
@@ -21,20 +25,54 @@ def browser():
 
 
 @pytest.fixture
-def open_page(browser, tmp_path):
-    """Opens a page of `page_file`'s arguments. Afterwards, nothing may have been said on its console."""
+def new_tab(browser):
+    """Opens an empty tab. Afterwards, no page may have said anything on its console, nor asked for another file."""
     contexts, said = [], []
 
-    def open_one(data, script, *modules, **settings):
+    def open_one(**settings):
         contexts.append(browser.new_context(**settings))
-        page = contexts[-1].new_page()
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda error: said.append(str(error)))
-        page.on("request", lambda request: request.url.startswith("file:") or said.append(request.url))
-        page.goto(page_file(tmp_path / f"page{len(contexts)}.html", data, script, *modules))
-        return page
+        tab = contexts[-1].new_page()
+        tab.on("console", lambda message: said.append(message.text))
+        tab.on("pageerror", lambda error: said.append(str(error)))
+        tab.on("request", lambda request: request.url.startswith(("file:", "data:")) or said.append(request.url))
+        return tab
 
     yield open_one
     for context in contexts:
         context.close()
     assert not said
+
+
+@pytest.fixture
+def open_page(new_tab, tmp_path):
+    """Opens a page of `page_file`'s arguments."""
+
+    def open_one(data, script, *modules, **settings):
+        tab = new_tab(**settings)
+        tab.goto(page_file(tmp_path / "page.html", data, script, *modules))
+        return tab
+
+    return open_one
+
+
+@pytest.fixture(scope="module")
+def runs():
+    return series(stored_runs())
+
+
+@pytest.fixture(scope="module")
+def networks():
+    return {experiment.name: pretrained(experiment.name) for experiment in SERIES}
+
+
+@pytest.fixture
+def open_whole(new_tab, runs, networks, tmp_path):
+    """Opens the whole page, about the series unless other runs are given, with all charts drawn."""
+
+    def open_one(shown=runs, digits=None, **settings):
+        tab = new_tab(**settings)
+        tab.goto(write_page(tmp_path / "page.html", shown, networks, digits).as_uri())
+        tab.wait_for_function("document.querySelectorAll('.chart[data-drawn]').length === 3")
+        return tab
+
+    return open_one

@@ -1,11 +1,22 @@
-// Brings the page to life. Without it, the page still has its tables.
+// Brings the page to life. Without it, the page still has its tables and figures.
 
+import { mountComparison } from "./comparison.js";
+import { mountCurves } from "./curves.js";
 import { mountDrawing } from "./draw.js";
+import { mountParameters } from "./parameters.js";
 import { makeSortable } from "./tables.js";
 
 export function start() {
   const data = JSON.parse(document.getElementById("data").textContent);
   document.querySelectorAll("table.sortable").forEach(makeSortable);
-  const panel = document.getElementById("drawing");
-  if (panel && data.networks.length) mountDrawing(panel, { networks: data.networks });
+  const mount = (id, panel, settings) => {
+    const element = document.getElementById(id);
+    if (element) panel(element, { ...data, ...settings });
+  };
+  const names = data.experiments.map(({ name }) => name);
+  const [one = 0, other = Math.min(1, names.length - 1)] = data.first.map((name) => names.indexOf(name)).toReversed();
+  mount("drawing", mountDrawing);
+  mount("curves-panel", mountCurves);
+  mount("compare-panel", mountComparison, { first: [one, other] });
+  mount("parameters-panel", mountParameters);
 }

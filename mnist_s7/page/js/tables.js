@@ -19,7 +19,7 @@ export function makeSortable(table) {
 // By the numbers that the cells hold as data, or else by their text.
 function sortRows(body, column, ascending) {
   const key = (row) => row.cells[column].dataset.value ?? row.cells[column].textContent;
-  const rows = [...body.rows].sort((one, other) => {
+  const rows = [...body.rows].toSorted((one, other) => {
     const [a, b] = [key(one), key(other)];
     const order = a !== "" && b !== "" && !isNaN(a) && !isNaN(b) ? a - b : a.localeCompare(b);
     return ascending ? order : -order;
