@@ -34,7 +34,7 @@ def iteration_of(name: str, group: Sequence[Run], experiment: Experiment | None,
     return {
         "name": name,
         "anchor": f"of-{''.join(c if c.isalnum() else '-' for c in name)}",
-        "title": experiment.title if experiment else name,
+        "title": experiment.title if experiment in SERIES else name,
         "change": experiment.change if experiment else "An experiment that is not known here",
         "cells": cells,
         "verdicts": verdicts,

@@ -26,15 +26,16 @@ def browser():
 
 @pytest.fixture
 def new_tab(browser):
-    """Opens an empty tab. Afterwards, no page may have said anything on its console, nor asked for another file."""
+    """Opens an empty tab. Afterwards, no page may have said anything on its console, nor asked for anything but files
+    or the `allowed` address."""
     contexts, said = [], []
 
-    def open_one(**settings):
+    def open_one(allowed="file:", **settings):
         contexts.append(browser.new_context(**settings))
         tab = contexts[-1].new_page()
         tab.on("console", lambda message: said.append(message.text))
         tab.on("pageerror", lambda error: said.append(str(error)))
-        tab.on("request", lambda request: request.url.startswith(("file:", "data:")) or said.append(request.url))
+        tab.on("request", lambda request: request.url.startswith((allowed, "data:")) or said.append(request.url))
         return tab
 
     yield open_one

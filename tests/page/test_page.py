@@ -2,11 +2,20 @@
 
 import dataclasses
 import re
+import threading
+from functools import partial
 from html.parser import HTMLParser
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 from mnist_s7 import SERIES
-from mnist_s7.page import page
+from mnist_s7.page import page, write_page
 from mnist_s7.results import MNIST
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
 
 HOSTILE = "</script><img src=x onerror=alert(1)>\"'`$x_{<!--"
 
@@ -100,3 +109,25 @@ def test_a_phone_needs_no_sideways_scrolling(open_whole):
     opened = open_whole(viewport={"width": 380, "height": 800})
 
     assert opened.evaluate("document.documentElement.scrollWidth") <= 380
+
+
+def test_a_web_server_serves_it_too(new_tab, runs, networks, tmp_path):
+    write_page(tmp_path / "page.html", runs, networks, None)
+    handler = partial(QuietHandler, directory=tmp_path)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}/page.html"
+        tab = new_tab(address)
+        tab.goto(address)
+        tab.locator("#drawing").get_by_text("T4: 3").wait_for()
+        server.shutdown()
+
+
+def test_without_javascript_there_are_tables_and_figures(new_tab, runs, networks, tmp_path):
+    tab = new_tab(java_script_enabled=False, viewport={"width": 1200, "height": 900})
+    tab.goto(write_page(tmp_path / "page.html", runs, networks, None).as_uri())
+
+    for still in tab.locator("img.still").all():
+        assert still.bounding_box()["width"] > 600
+    assert "Drawing needs JavaScript" in tab.locator("#draw").inner_text()
+    assert tab.locator("#draw").bounding_box()["height"] < 200  # no room is left for what does not come
