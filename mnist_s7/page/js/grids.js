@@ -1,10 +1,9 @@
 // Numbers and grids of numbers, for preprocessing.js: what NumPy, SciPy and Pillow do for its Python equivalent.
 //
-// A grid is `{values, width, height}`, a typed array row after row; a mask is one whose values are 0 and 1. They are gone
-// through in plain loops: `map`, `reduce` and `forEach` of a typed array take several times as long.
+// A grid is `{values, width, height}`, row after row: a Uint8Array of greys, or a mask, whose values are 0 and 1, or a
+// Float64Array. What is gone through in plain loops and takes little new memory is fast in a browser.
 
 export const mean = (values) => sum(values) / values.length;
-export const real = (grid) => ({ ...grid, values: new Float64Array(grid.values) });
 export const clipped = (value) => Math.min(Math.max(value, 0), 1);
 
 export function sum(values) {
@@ -21,16 +20,25 @@ export function largest(values) {
 
 // A grid of what `change` makes of each value, given its index too.
 export function map(grid, change) {
-  const values = grid.values.slice();
-  for (let index = 0; index < values.length; index++) values[index] = change(values[index], index);
+  const values = new Float64Array(grid.values.length);
+  for (let index = 0; index < values.length; index++) values[index] = change(grid.values[index], index);
   return { ...grid, values };
 }
 
-// A mask, 1 where `test` is true of the value.
+// A mask, 1 where `test` is true of a value, given its index too.
 export function where({ values, width, height }, test) {
   const found = new Uint8Array(values.length);
-  for (let index = 0; index < values.length; index++) found[index] = Number(test(values[index]));
+  for (let index = 0; index < values.length; index++) found[index] = test(values[index], index) ? 1 : 0;
   return { values: found, width, height };
+}
+
+// The values where the mask is 1.
+export function inside(mask, { values }) {
+  const found = new Float64Array(sum(mask.values));
+  for (let index = 0, count = 0; index < values.length; index++) {
+    if (mask.values[index]) found[count++] = values[index];
+  }
+  return found;
 }
 
 // Halves go to the even neighbour, as NumPy and Python round.
@@ -61,19 +69,20 @@ export function quantile(values, share) {
 export function blurred(grid, sigma) {
   const radius = rounded(1.2 * sigma);
   const { width, height } = grid;
-  let { values } = grid;
-  for (let pass = 0; pass < 2; pass++) {
-    values = columnMeans(values, width, height, radius); // transposed
-    values = columnMeans(values, height, width, radius); // and back
+  const means = new Float64Array(width * height);
+  const transposed = new Float64Array(width * height);
+  for (const values of [grid.values, means]) {
+    columnMeans(values, width, height, radius, transposed);
+    columnMeans(transposed, height, width, radius, means);
   }
-  return { values, width, height };
+  return { values: means, width, height };
 }
 
-// The means over `radius` pixels above and below each pixel, transposed; the ends go on outside. All columns are summed
-// side by side, since going down one after the other misses the cache.
-function columnMeans(values, width, height, radius) {
-  const means = new Float64Array(values.length);
+// Writes into `means`, transposed, the means over `radius` pixels above and below each; the ends go on outside. All
+// columns are summed side by side, since going down one after the other misses the cache.
+function columnMeans(values, width, height, radius, means) {
   const totals = new Float64Array(width);
+  const size = 2 * radius + 1;
   const rowAt = (y) => Math.min(Math.max(y, 0), height - 1) * width;
   for (let y = -radius; y <= radius; y++) {
     const row = rowAt(y);
@@ -82,11 +91,10 @@ function columnMeans(values, width, height, radius) {
   for (let y = 0; y < height; y++) {
     const [enters, leaves] = [rowAt(y + radius + 1), rowAt(y - radius)];
     for (let x = 0; x < width; x++) {
-      means[x * height + y] = totals[x] / (2 * radius + 1);
+      means[x * height + y] = totals[x] / size;
       totals[x] += values[enters + x] - values[leaves + x];
     }
   }
-  return means;
 }
 
 export const boxFilter = { support: 0.5, weight: (x) => Number(x > -0.5 && x <= 0.5) };
@@ -160,7 +168,7 @@ export function cut({ values, width, height }, box, margin) {
     width: Math.min(width, box.left + box.width + margin) - left,
     height: Math.min(height, box.top + box.height + margin) - top,
   };
-  const found = new Float64Array(size.width * size.height);
+  const found = new values.constructor(size.width * size.height);
   for (let y = 0; y < size.height; y++) {
     const start = (top + y) * width + left;
     found.set(values.subarray(start, start + size.width), y * size.width);
@@ -170,7 +178,7 @@ export function cut({ values, width, height }, box, margin) {
 
 export function padded({ values, width, height }, margin) {
   const wide = { width: width + 2 * margin, height: height + 2 * margin };
-  const found = new Float64Array(wide.width * wide.height);
+  const found = new values.constructor(wide.width * wide.height);
   for (let y = 0; y < height; y++) {
     found.set(values.subarray(y * width, (y + 1) * width), (y + margin) * wide.width + margin);
   }
@@ -198,11 +206,10 @@ export function labelled({ values, width, height }, diagonally) {
       part.right = Math.max(part.right, x + 1);
       part.top = Math.min(part.top, y);
       part.bottom = Math.max(part.bottom, y + 1);
-      for (let dy = -1; dy <= 1; dy++) {
-        for (let dx = -1; dx <= 1; dx++) {
-          const outside = x + dx < 0 || x + dx >= width || y + dy < 0 || y + dy >= height;
-          const next = index + dy * width + dx;
-          if (outside || (!diagonally && dx && dy) || !values[next] || labels[next]) continue;
+      for (let nextY = Math.max(y - 1, 0); nextY <= Math.min(y + 1, height - 1); nextY++) {
+        for (let nextX = Math.max(x - 1, 0); nextX <= Math.min(x + 1, width - 1); nextX++) {
+          const next = nextY * width + nextX;
+          if (!values[next] || labels[next] || (!diagonally && nextX !== x && nextY !== y)) continue;
           labels[next] = part.label;
           open.push(next);
         }
@@ -286,9 +293,11 @@ export function slopesAt(places, { values, width, height }, sigma) {
   for (let y = 0; y < height; y++) {
     for (let x = 0; x < row.length; x++) row[x] = values[y * width + Math.min(Math.max(x - radius, 0), width - 1)];
     for (let x = 0; x < width; x++) {
-      let [level, change] = [smoothing[0] * row[x + radius], 0];
+      let level = smoothing[0] * row[x + radius];
+      let change = 0;
       for (let offset = 1; offset <= radius; offset++) {
-        const [before, after] = [row[x + radius - offset], row[x + radius + offset]];
+        const before = row[x + radius - offset];
+        const after = row[x + radius + offset];
         level += smoothing[offset] * (after + before);
         change += slope[offset] * (after - before);
       }

@@ -11,6 +11,7 @@ import {
   cut,
   deviation,
   distanceTo,
+  inside,
   labelled,
   largest,
   map,
@@ -18,7 +19,6 @@ import {
   outline,
   padded,
   quantile,
-  real,
   resized,
   rounded,
   slopesAt,
@@ -89,7 +89,7 @@ function withoutRepeats({ values, width, height }) {
 function upright(grid) {
   const { values, width, height } = grid;
   const smooth = blurred(grid, Math.max(width, height) / 8).values;
-  const detail = new Float64Array(values.length);
+  const detail = smooth; // a value at a time takes the place of the smooth one, so that no further memory is needed
   let cubes = 0;
   for (let index = 0; index < values.length; index++) {
     const value = (values[index] - smooth[index]) / 255;
@@ -113,7 +113,7 @@ function inkOf(grey) {
   const same = sum(counts.slice(Math.max(shade - 2, 0), shade + 3));
   const area = grey.values.length;
   const clean = same > ONE_COLOUR * area && sum(counts.slice(shade + 3)) < LIGHTER * area;
-  const ink = map(real(grey), (value) => clipped(1 - value / Math.max(shade, 1)));
+  const ink = map(grey, (value) => clipped(1 - value / Math.max(shade, 1)));
   const median = (greyAt(counts, (area - 1) >> 1) + greyAt(counts, area >> 1)) / 2;
   const least = Math.max(LEAST_CONTRAST, FAINTEST / Math.max(median / 255, 1e-6));
   if (!clean || largest(ink.values) <= 0 || 2 * threshold(ink.values) < least) {
@@ -162,7 +162,7 @@ function digitMask(ink) {
 
   const isDigit = new Uint8Array(parts.length + 1); // by label
   isDigit[main.label] = 1;
-  const mask = () => where({ ...ink, values: labels }, (label) => isDigit[label]);
+  const mask = () => where(ink, (_, index) => isDigit[labels[index]]);
   let rest = candidates.filter((part) => part !== main && part.area >= SPECK * most);
   for (let near = [main]; near.length && rest.length; ) {
     near = nearParts(mask(), labels, rest);
@@ -204,7 +204,7 @@ function scaled(wholeInk, wholeKept) {
   const scale = Math.max(box.width, box.height, BOX) / BOX;
   const kept = cut(wholeKept, box, Math.ceil(NEAR * scale));
   const part = cut(wholeInk, box, Math.ceil(NEAR * scale));
-  const full = quantile(part.values.filter((_, index) => kept.values[index]), FULL);
+  const full = quantile(inside(kept, part), FULL);
   const ink = map(part, (value) => value / full);
   checkShape(ink, kept, box, scale);
   const distance = distanceTo(kept).values;
@@ -253,8 +253,9 @@ function strokeWidth(grid) {
   for (let y = 1; y < height; y++) {
     for (let x = 1; x < width; x++) {
       const value = values[y * width + x];
-      const [above, before] = [values[(y - 1) * width + x], values[y * width + x - 1]];
-      outlineLength += Math.sqrt((value - above) ** 2 + (value - before) ** 2);
+      const down = value - values[(y - 1) * width + x];
+      const across = value - values[y * width + x - 1];
+      outlineLength += Math.sqrt(down * down + across * across);
     }
   }
   return (2 * sum(grid.values)) / outlineLength;
