@@ -273,7 +273,11 @@ function thickened(grid, scale) {
 // 28x28, with the centre of mass in the middle, as far as the digit then stays inside.
 function centred({ values, width, height }) {
   const total = sum(values);
-  const middle = (coordinate) => sum(values.map((value, index) => value * coordinate(index))) / total;
+  // To six decimals: a symmetric digit's is often half a pixel off, and rounding errors would move it a whole one.
+  const middle = (coordinate) => {
+    const moment = sum(values.map((value, index) => value * coordinate(index)));
+    return Math.round((1e6 * moment) / total) / 1e6;
+  };
   const corner = (middleIn, side) => Math.min(Math.max(rounded(CENTRE - middleIn), 0), SIDE - side);
   const left = corner(middle((index) => index % width), width);
   const top = corner(middle((index) => Math.floor(index / width)), height);
