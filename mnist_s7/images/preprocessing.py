@@ -290,7 +290,8 @@ def _thickened(values: np.ndarray, scale: float) -> np.ndarray:
 
 def _centred(digit: np.ndarray) -> np.ndarray:
     """uint8 (28, 28), with the centre of mass in the middle, as far as the digit then stays inside."""
-    middles = ndimage.center_of_mass(digit)
+    # A symmetric digit's centre is often half a pixel off, where rounding errors would decide to which side it goes.
+    middles = [round(middle, 6) for middle in ndimage.center_of_mass(digit.astype(np.float64))]
     corner = [int(np.clip(round(CENTRE - m), 0, SIDE - side)) for m, side in zip(middles, digit.shape, strict=True)]
     image = np.zeros((SIDE, SIDE), np.uint8)
     rows, columns = (slice(start, start + side) for start, side in zip(corner, digit.shape, strict=True))

@@ -133,6 +133,14 @@ def ink_mask(size: tuple[int, int], lines: list[np.ndarray], height: float, widt
     return drawn.reduce(scale)
 
 
+def ring(width: float, height: float, pen: float, side: int = 200) -> Image.Image:
+    """A zero in dark ink that is its own mirror image, in both directions and pixel by pixel."""
+    y, x = np.mgrid[:side, :side] - (side - 1) / 2
+    distance = np.abs(np.hypot(2 * x / width, 2 * y / height) - 1) * min(width, height) / 2
+    ink = np.clip(pen / 2 + 0.5 - distance, 0, 1)
+    return Image.fromarray((255 * (1 - ink)).round().astype(np.uint8))
+
+
 def drawing(digit: int, random: np.random.Generator) -> Image.Image:
     """Ink of one colour on plain paper of another, dark on light or light on dark."""
     side = int(random.integers(60, 400))

@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw, ImageFilter
 from scipy import ndimage
 
 from mnist_s7.images import ImageError, NoDigit, SeveralDigits, digit_image
-from mnist_s7.images.preprocessing import BOX, HOLES, THICKEST, THIN, USUAL, WIDEST, _box, _stroke_width
+from mnist_s7.images.preprocessing import BOX, HOLES, THICKEST, THIN, USUAL, WIDEST, _box, _centred, _stroke_width
 
 
 def mask_of(digit: int, side=200, height=130.0, width=14.0, centre=None, seed=3) -> Image.Image:
@@ -46,6 +46,18 @@ def test_the_box_and_the_centre_are_those_of_mnist(digit):
     assert max(_box(found > 0)[1]) == BOX
     assert all(13 <= middle < 15 for middle in ndimage.center_of_mass(found))
     assert found.max() == 255
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_half_a_pixel_is_rounded_to_the_same_side(seed):
+    """The centre of 20 symmetric pixels is half a pixel off, give or take the rounding errors of float32."""
+    random = np.random.default_rng(seed)
+    quarter = random.uniform(0.1, 0.9, (10, 10))
+    half = np.concatenate([quarter, quarter[::-1]])
+    digit = np.concatenate([half, half[:, ::-1]], axis=1)
+    digit *= 1 + 2**-24 * random.uniform(-1, 1, digit.shape)
+
+    assert _box(_centred(digit.astype(np.float32)) > 0) == ((4, 4), (20, 20))
 
 
 @pytest.mark.parametrize("digit", range(10))

@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 import pytest
-from images.drawings import curves, ink_mask
+from images.drawings import curves, ink_mask, ring
 from page_files import FOLDER
 from PIL import Image, ImageDraw, ImageOps
 
@@ -95,6 +95,14 @@ def test_a_drawing_becomes_the_same_picture(page):
         furthest = max(furthest, np.abs(found.astype(int) - expected).max())
     print(f"\n{len(pictures)} drawings, at most {furthest} of 255 apart")
     assert furthest <= 1
+
+
+def test_a_symmetric_drawing_is_shifted_to_the_same_side(page):
+    for width, height in [(60, 100), (69, 135), (78, 128), (96, 135), (114, 114), (141, 107), (159, 156)]:
+        for pen in (9, 14, 20):
+            picture = ring(width, height, pen)
+            expected, found = in_python(picture), in_javascript(page, picture)
+            assert np.abs(found.astype(int) - expected).max() <= 1, (width, height, pen)
 
 
 def shapes() -> dict[str, Image.Image]:

@@ -21,6 +21,10 @@ function filled(element, attributes, children) {
 export function paint(canvas, greys) {
   const context = canvas.getContext("2d");
   const pixels = context.createImageData(canvas.width, canvas.height);
-  greys.forEach((grey, index) => pixels.data.set([grey, grey, grey, 255], 4 * index));
+  const { data } = pixels;
+  for (let index = 0; index < greys.length; index++) {
+    data[4 * index] = data[4 * index + 1] = data[4 * index + 2] = greys[index];
+    data[4 * index + 3] = 255;
+  }
   context.putImageData(pixels, 0, 0);
 }

@@ -124,7 +124,9 @@ export function makePaper(strokes, changed) {
     isEmpty: () => !strokes.length,
     greys() {
       const { data } = context.getImageData(0, 0, SIDE, SIDE);
-      return { values: Uint8Array.from({ length: SIDE * SIDE }, (_, index) => data[4 * index]), side: SIDE };
+      const values = new Uint8Array(SIDE * SIDE);
+      for (let index = 0; index < values.length; index++) values[index] = data[4 * index];
+      return { values, side: SIDE };
     },
   };
 }

@@ -11,6 +11,7 @@ import {
   cut,
   deviation,
   distanceTo,
+  inside,
   labelled,
   largest,
   map,
@@ -18,11 +19,11 @@ import {
   outline,
   padded,
   quantile,
-  real,
   resized,
   rounded,
   slopesAt,
   sum,
+  where,
 } from "./grids.js";
 
 const SIDE = 28;
@@ -88,11 +89,17 @@ function withoutRepeats({ values, width, height }) {
 function upright(grid) {
   const { values, width, height } = grid;
   const smooth = blurred(grid, Math.max(width, height) / 8).values;
-  const detail = smooth.map((value, index) => (values[index] - value) / 255);
+  const detail = smooth; // a value at a time takes the place of the smooth one, so that no further memory is needed
+  let cubes = 0;
+  for (let index = 0; index < values.length; index++) {
+    const value = (values[index] - smooth[index]) / 255;
+    detail[index] = value;
+    cubes += value * value * value;
+  }
   const border = [];
   for (let x = 0; x < width; x++) border.push(values[x], values[(height - 1) * width + x]);
   for (let y = 0; y < height; y++) border.push(values[y * width], values[y * width + width - 1]);
-  const skewness = mean(detail.map((value) => value * value * value)) / Math.max(deviation(detail), 1e-6) ** 3;
+  const skewness = cubes / values.length / Math.max(deviation(detail), 1e-6) ** 3;
   const lightInk = skewness + (mean(values) - mean(border)) / Math.max(deviation(values), 255e-6) > 0;
   return lightInk ? map(grid, (value) => 255 - value) : grid;
 }
@@ -106,18 +113,27 @@ function inkOf(grey) {
   const same = sum(counts.slice(Math.max(shade - 2, 0), shade + 3));
   const area = grey.values.length;
   const clean = same > ONE_COLOUR * area && sum(counts.slice(shade + 3)) < LIGHTER * area;
-  const ink = map(real(grey), (value) => 1 - value / Math.max(shade, 1));
-  const least = Math.max(LEAST_CONTRAST, FAINTEST / Math.max(quantile(grey.values, 0.5) / 255, 1e-6));
+  const ink = map(grey, (value) => clipped(1 - value / Math.max(shade, 1)));
+  const median = (greyAt(counts, (area - 1) >> 1) + greyAt(counts, area >> 1)) / 2;
+  const least = Math.max(LEAST_CONTRAST, FAINTEST / Math.max(median / 255, 1e-6));
   if (!clean || largest(ink.values) <= 0 || 2 * threshold(ink.values) < least) {
     throw new Refused("no digit found: nothing stands out from the paper; write darker, or take a sharper picture");
   }
-  return map(ink, clipped);
+  return ink;
+}
+
+// The grey of the pixel at a place in the order of greys, of which `counts` says how often each is there.
+function greyAt(counts, place) {
+  let grey = 0;
+  for (let upTo = counts[0]; upTo <= place; upTo += counts[grey]) grey++;
+  return grey;
 }
 
 // Half of the mean of what is above the threshold itself, found from above.
 function threshold(ink) {
   let found = Math.max(largest(ink) / 2, 0);
-  for (let time = 0; time < 10; time++) {
+  for (let [time, before] = [0, NaN]; time < 10 && found !== before; time++) {
+    before = found;
     let [total, count] = [0, 0];
     for (let index = 0; index < ink.length; index++) {
       if (ink[index] < found) continue;
@@ -133,7 +149,7 @@ function threshold(ink) {
 
 function digitMask(ink) {
   const least = threshold(ink.values);
-  const { labels, parts } = labelled(map(ink, (value) => Number(value > least)), true);
+  const { labels, parts } = labelled(where(ink, (value) => value > least), true);
   const longer = Math.max(ink.width, ink.height);
   const largeEnough = (part) => Math.max(part.right - part.left, part.bottom - part.top) >= SMALLEST * longer;
   // What touches the border counts only if there is nothing else.
@@ -146,7 +162,7 @@ function digitMask(ink) {
 
   const isDigit = new Uint8Array(parts.length + 1); // by label
   isDigit[main.label] = 1;
-  const mask = () => map(ink, (_, index) => isDigit[labels[index]]);
+  const mask = () => where(ink, (_, index) => isDigit[labels[index]]);
   let rest = candidates.filter((part) => part !== main && part.area >= SPECK * most);
   for (let near = [main]; near.length && rest.length; ) {
     near = nearParts(mask(), labels, rest);
@@ -165,12 +181,15 @@ function digitMask(ink) {
 // Those of `rest` that are near enough to what is `kept` to be parts of one digit.
 function nearParts(kept, labels, rest) {
   const box = boxOf(kept);
-  const distance = distanceTo(kept).values;
-  const gaps = new Map(rest.map((part) => [part.label, Infinity]));
-  labels.forEach((label, index) => {
-    if (gaps.has(label)) gaps.set(label, Math.min(gaps.get(label), distance[index]));
-  });
   const side = Math.max(box.width, box.height);
+  const margin = Math.ceil(GAP * side); // what is farther away is too far
+  const labelsAround = cut({ ...kept, values: labels }, box, margin).values;
+  const distance = distanceTo(cut(kept, box, margin)).values;
+  const gaps = new Map(rest.map((part) => [part.label, Infinity]));
+  for (let index = 0; index < distance.length; index++) {
+    const label = labelsAround[index];
+    if (gaps.has(label)) gaps.set(label, Math.min(gaps.get(label), distance[index]));
+  }
   return rest.filter((part) => {
     const beside = Math.max(part.left - box.left - box.width, box.left - part.right);
     return gaps.get(part.label) <= GAP * side && beside <= BESIDE * side;
@@ -185,7 +204,7 @@ function scaled(wholeInk, wholeKept) {
   const scale = Math.max(box.width, box.height, BOX) / BOX;
   const kept = cut(wholeKept, box, Math.ceil(NEAR * scale));
   const part = cut(wholeInk, box, Math.ceil(NEAR * scale));
-  const full = quantile(part.values.filter((_, index) => kept.values[index]), FULL);
+  const full = quantile(inside(kept, part), FULL);
   const ink = map(part, (value) => value / full);
   checkShape(ink, kept, box, scale);
   const distance = distanceTo(kept).values;
@@ -209,7 +228,7 @@ function checkShape(ink, kept, { width, height }, scale) {
   const stroke = strokeWidth(map(ink, (value, index) => value * kept.values[index]));
   const edge = Math.min(scale, stroke); // as wide as a stroke's edges may be
   const slope = edge * quantile(slopesAt(outline(kept), ink, edge / 2), 0.5);
-  const { parts } = labelled(map(padded(kept, 1), (value) => 1 - value), false);
+  const { parts } = labelled(where(padded(kept, 1), (value) => !value), false);
   const area = sum(kept.values);
   const holes = parts.filter((part) => part.area >= SPECK * area).length - 1;
   if (slope < SHARPNESS || holes > HOLES) {
@@ -234,8 +253,9 @@ function strokeWidth(grid) {
   for (let y = 1; y < height; y++) {
     for (let x = 1; x < width; x++) {
       const value = values[y * width + x];
-      const [above, before] = [values[(y - 1) * width + x], values[y * width + x - 1]];
-      outlineLength += Math.sqrt((value - above) ** 2 + (value - before) ** 2);
+      const down = value - values[(y - 1) * width + x];
+      const across = value - values[y * width + x - 1];
+      outlineLength += Math.sqrt(down * down + across * across);
     }
   }
   return (2 * sum(grid.values)) / outlineLength;
@@ -246,14 +266,18 @@ function thickened(grid, scale) {
   const width = strokeWidth(grid);
   if (scale === 1 || width >= THIN * scale) return grid;
   const radius = (USUAL * scale - width) / 2 / (1 - USUAL / BOX); // the digit grows with its strokes
-  const distance = distanceTo(map(padded(grid, Math.ceil(radius) + 1), (value) => Number(value >= 0.5)));
+  const distance = distanceTo(where(padded(grid, Math.ceil(radius) + 1), (value) => value >= 0.5));
   return map(distance, (value) => clipped(radius + 1 - value));
 }
 
 // 28x28, with the centre of mass in the middle, as far as the digit then stays inside.
 function centred({ values, width, height }) {
   const total = sum(values);
-  const middle = (coordinate) => sum(values.map((value, index) => value * coordinate(index))) / total;
+  // To six decimals: a symmetric digit's is often half a pixel off, and rounding errors would move it a whole one.
+  const middle = (coordinate) => {
+    const moment = sum(values.map((value, index) => value * coordinate(index)));
+    return Math.round((1e6 * moment) / total) / 1e6;
+  };
   const corner = (middleIn, side) => Math.min(Math.max(rounded(CENTRE - middleIn), 0), SIDE - side);
   const left = corner(middle((index) => index % width), width);
   const top = corner(middle((index) => Math.floor(index / width)), height);
