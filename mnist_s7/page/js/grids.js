@@ -56,7 +56,7 @@ export function deviation(values) {
 
 // Between the two values that `share` falls between.
 export function quantile(values, share) {
-  const sorted = values.slice().sort(); // of a typed array, by number
+  const sorted = values.toSorted(); // of a typed array, by number
   const place = share * (sorted.length - 1);
   const below = Math.floor(place);
   const above = Math.min(below + 1, sorted.length - 1);
