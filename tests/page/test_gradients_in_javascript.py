@@ -79,7 +79,7 @@ def test_effective_fields_of_every_layer_of_the_series(open_page, images):
 
 
 def branching(network, x):
-    """Calls, and values that several steps take. Unlike the network of `own_networks`, autograd can go back through it."""
+    """Calls, and values that several steps take, without changes in place that autograd cannot go back through."""
     x = network.first(x)
     changed = torch.add(network.second(x).relu(), x)
     x = F.max_pool2d(changed + F.relu(x) + x, 2, stride=3, padding=1)
