@@ -11,8 +11,7 @@ from torch import nn
 
 from mnist_s7 import receptive_field
 from mnist_s7.catalog import EXPERIMENTS
-from mnist_s7.page import network_data
-from mnist_s7.page.fields import digit_data, field_data
+from mnist_s7.page import digit_data, field_data, network_data
 from mnist_s7.receptive_field import ReceptiveFieldError
 
 

@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from mnist_s7 import SERIES, pretrained, receptive_field
-from mnist_s7.page import network_data
-from mnist_s7.page.fields import digit_data, field_data
+from mnist_s7.page import digit_data, field_data, network_data
 from mnist_s7.receptive_field import effective_receptive_field
 from mnist_s7.transforms import normalize
 
@@ -18,7 +17,11 @@ MOUNT = """
 const { networks, digits } = JSON.parse(document.getElementById("data").textContent);
 fields.mountFields(document.getElementById("fields"), { networks, digits, title: "Receptive fields" });
 """
-COLOURS = """(canvas) => [...canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data]"""
+COLOURS = """(canvas) => { // of a copy, since a browser warns of many readings of one canvas
+  const context = new OffscreenCanvas(28, 28).getContext("2d");
+  context.drawImage(canvas, 0, 0);
+  return [...context.getImageData(0, 0, 28, 28).data];
+}"""
 PHONE = {"viewport": {"width": 380, "height": 800}, "has_touch": True, "is_mobile": True}
 # Moves the unit one step at a time, and takes the time from each key until the heat maps are there.
 MOVES_MS = """async () => {
@@ -30,7 +33,7 @@ MOVES_MS = """async () => {
     await new Promise((ready) => requestAnimationFrame(ready));
     times.push(performance.now() - before);
   }
-  return times.sort((a, b) => a - b)[3];
+  return Math.min(...times); // the others wait for what else the computer does
 }"""
 
 
@@ -92,11 +95,13 @@ def test_it_starts_with_the_last_convolution_and_says_what_it_sees(panel, mnist,
     assert (after.layer, after.unit) == ("block2.6", (2, 2))
     assert said == (
         "T1, block2.6, unit (2, 2) of 5×5: sees rows 4–23, columns 4–23, 20×20 pixels; 95 % of the gradient lies "
-        f"within {after.radius:.1f} pixels of its centre (before training: {before.radius:.1f}). The fields of neighbouring "
-        "units are 2 pixels apart (effective stride)."
+        f"within {after.radius:.1f} pixels of its centre (before training: {before.radius:.1f}). The fields of "
+        "neighbouring units are 2 pixels apart (effective stride)."
     )
     assert page.locator(".fields-sentence").get_attribute("aria-live") == "polite"
     assert marked(page) == [[4, 4, 20, 20]] * 3
+    dot = page.locator(".fields-over .fields-circle")
+    assert [dot.get_attribute(name) for name in ("cx", "cy")] == ["14", "14"]
     for index, (when, field) in enumerate([("Before", before), ("After", after)]):
         caption = f"{when} training: 95 % within {field.radius:.1f} pixels"
         assert page.locator(".fields-figures figcaption").nth(1 + index).text_content() == caption
@@ -185,7 +190,7 @@ def test_the_unit_stays_where_it_is_in_the_image(panel):
     page.locator(".fields-grid").focus()
     for _ in range(30):
         page.keyboard.press("ArrowUp")
-    sentence(page, "T1, block1.0, unit (0, 12)")
+    sentence(page, "T1, block1.0, unit (0, 13)")
     select(page, layer="block2.0, conv2d: 12×12")
     sentence(page, "T1, block2.0, unit (0, 4)")
     select(page, network="T4")

@@ -48,6 +48,6 @@ export function makeHeatMaps(side) {
 }
 
 function makeKey(tag, attributes) {
-  const lines = ["fields-halo", `fields-${tag}`].map((name) => makeSvg(tag, { class: name, ...attributes }));
-  return makeSvg("svg", { viewBox: "0 0 24 24", width: 24, height: 24, "aria-hidden": "true" }, ...lines);
+  const mark = makeSvg(tag, { class: `fields-${tag}`, ...attributes });
+  return makeSvg("svg", { viewBox: "0 0 24 24", width: 24, height: 24, "aria-hidden": "true" }, mark);
 }

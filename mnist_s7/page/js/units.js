@@ -5,6 +5,7 @@ import { make, makeSvg, paint } from "./dom.js";
 import { makePicture } from "./picture.js";
 
 const ARROWS = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
+const DOT = 0.5; // pixels: the radius of the dot at the middle of the unit's field
 
 // The two figures, and `show`, which takes the digit as `{label, image}`, the layer and the unit, [row, column]. A layer
 // has `units`, how many along each axis, and `field`, as `field_data` in fields.py makes it. `moved` is called with the
@@ -38,13 +39,15 @@ export function makeUnits(side, help, moved) {
       paint(picture.canvas, digit.image);
       picture.canvas.setAttribute("aria-label", `A handwritten ${digit.label}`);
       picture.markBox(layer.field.rows[row], layer.field.columns[column]);
+      picture.markCircle({ centre: middleOf(layer.field, unit), radius: DOT });
       svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
       lines.setAttribute("d", gridLines(width, height));
       chosen.setAttribute("x", column);
       chosen.setAttribute("y", row);
       over.setAttribute("aria-label", `Unit over the digit: row ${row}, column ${column} of ${height}×${width}`);
       grid.setAttribute("aria-label", `Units of the layer: row ${row}, column ${column} of ${height}×${width}`);
-      caption.textContent = `Unit (${row}, ${column}) of ${height}×${width}: field of ${layer.field.size.join("×")} pixels`;
+      const size = layer.field.size.join("×");
+      caption.textContent = `Unit (${row}, ${column}) of ${height}×${width}, at the dot: field of ${size} pixels`;
     },
   };
 }
