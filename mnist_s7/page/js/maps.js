@@ -69,7 +69,7 @@ export function makeMaps(names, layersOf, selected) {
 }
 
 // A call without a layer is named for what it does.
-function titled(name, kind) {
+export function titled(name, kind) {
   return name === kind ? name : `${name}, ${kind}`;
 }
 
