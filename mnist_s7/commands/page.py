@@ -4,9 +4,6 @@ import argparse
 import webbrowser
 from pathlib import Path
 
-from torch import nn
-
-from mnist_s7.catalog import pretrained, pretrained_names
 from mnist_s7.commands.options import DATASETS, Command
 from mnist_s7.data import Digits, DigitsError, load_digits
 from mnist_s7.experiments import SERIES
@@ -42,10 +39,10 @@ def write(folder: Path, dataset: str, digits: Digits | None, output: Path) -> Pa
     The published runs are shown beside them, but for those of the same experiment and seed. Raises `RunsMissing` where
     the folder has none.
     """
-    from mnist_s7.page import write_page
+    from mnist_s7.page import networks_of, write_page
 
     runs, published = _runs(folder, dataset)
-    return write_page(output, runs, _networks(runs), digits, published)
+    return write_page(output, runs, networks_of(runs), digits, published)
 
 
 def _runs(folder: Path, dataset: str) -> tuple[Runs, int]:
@@ -66,17 +63,6 @@ def _runs(folder: Path, dataset: str) -> tuple[Runs, int]:
 def _together(own: list[Run], published: list[Run]) -> list[Run]:
     seeds = {run.seed for run in own}
     return sorted([*own, *(run for run in published if run.seed not in seeds)], key=lambda run: run.seed)
-
-
-def _networks(runs: Runs) -> dict[str, nn.Module]:
-    """A trained network of each experiment that has one: a run's, or the one that comes with the package."""
-    networks = {}
-    for name, group in runs.items():
-        if stored := next((run for run in group if run.weights), None):
-            networks[name] = stored.model
-        elif name in pretrained_names():
-            networks[name] = pretrained(name)
-    return networks
 
 
 def _digits(dataset: str) -> Digits | None:

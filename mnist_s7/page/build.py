@@ -7,32 +7,36 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from jinja2 import Environment
-from torch import nn
 
 from mnist_s7.catalog import EXPERIMENTS, origin_of
-from mnist_s7.data import Digits
+from mnist_s7.data import SYNTHETIC_DIGITS, Digits
+from mnist_s7.data.synthetic import synthetic_digits
 from mnist_s7.experiments import SERIES
 from mnist_s7.page.bundle import FOLDER, charts_library, script_of, style_of
 from mnist_s7.page.content import HEADS, iteration_of
+from mnist_s7.page.fields import digit_data, field_data
 from mnist_s7.page.measured import experiments_data, pairs_data, public_data
 from mnist_s7.page.networks import NotInBrowser, network_data
 from mnist_s7.page.pictures import image_sheet
+from mnist_s7.page.shown import Network
 from mnist_s7.page.without_script import still_figures
 from mnist_s7.plots.axes import LIMIT
+from mnist_s7.receptive_field import ReceptiveFieldError
 from mnist_s7.results import CORRECTED_LABELS, LABEL_ERRORS, MNIST, Runs, on_dataset, write_atomically
 
 MODULES = (
     *("dom", "grids", "network", "preprocessing", "paper", "answers", "maps", "draw"),
+    *("picture", "gradient", "effective", "fieldtable", "heatmaps", "units", "fields"),
     *("tables", "charts", "choices", "curves", "digits", "comparison", "parameters", "main"),
 )
-STYLES = ("page", "draw", "charts")
+STYLES = ("page", "draw", "charts", "fields")
 TITLE = "Small networks that classify handwritten digits"
 
 
 def write_page(
-    path: Path, runs: Runs, networks: Mapping[str, nn.Module], digits: Digits | None, published: int = 0
+    path: Path, runs: Runs, networks: Mapping[str, Network], digits: Digits | None, published: int = 0
 ) -> Path:
-    """Write the page about the experiments of `runs`, in which trained `networks`, by name, answer to a drawing.
+    """Write the page about the experiments of `runs`, in which `networks`, by name, answer to a drawing.
 
     `digits` are those that the runs were tested on; without them, the page names test images and does not show them.
     Where the `runs` are a reader's, `published` says how many of them are not. A network that JavaScript cannot run is
@@ -42,20 +46,17 @@ def write_page(
     return path
 
 
-def page(runs: Runs, networks: Mapping[str, nn.Module], digits: Digits | None, published: int = 0) -> str:
+def page(runs: Runs, networks: Mapping[str, Network], digits: Digits | None, published: int = 0) -> str:
     """The page's HTML. What comes from runs' files is text in it, and never markup."""
-    drawn, left_out = [], []
-    for name, model in networks.items():
-        try:
-            drawn.append({"name": name, "data": network_data(model)})
-        except NotInBrowser as error:
-            left_out.append(f"{name} is left out: {error}")
+    drawn, left_out = _networks(networks)
+    with_fields = [network["name"] for network in drawn if network["fields"]]
     dataset = next(iter(runs.values()))[0].dataset
     note = on_dataset(dataset)
     experiments = experiments_data(runs)
     wrong = sorted({index for experiment in experiments for index in experiment["errors"]})
     data = {
         "networks": drawn,
+        "digits": digit_data(digits or _drawn_digits()) if with_fields else [],
         "experiments": experiments,
         "first": [experiment["name"] for experiment in experiments if _is_shown_first(experiment["name"])],
         "pairs": pairs_data(runs),
@@ -73,6 +74,7 @@ def page(runs: Runs, networks: Mapping[str, nn.Module], digits: Digits | None, p
         ("iterations", "The iterations side by side"),
         *((("curves", "Curves"), ("compare", "Any two compared")) if experiments else ()),
         *((("parameters", "Accuracy against parameters"),) if experiments else ()),
+        *((("fields", "Receptive fields"),) if with_fields else ()),
         ("verdicts", "Each experiment"),
     ]
     return template.render(
@@ -84,6 +86,7 @@ def page(runs: Runs, networks: Mapping[str, nn.Module], digits: Digits | None, p
         heads=HEADS,
         iterations=[iteration_of(name, group, EXPERIMENTS.get(name), runs) for name, group in runs.items()],
         networks=drawn,
+        with_fields=with_fields,
         left_out=left_out,
         experiments=experiments,
         without_images=digits is None,
@@ -94,6 +97,30 @@ def page(runs: Runs, networks: Mapping[str, nn.Module], digits: Digits | None, p
         style=style,
         style_hash=_hash(style),
     )
+
+
+def _networks(networks: Mapping[str, Network]) -> tuple[list[dict], list[str]]:
+    """Those that JavaScript can run, as data, and what is to be said of the others."""
+    found, left_out = [], []
+    for name, network in networks.items():
+        try:
+            found.append({"name": name, "data": network_data(network.trained), "fields": _fields(network)})
+        except NotInBrowser as error:
+            left_out.append(f"{name} is left out: {error}")
+    return found, left_out
+
+
+def _fields(network: Network) -> dict | None:
+    """None where there is nothing to compare, or the receptive fields are not defined."""
+    try:
+        return field_data(network.trained, network.untrained) if network.untrained else None
+    except ReceptiveFieldError:
+        return None
+
+
+def _drawn_digits() -> Digits:
+    """A few, from fonts, for a page without test images."""
+    return Digits(*synthetic_digits(train=10, test=100), SYNTHETIC_DIGITS, "drawn from the fonts that matplotlib ships")
 
 
 def _is_shown_first(name: str) -> bool:

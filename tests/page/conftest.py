@@ -4,8 +4,7 @@ from importlib.util import find_spec
 import pytest
 from page_files import page_file
 
-from mnist_s7 import SERIES, pretrained
-from mnist_s7.page import write_page
+from mnist_s7.page import networks_of, write_page
 from mnist_s7.report.stored import series, stored_runs
 
 
@@ -62,8 +61,8 @@ def runs():
 
 
 @pytest.fixture(scope="module")
-def networks():
-    return {experiment.name: pretrained(experiment.name) for experiment in SERIES}
+def networks(runs):
+    return networks_of(runs)
 
 
 @pytest.fixture

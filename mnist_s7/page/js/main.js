@@ -3,6 +3,7 @@
 import { mountComparison } from "./comparison.js";
 import { mountCurves } from "./curves.js";
 import { mountDrawing } from "./draw.js";
+import { mountFields } from "./fields.js";
 import { mountParameters } from "./parameters.js";
 import { makeSortable } from "./tables.js";
 
@@ -19,4 +20,5 @@ export function start() {
   mount("curves-panel", mountCurves);
   mount("compare-panel", mountComparison, { first: [one, other] });
   mount("parameters-panel", mountParameters);
+  mount("fields-panel", mountFields, { networks: data.networks.filter(({ fields }) => fields) });
 }
