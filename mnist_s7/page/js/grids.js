@@ -33,7 +33,7 @@ export function where({ values, width, height }, test) {
 }
 
 // The values where the mask is 1.
-export function inside(mask, { values }) {
+export function valuesIn(mask, { values }) {
   const found = new Float64Array(sum(mask.values));
   for (let index = 0, count = 0; index < values.length; index++) {
     if (mask.values[index]) found[count++] = values[index];
