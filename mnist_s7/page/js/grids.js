@@ -33,7 +33,7 @@ export function where({ values, width, height }, test) {
 }
 
 // The values where the mask is 1.
-export function inside(mask, { values }) {
+export function valuesIn(mask, { values }) {
   const found = new Float64Array(sum(mask.values));
   for (let index = 0, count = 0; index < values.length; index++) {
     if (mask.values[index]) found[count++] = values[index];
@@ -247,8 +247,8 @@ export function distanceTo({ values, width, height }) {
   return { values: distances, width, height };
 }
 
-// Of the parabolas (x - k)^2 + squares[k]: the k of each that is lowest somewhere, from left to right, and from where on
-// it is. Returns the index of the last.
+// Of the parabolas (x - k)^2 + squares[k]: the k of each that is lowest somewhere, from left to right, and from where
+// on it is. Returns the index of the last.
 function lowerEnvelope(squares, { lowest, from }) {
   const meeting = (a, b) => (squares[b] + b * b - squares[a] - a * a) / (2 * (b - a));
   let last = 0;

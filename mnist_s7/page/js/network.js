@@ -62,7 +62,7 @@ function conv2d(step, [input], [[channelsIn, heightIn, widthIn]]) {
     if (bias) output.fill(bias[channel], to, to + height * width);
     const first = Math.floor((channel * step.groups) / channels) * perGroup;
     for (let from = 0; from < perGroup; from += 4) {
-      const more = perGroup - from - 1; // channels after this one: for those that are not there, it is read with weight 0
+      const more = perGroup - from - 1; // those after this one, which is read with weight 0 for any that is not there
       const toB = more > 0 ? sizeIn : 0;
       const toC = more > 1 ? 2 * sizeIn : 0;
       const toD = more > 2 ? 3 * sizeIn : 0;

@@ -11,7 +11,6 @@ import {
   cut,
   deviation,
   distanceTo,
-  inside,
   labelled,
   largest,
   map,
@@ -23,6 +22,7 @@ import {
   rounded,
   slopesAt,
   sum,
+  valuesIn,
   where,
 } from "./grids.js";
 
@@ -204,7 +204,7 @@ function scaled(wholeInk, wholeKept) {
   const scale = Math.max(box.width, box.height, BOX) / BOX;
   const kept = cut(wholeKept, box, Math.ceil(NEAR * scale));
   const part = cut(wholeInk, box, Math.ceil(NEAR * scale));
-  const full = quantile(inside(kept, part), FULL);
+  const full = quantile(valuesIn(kept, part), FULL);
   const ink = map(part, (value) => value / full);
   checkShape(ink, kept, box, scale);
   const distance = distanceTo(kept).values;
