@@ -80,7 +80,7 @@ def test_every_panel_says_that_digits_are_synthetic(open_whole, runs):
     opened = open_whole(synthetic)
 
     headings = opened.locator("h2").all_inner_texts()
-    assert len(headings) == 6
+    assert len(headings) == 7
     for said in (*headings, *opened.locator("figcaption.note").all_inner_texts()):
         assert "on synthetic digits, not on MNIST" in said
     assert "wrong label" not in opened.locator("main").inner_text()  # the known label errors are MNIST's

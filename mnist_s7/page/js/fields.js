@@ -17,7 +17,7 @@ const REST = 400; // milliseconds without a change after which the sentence is s
 
 // Puts the panel into `element`. `networks` is a list of `{name, data, fields}`, with what `network_data` in networks.py
 // and `field_data` in fields.py make; `digits` is a list of `{label, greys}`, an image's greys in base64.
-export function mountFields(element, { networks, digits, title = "Receptive fields" }) {
+export function mountFields(element, { networks, digits }) {
   const choices = networks.map(({ data, fields }) => layersOf(data, fields));
   const images = digits.map(({ greys }) => Uint8Array.from(atob(greys), (letter) => letter.charCodeAt(0)));
   const network = makeSelect("network", "Network", networks.map(({ name }) => name));
@@ -44,7 +44,7 @@ export function mountFields(element, { networks, digits, title = "Receptive fiel
       results: images.map((image) => run(loaded, image).layers),
     }));
     const layers = choices[network.selectedIndex];
-    layer.replaceChildren(...layers.map(({ title }) => make("option", {}, title)));
+    layer.replaceChildren(...layers.map((each) => make("option", {}, each.title)));
     layer.selectedIndex = lastConvolution(layers);
     table.show(name, fields.layers);
     selectLayer();
@@ -98,7 +98,7 @@ export function mountFields(element, { networks, digits, title = "Receptive fiel
 
   element.classList.add("fields");
   element.setAttribute("role", "group");
-  element.setAttribute("aria-label", title);
+  element.setAttribute("aria-label", "Receptive fields");
   element.append(
     make("div", { class: "fields-selects" }, ...[network, layer, digit, average].map((select) => select.parentNode)),
     make("div", { class: "fields-figures" }, units.figures[0], ...maps.figures),
