@@ -14,6 +14,10 @@ from mnist_s7.catalog import EXPERIMENTS
 from mnist_s7.page import digit_data, field_data, network_data
 from mnist_s7.receptive_field import ReceptiveFieldError
 
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Using padding='same' with even kernel lengths", "ignore::mnist_s7.export.NotFolded"
+)
+
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_every_feature_map_of_the_package_s_networks_has_its_field(name):
@@ -76,7 +80,14 @@ def test_unequal_sides_and_calls_of_one_name():
     }
 
 
-@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths", "ignore::mnist_s7.export.NotFolded")
+def test_a_call_in_place_has_its_row():
+    model = own_networks()[20]
+    found = field_data(model, model)
+
+    assert [step["name"] for step in network_data(model)["steps"]][4:6] == ["add", "add_"]
+    assert [found["layers"][index]["name"] for index in found["steps"][4:6]] == ["add", "add (2)"]
+
+
 def test_a_step_looks_at_the_pixels_of_its_field():
     """Of other networks: a change of all pixels outside of a unit's field leaves the unit as it is."""
     for model in own_networks()[:20]:

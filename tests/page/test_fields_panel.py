@@ -168,14 +168,18 @@ def test_the_mouse_moves_the_unit(panel):
         if press:
             page.mouse.down()
 
-    point(digit, 0.5, 0.5)
-    sentence(page, "T1, block1.7, unit (5, 5)")  # moving there alone does nothing
+    sentence(page, "T1, block1.7, unit (5, 5)")
+    point(digit, 0.2, 0.2)  # which alone does nothing
+    page.wait_for_timeout(600)
+    sentence(page, "T1, block1.7, unit (5, 5)")
     point(digit, (3.5 + 2 * 3 + 0.5) / 28, (3.5 + 2 * 7 + 0.5) / 28, press=True)
     sentence(page, "T1, block1.7, unit (7, 3) of 11×11: sees rows 14–21, columns 6–13, 8×8 pixels;")
     point(digit, 1.5, -1)  # outside, still pressed
     sentence(page, "T1, block1.7, unit (0, 10) of 11×11: sees rows 0–7, columns 20–27")
     page.mouse.up()
     point(digit, 0.5, 0.5)
+    page.wait_for_timeout(600)
+    sentence(page, "T1, block1.7, unit (0, 10)")
     point(grid, 2.5 / 11, 9.5 / 11, press=True)
     page.mouse.up()
     sentence(page, "T1, block1.7, unit (9, 2)")

@@ -47,7 +47,7 @@ export function makeUnits(side, help, moved) {
       over.setAttribute("aria-label", `Unit over the digit: row ${row}, column ${column} of ${height}×${width}`);
       grid.setAttribute("aria-label", `Units of the layer: row ${row}, column ${column} of ${height}×${width}`);
       const size = layer.field.size.join("×");
-      caption.textContent = `Unit (${row}, ${column}) of ${height}×${width}, at the dot: field of ${size} pixels`;
+      caption.textContent = `Unit (${row}, ${column}) of ${height}×${width}, at the dot; field ${size}`;
     },
   };
 }
