@@ -13,7 +13,9 @@ PAGE = RUNS.parent / "page.html"
 
 
 def add(command: Command) -> None:
-    parser = command("page", _page, "write one HTML file: results to look at and compare, and a digit to draw for the networks")
+    parser = command(
+        "page", _page, "write one HTML file: results to look at and compare, and a digit to draw for the networks"
+    )
     parser.add_argument(
         "folder",
         type=Path,

@@ -48,8 +48,9 @@ def write_page(
 
 def page(runs: Runs, networks: Mapping[str, Network], digits: Digits | None, published: int = 0) -> str:
     """The page's HTML. What comes from runs' files is text in it, and never markup."""
-    drawn, left_out = _networks(networks)
-    with_fields = [network["name"] for network in drawn if network["fields"]]
+    drawn, left_out = _drawable(networks)
+    without_fields = _add_fields(drawn, networks)
+    with_fields = [network["name"] for network in drawn if "fields" in network]
     dataset = next(iter(runs.values()))[0].dataset
     note = on_dataset(dataset)
     experiments = experiments_data(runs)
@@ -87,6 +88,7 @@ def page(runs: Runs, networks: Mapping[str, Network], digits: Digits | None, pub
         iterations=[iteration_of(name, group, EXPERIMENTS.get(name), runs) for name, group in runs.items()],
         networks=drawn,
         with_fields=with_fields,
+        without_fields=without_fields,
         left_out=left_out,
         experiments=experiments,
         without_images=digits is None,
@@ -99,23 +101,30 @@ def page(runs: Runs, networks: Mapping[str, Network], digits: Digits | None, pub
     )
 
 
-def _networks(networks: Mapping[str, Network]) -> tuple[list[dict], list[str]]:
+def _drawable(networks: Mapping[str, Network]) -> tuple[list[dict], list[str]]:
     """Those that JavaScript can run, as data, and what is to be said of the others."""
     found, left_out = [], []
     for name, network in networks.items():
         try:
-            found.append({"name": name, "data": network_data(network.trained), "fields": _fields(network)})
+            found.append({"name": name, "data": network_data(network.trained)})
         except NotInBrowser as error:
             left_out.append(f"{name} is left out: {error}")
     return found, left_out
 
 
-def _fields(network: Network) -> dict | None:
-    """None where there is nothing to compare, or the receptive fields are not defined."""
-    try:
-        return field_data(network.trained, network.untrained) if network.untrained else None
-    except ReceptiveFieldError:
-        return None
+def _add_fields(drawn: list[dict], networks: Mapping[str, Network]) -> list[str]:
+    """Give each network its receptive fields, where these are defined; return what is to be said of the others."""
+    left_out = []
+    for each in drawn:
+        network = networks[each["name"]]
+        if network.untrained is None:
+            left_out.append(f"{each['name']} is left out: its experiment is not known here, nor how it starts")
+            continue
+        try:
+            each["fields"] = field_data(network.trained, network.untrained)
+        except ReceptiveFieldError as error:
+            left_out.append(f"{each['name']} is left out: {error}")
+    return left_out
 
 
 def _drawn_digits() -> Digits:

@@ -1,14 +1,17 @@
 """The whole page, in a browser and as it is without one."""
 
 import dataclasses
+import json
 import re
 import threading
 from functools import partial
 from html.parser import HTMLParser
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
+from torch import nn
+
 from mnist_s7 import SERIES
-from mnist_s7.page import page, write_page
+from mnist_s7.page import Network, page, write_page
 from mnist_s7.results import MNIST
 
 
@@ -131,3 +134,21 @@ def test_without_javascript_there_are_tables_and_figures(new_tab, runs, networks
         assert still.bounding_box()["width"] > 600
     assert "Drawing needs JavaScript" in tab.locator("#draw").inner_text()
     assert tab.locator("#draw").bounding_box()["height"] < 200  # no room is left for what does not come
+
+
+def test_a_network_without_receptive_fields_is_named(runs, networks):
+    strange = Network(own_network(), own_network())
+    unknown = dataclasses.replace(networks["T3"], untrained=None)
+
+    text = page(runs, {"T3": networks["T3"], "strange": strange, "unknown": unknown}, None)
+
+    assert "strange is left out: " in text
+    assert "unknown is left out: its experiment is not known here" in text
+    [data] = re.findall('<script id="data" type="application/json">(.*?)</script>', text)
+    with_fields = {network["name"]: "fields" in network for network in json.loads(data)["networks"]}
+    assert with_fields == {"T3": True, "strange": False, "unknown": False}
+
+
+def own_network():
+    """A perceptron, none of whose layers has a feature map."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(784, 10), nn.LogSoftmax(1))
