@@ -22,7 +22,7 @@ from mnist_s7.page.shown import Network
 from mnist_s7.page.without_script import still_figures
 from mnist_s7.plots.axes import LIMIT
 from mnist_s7.receptive_field import ReceptiveFieldError
-from mnist_s7.results import CORRECTED_LABELS, LABEL_ERRORS, MNIST, Runs, on_dataset, write_atomically
+from mnist_s7.results import CORRECTED_LABELS, LABEL_ERRORS, MNIST, Runs, WeightsError, on_dataset, write_atomically
 
 MODULES = (
     *("dom", "grids", "network", "preprocessing", "paper", "answers", "maps", "draw"),
@@ -34,19 +34,19 @@ TITLE = "Small networks that classify handwritten digits"
 
 
 def write_page(
-    path: Path, runs: Runs, networks: Mapping[str, Network], digits: Digits | None, published: int = 0
+    path: Path, runs: Runs, networks: Mapping[str, Network | WeightsError], digits: Digits | None, published: int = 0
 ) -> Path:
     """Write the page about the experiments of `runs`, in which `networks`, by name, answer to a drawing.
 
     `digits` are those that the runs were tested on; without them, the page names test images and does not show them.
-    Where the `runs` are a reader's, `published` says how many of them are not. A network that JavaScript cannot run is
-    left out, and named. Raises `OutputError`.
+    Where the `runs` are a reader's, `published` says how many of them are not. A network that JavaScript cannot run, or
+    that is not known here, is left out, and named. Raises `OutputError`.
     """
     write_atomically(path, page(runs, networks, digits, published))
     return path
 
 
-def page(runs: Runs, networks: Mapping[str, Network], digits: Digits | None, published: int = 0) -> str:
+def page(runs: Runs, networks: Mapping[str, Network | WeightsError], digits: Digits | None, published: int = 0) -> str:
     """The page's HTML. What comes from runs' files is text in it, and never markup."""
     drawn, left_out = _drawable(networks)
     without_fields = _add_fields(drawn, networks)
@@ -101,13 +101,15 @@ def page(runs: Runs, networks: Mapping[str, Network], digits: Digits | None, pub
     )
 
 
-def _drawable(networks: Mapping[str, Network]) -> tuple[list[dict], list[str]]:
+def _drawable(networks: Mapping[str, Network | WeightsError]) -> tuple[list[dict], list[str]]:
     """Those that JavaScript can run, as data, and what is to be said of the others."""
     found, left_out = [], []
     for name, network in networks.items():
         try:
+            if isinstance(network, WeightsError):
+                raise network
             found.append({"name": name, "data": network_data(network.trained)})
-        except NotInBrowser as error:
+        except (NotInBrowser, WeightsError) as error:
             left_out.append(f"{name} is left out: {error}")
     return found, left_out
 

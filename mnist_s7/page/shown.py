@@ -8,7 +8,7 @@ from torch import nn
 from mnist_s7 import InvalidArgument
 from mnist_s7.catalog import find_experiment, pretrained, pretrained_names
 from mnist_s7.report.stored import SEED
-from mnist_s7.results import Runs
+from mnist_s7.results import Runs, WeightsError
 
 
 @dataclass(frozen=True)
@@ -19,12 +19,16 @@ class Network:
     untrained: nn.Module | None  # None where its experiment is not known here
 
 
-def networks_of(runs: Runs) -> dict[str, Network]:
-    """Of each experiment that has a trained one: that of a run with weights, or the one that comes with the package."""
+def networks_of(runs: Runs) -> dict[str, Network | WeightsError]:
+    """Of each experiment that has a trained one: that of a run with weights, or the one that comes with the package.
+    Where the weights cannot be used, as where a reader's file with the network is gone, the error that says why."""
     networks = {}
     for name, group in runs.items():
         if stored := next((run for run in group if run.weights), None):
-            networks[name] = Network(stored.model, _untrained(name, stored.seed))
+            try:
+                networks[name] = Network(stored.model, _untrained(name, stored.seed))
+            except WeightsError as error:
+                networks[name] = error
         elif name in pretrained_names():
             networks[name] = Network(pretrained(name), _untrained(name, SEED))
     return networks

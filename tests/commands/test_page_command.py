@@ -32,8 +32,9 @@ def test_a_folder_without_runs_is_told(mnist_s7, tmp_path):
 
 def test_the_published_seeds_stand_beside_ones_own(mnist_s7, tmp_path):
     own = stored_runs()["T3"][0]
-    dataclasses.replace(own, seed=77, weights=None).save(tmp_path)
-    dataclasses.replace(own, experiment="mine", weights=None).save(tmp_path)
+    model = own.model
+    for changes in ({"seed": 77}, {"experiment": "mine"}):  # a network that nobody knows here
+        dataclasses.replace(own, weights=None, trained_model=model, **changes).save(tmp_path)
 
     code, output, errors = mnist_s7("page", tmp_path, "--output", tmp_path / "page.html")
 
@@ -43,6 +44,7 @@ def test_the_published_seeds_stand_beside_ones_own(mnist_s7, tmp_path):
     experiments = {each["name"]: each for each in data["experiments"]}
     assert experiments["T3"]["seeds"] == [*range(1, 11), 77]
     assert experiments["mine"]["seeds"] == [1]
+    assert "mine is left out: " in text
     assert data["first"] == ["T1", "T2", "T3", "T4", "mine"]
     published = sum(map(len, stored_runs().values()))
     assert f"in {published + 2} training runs, {published} of them published with the package" in text

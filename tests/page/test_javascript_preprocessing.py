@@ -7,10 +7,10 @@ import re
 import numpy as np
 import pytest
 from images.drawings import curves, ink_mask, ring
-from page_files import FOLDER
 from PIL import Image, ImageDraw, ImageOps
 
 from mnist_s7.images import ImageError, digit_image, preprocessing
+from mnist_s7.page.bundle import FOLDER
 
 DRAWN = """async (png) => {
   const image = new Image();

@@ -10,11 +10,11 @@ const STEPS = 128; // of the colour scale
 // and columns of the theoretical field, both [first, last].
 export function makeHeatMaps(side) {
   const maps = WHEN.map((when) => {
-    const picture = makePicture(side);
+    const picture = makePicture(side, `Heat map. ${when}`);
     const caption = make("figcaption");
     return { when, picture, caption, figure: make("figure", {}, picture.element, caption) };
   });
-  const bar = make("canvas", { class: "fields-scale", width: STEPS, height: 1, role: "img" });
+  const bar = make("canvas", { class: "fields-scale", width: STEPS, height: 1, role: "img", "aria-label": "Colour scale" });
   const ticks = [0, 1, 2].map(() => make("span"));
   paintColours(bar, Float64Array.from({ length: STEPS }, (_, index) => index / (STEPS - 1)));
 

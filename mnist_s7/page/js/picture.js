@@ -5,10 +5,10 @@ import { make, makeSvg } from "./dom.js";
 // From dark to light, each lighter than the one before: they can be told apart without seeing hues.
 export const COLOURS = [[16, 20, 66], [39, 77, 134], [48, 139, 140], [140, 197, 119], [253, 245, 176]];
 
-// The element, its `canvas` of `side` x `side` pixels, `markBox`, which outlines rows and columns, both [first, last],
+// The element, with a label for who does not see it, its `canvas` of `side` x `side` pixels, `markBox`, which outlines rows and columns, both [first, last],
 // and `markCircle`, around `centre`, [row, column]; none where there is no effective field.
-export function makePicture(side) {
-  const canvas = make("canvas", { width: side, height: side, role: "img" });
+export function makePicture(side, label) {
+  const canvas = make("canvas", { width: side, height: side, role: "img", "aria-label": label });
   // Every line twice: the wide one below makes the other one seen on any colour.
   const [boxes, circles] = ["rect", "circle"].map((tag) =>
     ["fields-halo", `fields-${tag}`].map((name) => makeSvg(tag, { class: name })),

@@ -12,7 +12,7 @@ const DOT = 0.5; // pixels: the radius of the dot at the middle of the unit's fi
 // unit that one chooses.
 export function makeUnits(side, help, moved) {
   const attributes = { tabindex: 0, role: "application", "aria-describedby": help };
-  const picture = makePicture(side);
+  const picture = makePicture(side, "A digit");
   const over = make("div", { class: "fields-over", ...attributes }, picture.element);
   const lines = makeSvg("path", { class: "fields-lines" });
   const chosen = makeSvg("rect", { class: "fields-chosen", width: 1, height: 1 });
