@@ -6,9 +6,9 @@ from pathlib import Path
 from mnist_s7 import InvalidArgument
 from mnist_s7.catalog import EXPERIMENTS, find_experiment
 from mnist_s7.catalog.own_files import split
-from mnist_s7.commands.options import DATASETS, FIGURES, OWN, Command, seed
-from mnist_s7.data import DigitsError, load_digits
-from mnist_s7.results import MNIST, PUBLISHED, Run, Runs, RunsMissing, stored_folder
+from mnist_s7.commands.options import FIGURES, OWN, Command, seed
+from mnist_s7.data import DATASETS, DigitsError, load_digits
+from mnist_s7.results import PUBLISHED, Run, Runs, RunsMissing, stored_folder
 
 
 def add(command: Command) -> None:
@@ -43,7 +43,7 @@ def _compare(arguments: argparse.Namespace) -> None:
     if len(runs) > 1:
         print(f"\n{against_first(runs)}")
     print("\nFigures:")
-    for path in _draw(runs, shown, dataset, arguments.figures):
+    for path in _draw(runs, shown, arguments.dataset, arguments.figures):
         print(f"  {path}")
 
 
@@ -88,7 +88,7 @@ def _name(typed: str) -> str:
         return typed
 
 
-def _draw(runs: Runs, shown: dict[str, Run], dataset: str, folder: Path) -> list[Path]:
+def _draw(runs: Runs, shown: dict[str, Run], option: str, folder: Path) -> list[Path]:
     from mnist_s7 import plots
 
     first, *others = shown.values()
@@ -103,7 +103,7 @@ def _draw(runs: Runs, shown: dict[str, Run], dataset: str, folder: Path) -> list
     if len({len(run.epochs) for group in runs.values() for run in group}) == 1:
         figures["accuracy-by-epoch"] = plots.accuracy_by_epoch(runs)
     try:
-        digits = load_digits(dataset="mnist" if dataset == MNIST else "synthetic", download=False)
+        digits = load_digits(dataset=option, download=False)
     except DigitsError as error:
         print(f"  (without the images that one gets right and the other wrong: {error})")
     else:

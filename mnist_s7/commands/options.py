@@ -19,13 +19,12 @@ from mnist_s7.catalog import (
     pretrained_weights,
 )
 from mnist_s7.catalog.own_files import split
-from mnist_s7.data import SYNTHETIC_DIGITS, Digits, load_digits
+from mnist_s7.data import DATASETS, Digits, load_digits
 from mnist_s7.experiments import SETTINGS
-from mnist_s7.results import MNIST, PUBLISHED, RUNS, PublishingRefused, Run, WeightsError, load_model, read_facts
+from mnist_s7.results import PUBLISHED, RUNS, PublishingRefused, Run, WeightsError, load_model, read_facts
 from mnist_s7.results.weights import run_path
 
 FIGURES = RUNS.parent / "figures"
-DATASETS = {"mnist": MNIST, "synthetic": SYNTHETIC_DIGITS}  # a run's, by what is typed
 KERNEL_MEMORY = 1_500 << 20  # bytes, with room to spare: a process that trains takes about 1.1 GB
 
 # Adds a command of this name, that does this, with this help.
@@ -50,7 +49,9 @@ seed = whole(0, 2**64 - 1)
 
 
 def add_digits(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data", metavar="FOLDER", help="where MNIST's files are; default: MNIST_S7_DATA, or data/")
+    parser.add_argument(
+        "--data", metavar="FOLDER", help="where the data set's files are; default: MNIST_S7_DATA, or data/"
+    )
     parser.add_argument("--dataset", choices=DATASETS, help="default: MNIST_S7_DATASET, or mnist")
 
 

@@ -5,7 +5,8 @@ import webbrowser
 from pathlib import Path
 
 from mnist_s7.catalog import pretrained, pretrained_names
-from mnist_s7.commands.options import DATASETS, Command
+from mnist_s7.commands.options import Command
+from mnist_s7.data import DATASETS
 from mnist_s7.experiments import SERIES
 from mnist_s7.results import PUBLISHED, RUNS, RunsMissing
 

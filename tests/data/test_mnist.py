@@ -14,9 +14,9 @@ import torch
 from torchvision.datasets import MNIST
 
 from mnist_s7 import DigitsCorrupt, DigitsUnavailable, InvalidArgument, load_digits
-from mnist_s7.data import digits_or_synthetic, validation_split
-from mnist_s7.data import mnist as data
+from mnist_s7.data import DATA_SETS, digits_or_synthetic, loading, places, validation_split
 
+FILES = [file.name for file in DATA_SETS["mnist"].files]
 IMAGES, LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
 
 
@@ -106,7 +106,7 @@ def compress_and_cut(path):
     ids=["truncated", "empty", "too long", "flipped byte", "swapped", "not IDX", "cut gzip", "not gzip"],
 )
 def test_a_corrupt_file_is_refused_and_left(idx_files, damage, found):
-    expected_size, expected_md5 = data.FILES[IMAGES]
+    expected = DATA_SETS["mnist"].files[0]
     damage(idx_files / IMAGES)
     before = snapshot(idx_files)
 
@@ -116,8 +116,8 @@ def test_a_corrupt_file_is_refused_and_left(idx_files, damage, found):
     message = str(error.value)
     assert message.startswith(os.fspath(idx_files / IMAGES))
     assert found in message
-    assert f"{expected_size:,} bytes" in message
-    assert expected_md5 in message
+    assert f"{expected.size:,} bytes" in message
+    assert expected.md5 in message
     assert "put the right file in its place" in message
     assert snapshot(idx_files) == before
 
@@ -146,8 +146,8 @@ def test_one_of_four_files_missing(idx_files):
 
 def test_a_wrong_place_is_never_passed_over(idx_files, monkeypatch, tmp_path):
     """Not by the files in data/, and not by the synthetic digits of a notebook."""
-    shutil.copytree(idx_files, data.DOWNLOADS)
-    assert load_digits().source == os.fspath(data.DOWNLOADS)
+    shutil.copytree(idx_files, places.DOWNLOADS)
+    assert load_digits().source == os.fspath(places.DOWNLOADS)
 
     monkeypatch.setenv("MNIST_S7_DATA", os.fspath(tmp_path / "nowhere"))
     with pytest.raises(DigitsUnavailable):
@@ -158,12 +158,12 @@ def test_a_wrong_place_is_never_passed_over(idx_files, monkeypatch, tmp_path):
 
 def test_an_unknown_dataset(monkeypatch):
     monkeypatch.setenv("MNIST_S7_DATASET", "fashion")
-    with pytest.raises(ValueError, match="'fashion': it should be 'mnist' or 'synthetic'"):
+    with pytest.raises(ValueError, match="'fashion': it should be one of 'mnist', 'fashion-mnist', "):
         load_digits()
 
 
 def test_an_unreadable_file(idx_files, unprivileged):
-    for name in data.FILES:
+    for name in FILES:
         (unprivileged / name).touch()
     (unprivileged / IMAGES).chmod(0)
 
@@ -196,7 +196,7 @@ def mirrors(idx_files, monkeypatch):
     """A server on the loopback address: names of mirrors -> torchvision is told to try these, in this order."""
     from hashlib import md5
 
-    archives = {f"{name}.gz": gzip.compress((idx_files / name).read_bytes()) for name in data.FILES}
+    archives = {f"{name}.gz": gzip.compress((idx_files / name).read_bytes()) for name in FILES}
     Mirror.answers = {
         "good": archives,
         "breaks": archives,
@@ -227,8 +227,8 @@ def test_download_goes_on_to_the_next_mirror(mirrors, first):
     digits = load_digits()
 
     assert digits.test_labels.shape == (4,)
-    raw = data.DOWNLOADS / "MNIST" / "raw"
-    assert sorted(path.name for path in raw.iterdir()) == sorted(data.FILES)
+    raw = places.DOWNLOADS / "MNIST" / "raw"
+    assert sorted(path.name for path in raw.iterdir()) == sorted(FILES)
     assert load_digits(download=False).source == digits.source  # found there from now on
 
 
@@ -241,12 +241,12 @@ def test_a_failed_download_leaves_nothing_and_says_what_was_tried(mirrors, only)
 
     assert str(error.value).count(f"/{only}/{IMAGES}.gz: ") == 2
     assert "MNIST_S7_DATASET=synthetic" in str(error.value)
-    assert snapshot(data.DOWNLOADS) == {}
-    assert list((data.DOWNLOADS / "MNIST" / "raw").iterdir()) == []
+    assert snapshot(places.DOWNLOADS) == {}
+    assert list((places.DOWNLOADS / "MNIST" / "raw").iterdir()) == []
 
 
 def test_download_fetches_only_what_is_missing(mirrors, idx_files):
-    raw = data.DOWNLOADS / "MNIST" / "raw"
+    raw = places.DOWNLOADS / "MNIST" / "raw"
     shutil.copytree(idx_files, raw)
     (raw / LABELS).unlink()
     Mirror.answers["good"] = {f"{LABELS}.gz": Mirror.answers["good"][f"{LABELS}.gz"]}
@@ -256,14 +256,14 @@ def test_download_fetches_only_what_is_missing(mirrors, idx_files):
 
 
 def test_a_corrupt_file_is_not_downloaded_over(mirrors, idx_files):
-    shutil.copytree(idx_files, data.DOWNLOADS / "MNIST" / "raw")
-    flip(data.DOWNLOADS / "MNIST" / "raw" / IMAGES)
-    before = snapshot(data.DOWNLOADS)
+    shutil.copytree(idx_files, places.DOWNLOADS / "MNIST" / "raw")
+    flip(places.DOWNLOADS / "MNIST" / "raw" / IMAGES)
+    before = snapshot(places.DOWNLOADS)
     mirrors("good")
 
     with pytest.raises(DigitsCorrupt):
         load_digits()
-    assert snapshot(data.DOWNLOADS) == before
+    assert snapshot(places.DOWNLOADS) == before
 
 
 def test_a_disk_that_takes_no_more(mirrors, capfd):
@@ -276,13 +276,13 @@ def test_a_disk_that_takes_no_more(mirrors, capfd):
             load_digits()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert snapshot(data.DOWNLOADS) == {}
+    assert snapshot(places.DOWNLOADS) == {}
 
 
 def test_a_read_only_folder(mirrors, unprivileged, monkeypatch):
     mirrors("good")
     unprivileged.chmod(0o500)
-    monkeypatch.setattr(data, "DOWNLOADS", unprivileged / "data")
+    monkeypatch.setattr(places, "DOWNLOADS", unprivileged / "data")
 
     with pytest.raises(DigitsUnavailable, match=r"data/MNIST/raw: cannot be written \(Permission denied\)"):
         load_digits()
@@ -292,13 +292,13 @@ def test_a_read_only_folder(mirrors, unprivileged, monkeypatch):
 def test_without_download_it_says_so(idx_files):
     with pytest.raises(DigitsUnavailable, match="Three ways to fix it"):
         load_digits(download=False)
-    assert not data.DOWNLOADS.exists()
+    assert not places.DOWNLOADS.exists()
 
 
 def test_a_notebook_goes_on_with_synthetic_digits_and_says_so(mirrors, monkeypatch, capsys):
     mirrors("missing")
     made = (torch.zeros(1, 28, 28).byte(), torch.zeros(1).long()) * 2
-    monkeypatch.setattr(data, "synthetic_digits", lambda: made)
+    monkeypatch.setattr(loading, "synthetic_digits", lambda: made)
 
     assert digits_or_synthetic().name == "synthetic digits"
     assert "synthetic digits, not on MNIST" in capsys.readouterr().out
