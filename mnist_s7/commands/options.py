@@ -1,8 +1,9 @@
 """What several commands ask for: numbers, digits, experiments and trained networks."""
 
 import argparse
+import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from mnist_s7.catalog import (
 )
 from mnist_s7.catalog.own_files import split
 from mnist_s7.data import DATASETS, Digits, load_digits
+from mnist_s7.data.datasets import VALIDATION
 from mnist_s7.experiments import SETTINGS
 from mnist_s7.results import PUBLISHED, RUNS, PublishingRefused, Run, WeightsError, load_model, read_facts
 from mnist_s7.results.weights import run_path
@@ -55,8 +57,12 @@ def add_digits(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dataset", choices=DATASETS, help="default: MNIST_S7_DATASET, or mnist")
 
 
-def digits_of(arguments: argparse.Namespace) -> Digits:
-    return load_digits(arguments.data, arguments.dataset)
+def digits_of(arguments: argparse.Namespace, networks: Sequence["Trained"] = ()) -> Digits:
+    """The digits that were asked for; where none were, those that all `networks` were trained on."""
+    trained_on = {each.facts["dataset"].removesuffix(VALIDATION) for each in networks}
+    own = [option for option, name in DATASETS.items() if {name} == trained_on]
+    asked = arguments.dataset or os.environ.get("MNIST_S7_DATASET")
+    return load_digits(arguments.data, arguments.dataset if asked or not own else own[0])
 
 
 def refuse_own(name: str, folder: Path) -> None:

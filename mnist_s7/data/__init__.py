@@ -17,7 +17,7 @@ from mnist_s7.data.digits import (
     check_labels,
     validation_split,
 )
-from mnist_s7.data.loading import DATASETS, NEEDS_MNIST, digits_or_synthetic, load_digits
+from mnist_s7.data.loading import DATASETS, NEEDS_MNIST, digits_or_synthetic, load_digits, option_of
 from mnist_s7.data.places import PROJECT
 from mnist_s7.data.synthetic import SYNTHETIC_DIGITS
 
@@ -40,5 +40,6 @@ __all__ = [
     "load_digits",
     "normalization",
     "normalization_of",
+    "option_of",
     "validation_split",
 ]

@@ -49,6 +49,7 @@ class DataSet:
     `option` is its name on the command line, `torchvision` that of torchvision's class, whose folder has the same name.
     `files` are training images, training labels, test images, test labels. `mean` and `std` are those of all pixels of
     the training images, scaled to 0..1. `transposed` says that the files hold each image with rows and columns swapped.
+    `npz` is a file of NumPy's that holds the same as the four.
     """
 
     option: str
@@ -59,6 +60,7 @@ class DataSet:
     mean: float
     std: float
     transposed: bool = False
+    npz: str | None = None
 
 
 DIGITS = tuple("0123456789")
@@ -91,6 +93,7 @@ MNIST = DataSet(
     classes=DIGITS,
     mean=0.1307,
     std=0.3081,
+    npz="mnist.npz",  # Keras's, in ~/.keras/datasets
 )
 
 FASHION_MNIST = DataSet(

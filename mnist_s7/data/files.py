@@ -3,16 +3,19 @@
 import gzip
 import hashlib
 import os
+import zipfile
 import zlib
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.lib.npyio import NpzFile
 
 from mnist_s7.data import places
 from mnist_s7.data.datasets import DATA_SETS, INT, UBYTE, DataSet, IdxFile
 from mnist_s7.data.digits import Digits, DigitsCorrupt, DigitsUnavailable
 
+NPZ_ARRAYS = ("x_train", "y_train", "x_test", "y_test")  # Keras's names, in the order of a data set's files
 DTYPES = {UBYTE: np.dtype(np.uint8), INT: np.dtype(">i4")}
 
 
@@ -20,14 +23,18 @@ def remedies(data_set: DataSet) -> str:
     """What to do where the files cannot be had."""
     return f"""Three ways to fix it:
   1. have {data_set.name}'s four files, set MNIST_S7_DATA to their folder (a torchvision root, its
-     {data_set.torchvision}/raw, or any folder that holds the four, .gz or not);
+     {data_set.torchvision}/raw, or any folder that holds the four, .gz or not{_or_npz(data_set)});
   2. connect this machine to the network, and they are downloaded into {places.DOWNLOADS};
   3. set MNIST_S7_DATASET=synthetic, and go on with synthetic digits drawn from matplotlib's fonts."""
 
 
+def _or_npz(data_set: DataSet) -> str:
+    return f", or {data_set.npz}" if data_set.npz else ""
+
+
 def find(data_set: DataSet, folder: Path, named: bool) -> dict[IdxFile, Path]:
-    """The paths of the four files in whichever of the layouts `folder` has. `named` tells whether it was given by
-    argument or variable. Raises `DigitsUnavailable` where they are not all there."""
+    """The paths of the four files in whichever of the layouts `folder` has, or that of the .npz file for each. `named`
+    tells whether it was given by argument or variable. Raises `DigitsUnavailable` where they are not all there."""
     name, raw = data_set.name, f"{data_set.torchvision}/raw"
     if not os.path.isdir(folder):  # False also where it may not be looked for
         found = "is a file" if os.path.exists(folder) else "does not exist, or may not be looked into"
@@ -40,6 +47,8 @@ def find(data_set: DataSet, folder: Path, named: bool) -> dict[IdxFile, Path]:
         found = {file: path for file in data_set.files if (path := _path(file, place))}
         if len(found) == len(data_set.files):
             return found
+        if data_set.npz and os.path.isfile(place / data_set.npz):
+            return dict.fromkeys(data_set.files, place / data_set.npz)
         if found:
             missing = ", ".join(file.name for file in data_set.files if file not in found)
             raise DigitsUnavailable(
@@ -49,8 +58,8 @@ def find(data_set: DataSet, folder: Path, named: bool) -> dict[IdxFile, Path]:
             )
     raise DigitsUnavailable(
         f"{_place(folder, named)}: none of {name}'s four files is in it or in its {raw}; expected "
-        f"{', '.join(file.name for file in data_set.files)}, each with or without .gz: put them there, or name another "
-        "folder",
+        f"{', '.join(file.name for file in data_set.files)}, each with or without .gz{_or_npz(data_set)}: put them "
+        "there, or name another folder",
         named,
     )
 
@@ -58,7 +67,8 @@ def find(data_set: DataSet, folder: Path, named: bool) -> dict[IdxFile, Path]:
 def _path(file: IdxFile, place: Path) -> Path | None:
     # The one that has a checksum to be held against comes first.
     endings = ("", ".gz") if file.md5 else (".gz", "")
-    paths = (place / f"{file.name}{ending}" for ending in endings)
+    names = file.name, file.name.replace("-idx", ".idx")  # as in archives on Kaggle
+    paths = (place / f"{name}{ending}" for ending in endings for name in names)
     return next((path for path in paths if os.path.isfile(path)), None)  # False also where it may not be looked into
 
 
@@ -101,11 +111,15 @@ def checked(data_set: DataSet, file: IdxFile, path: Path) -> np.ndarray:
         )
 
     try:
-        stored = content = path.read_bytes()
+        if path.suffix == ".npz":
+            stored = content = _from_npz(path, NPZ_ARRAYS[data_set.files.index(file)], file)
+        else:
+            stored = content = path.read_bytes()
         if path.suffix == ".gz":
             content = gzip.decompress(stored)
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise corrupt(f"not a whole gzip file ({error})") from error
+    except (gzip.BadGzipFile, zipfile.BadZipFile, EOFError, zlib.error, ValueError, KeyError) as error:
+        kind = "npz file with this array" if path.suffix == ".npz" else "gzip file"
+        raise corrupt(f"not a whole {kind} ({error})") from error
     except OSError as error:
         raise DigitsUnavailable(
             f"{path}: cannot be read ({error.strerror})\n{remedies(data_set)}", named=True
@@ -130,6 +144,16 @@ def checked(data_set: DataSet, file: IdxFile, path: Path) -> np.ndarray:
     if not file.holds_images and (highest := values.reshape(len(values), -1)[:, 0].max()) > 9:
         raise corrupt(f"holds labels up to {highest}, and there are ten classes, 0 to 9")
     return values
+
+
+def _from_npz(path: Path, name: str, file: IdxFile) -> bytes:
+    """What the IDX file would hold: its own header, and the array's elements. An .npz is compressed anew by whoever
+    writes it, so that its own bytes say nothing. Raises `ValueError` for an array of another kind."""
+    with path.open("rb") as opened, NpzFile(opened) as arrays:
+        values = arrays[name]
+    if (values.dtype, values.shape) != (DTYPES[file.kind], file.shape):
+        raise ValueError(f"{name} is {values.dtype} {values.shape}, and should be {DTYPES[file.kind]} {file.shape}")
+    return file.header + values.tobytes()
 
 
 def _md5(content: bytes) -> str:

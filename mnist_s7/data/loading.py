@@ -61,5 +61,10 @@ def digits_or_synthetic() -> Digits:
         return load_digits(dataset=SYNTHETIC)
 
 
+def option_of(name: str) -> str:
+    """What `load_digits` is asked for the digits of this name by: one of `DATASETS`."""
+    return next(option for option, own in DATASETS.items() if own == name)
+
+
 def _asked() -> str:
     return os.environ.get("MNIST_S7_DATASET") or MNIST.option

@@ -8,6 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, MultipleLocator
 
 from mnist_s7.plots.style import INK, say
+from mnist_s7.results import has_targets
+from mnist_s7.results.claims import HEADLINE
 
 LIMIT = 8_000  # parameters that the series is to stay under, while above HEADLINE percent
 ERROR_SCALE = "%, log scale of errors"  # said in the label of every accuracy axis
@@ -58,6 +60,11 @@ def accuracy_axis(ax: Axes, accuracies: Sequence[float]) -> None:
     ticks = coarse if len(coarse) >= 4 else fine
     ax.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
     ax.minorticks_off()
+
+
+def headline(dataset: str) -> list[float]:
+    """The accuracy (percent) that the series is to reach, where it is to on these digits."""
+    return [HEADLINE] if has_targets(dataset) else []
 
 
 def target_line(ax: Axes, target: float) -> None:

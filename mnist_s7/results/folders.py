@@ -4,8 +4,8 @@ import os
 from pathlib import Path
 
 from mnist_s7 import MnistS7Error
-from mnist_s7.data import DATASETS, PROJECT, SYNTHETIC_DIGITS, find_data_set
-from mnist_s7.data.datasets import FASHION_MNIST
+from mnist_s7.data import DATA_SETS, DATASETS, PROJECT, SYNTHETIC_DIGITS, find_data_set
+from mnist_s7.data.datasets import DIGITS, FASHION_MNIST
 from mnist_s7.data.datasets import VALIDATION as OF_VALIDATION
 
 MNIST = "MNIST"  # a run's dataset: tested on MNIST's test set
@@ -53,6 +53,23 @@ def refuse_publishing(dataset: str, folder: str | os.PathLike) -> None:
     if place not in [path.resolve() for path in own]:
         where = f"published in {' or '.join(map(str, own))}" if own else f"published nowhere in {PUBLISHED}"
         raise PublishingRefused(f"{folder}: runs on {dataset} are {where}; name that, or a folder elsewhere")
+
+
+def class_names(dataset: str) -> tuple[str, ...]:
+    """What the ten classes are called, by their labels: the digits themselves, or a data set's own names."""
+    found = find_data_set(dataset)
+    return found.classes if found else DIGITS
+
+
+def class_noun(dataset: str) -> str:
+    """`digit`, or `class` where the classes are something else."""
+    return "digit" if class_names(dataset) == DIGITS else "class"
+
+
+def has_targets(dataset: str) -> bool:
+    """Whether the series' targets, the reference series and public networks are about these digits: MNIST's, and those
+    that are to look like them; not another data set's."""
+    return find_data_set(dataset) in (None, DATA_SETS["mnist"])
 
 
 def on_dataset(dataset: str) -> str:

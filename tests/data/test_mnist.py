@@ -1,11 +1,10 @@
 """Where the digits come from: every layout, and every fault with its own message."""
 
 import gzip
-import http.server
+import hashlib
 import os
 import resource
 import shutil
-import threading
 from pathlib import Path
 
 import numpy as np
@@ -172,49 +171,17 @@ def test_an_unreadable_file(idx_files, unprivileged):
     assert "Three ways to fix it" in str(error.value)
 
 
-class Mirror(http.server.BaseHTTPRequestHandler):
-    """Answers with what `answers` holds for a path: content, or a way to fail."""
-
-    answers = {}
-
-    def do_GET(self):
-        name = Path(self.path).name
-        content = self.answers.get(self.path.split("/")[1], {}).get(name)
-        if content is None:
-            self.send_error(404)
-            return
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content[: len(content) // 2] if self.path.startswith("/breaks/") else content)
-
-    def log_message(self, *_): ...
-
-
 @pytest.fixture
-def mirrors(idx_files, monkeypatch):
-    """A server on the loopback address: names of mirrors -> torchvision is told to try these, in this order."""
-    from hashlib import md5
-
+def mirrors(idx_files, serve, monkeypatch):
+    """Names of mirrors -> torchvision is told to try these, in this order."""
     archives = {f"{name}.gz": gzip.compress((idx_files / name).read_bytes()) for name in FILES}
-    Mirror.answers = {
-        "good": archives,
-        "breaks": archives,
-        "error-page": dict.fromkeys(archives, b"<html>under maintenance</html>"),
-        "half": {name: content[: len(content) // 2] for name, content in archives.items()},
-        "missing": {},
-    }
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Mirror)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setattr(MNIST, "resources", [(name, md5(content).hexdigest()) for name, content in archives.items()])
+    checksums = [(name, hashlib.md5(content).hexdigest()) for name, content in archives.items()]
+    monkeypatch.setattr(MNIST, "resources", checksums)
 
     def use(*names):
-        addresses = [f"http://127.0.0.1:{server.server_port}/{name}/" for name in names]
-        monkeypatch.setattr(MNIST, "mirrors", addresses)
+        monkeypatch.setattr(MNIST, "mirrors", [serve(name, archives) for name in names])
 
-    yield use
-    server.shutdown()
-    server.server_close()
+    return use
 
 
 BROKEN = ["missing", "error-page", "half", "breaks"]
@@ -245,14 +212,14 @@ def test_a_failed_download_leaves_nothing_and_says_what_was_tried(mirrors, only)
     assert list((places.DOWNLOADS / "MNIST" / "raw").iterdir()) == []
 
 
-def test_download_fetches_only_what_is_missing(mirrors, idx_files):
+def test_download_fetches_only_what_is_missing(mirrors, serve, idx_files):
     raw = places.DOWNLOADS / "MNIST" / "raw"
     shutil.copytree(idx_files, raw)
     (raw / LABELS).unlink()
-    Mirror.answers["good"] = {f"{LABELS}.gz": Mirror.answers["good"][f"{LABELS}.gz"]}
     mirrors("good")
 
     assert load_digits().train_labels.shape == (6,)
+    assert set(serve.asked) == {f"/good/{LABELS}.gz"}
 
 
 def test_a_corrupt_file_is_not_downloaded_over(mirrors, idx_files):
@@ -327,3 +294,85 @@ def test_the_validation_set_is_the_last_images(idx_files):
             InvalidArgument, match=f"count is {count}: of 6 training images, 1 to 5 can be the validation set"
         ):
             validation_split(digits, count)
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_names_with_a_dot(idx_files, compressed):
+    """As archives on Kaggle have them: train-images.idx3-ubyte."""
+    expected = load_digits(idx_files)
+    for path in list(idx_files.iterdir()):
+        dotted = path.rename(path.with_name(path.name.replace("-idx", ".idx")))
+        if compressed:
+            dotted.with_name(f"{dotted.name}.gz").write_bytes(gzip.compress(dotted.read_bytes()))
+            dotted.unlink()
+
+    assert torch.equal(load_digits(idx_files).test_images, expected.test_images)
+
+
+@pytest.fixture
+def npz(idx_files):
+    """A folder with Keras's one file, and its arrays."""
+    digits = load_digits(idx_files)
+    arrays = {
+        "x_train": digits.train_images.numpy(),
+        "y_train": digits.train_labels.numpy().astype(np.uint8),
+        "x_test": digits.test_images.numpy(),
+        "y_test": digits.test_labels.numpy().astype(np.uint8),
+    }
+    for path in idx_files.iterdir():
+        path.unlink()
+    np.savez_compressed(idx_files / "mnist.npz", **arrays)
+    return idx_files, digits, arrays
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_keras_npz(npz, compressed):
+    folder, expected, arrays = npz
+    (np.savez_compressed if compressed else np.savez)(folder / "mnist.npz", **arrays)
+
+    digits = load_digits(folder)
+
+    for name in ("train_images", "train_labels", "test_images", "test_labels"):
+        assert torch.equal(getattr(digits, name), getattr(expected, name))
+
+
+def flip_pixel(arrays):
+    arrays["x_test"][0, 0, 0] ^= 1
+
+
+@pytest.mark.parametrize(
+    ("damage", "found"),
+    [
+        (flip_pixel, "its bytes differ, MD5"),
+        (lambda arrays: arrays.pop("y_test"), "not a whole npz file with this array .*y_test"),
+        (lambda arrays: arrays.update(y_test=arrays["y_test"].astype(int)), "y_test is int64 .*should be uint8"),
+        (lambda arrays: arrays.update(x_train=arrays["x_train"][1:]), r"x_train is uint8 \(5, 28, 28\)"),
+        (lambda arrays: arrays.update(y_train=np.array([None])), "not a whole npz file"),
+    ],
+)
+def test_a_changed_npz_is_refused_and_left(npz, damage, found):
+    folder, _, arrays = npz
+    damage(arrays)
+    np.savez(folder / "mnist.npz", **arrays)
+    before = snapshot(folder)
+
+    with pytest.raises(DigitsCorrupt, match=rf"mnist\.npz: .*{found}"):
+        load_digits(folder)
+    assert snapshot(folder) == before
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\3\4 cut", b"<html>"])
+def test_what_is_no_npz(npz, content):
+    folder, _, _ = npz
+    (folder / "mnist.npz").write_bytes(content)
+
+    with pytest.raises(DigitsCorrupt, match="not a whole npz file"):
+        load_digits(folder)
+
+
+def test_the_real_arrays_pass_as_keras_npz(mnist, tmp_path):
+    arrays = {"x_train": mnist.train_images, "x_test": mnist.test_images}
+    arrays |= {"y_train": mnist.train_labels.byte(), "y_test": mnist.test_labels.byte()}
+    np.savez(tmp_path / "mnist.npz", **{name: array.numpy() for name, array in arrays.items()})
+
+    assert torch.equal(load_digits(tmp_path, "mnist").test_images, mnist.test_images)
