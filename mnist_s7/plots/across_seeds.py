@@ -30,6 +30,7 @@ from mnist_s7.results import (
     Run,
     Runs,
     class_names,
+    class_noun,
     failures,
     has_targets,
     summarize,
@@ -264,7 +265,8 @@ def most_misclassified(
     head, pitch = 0.9, 2.1  # image heights: the heading's, and from row to row
     title = f"The test images that {counted(runs, 'run')} most often get wrong"
     figure, ax = sheet(title, COLUMNS, head + pitch * math.ceil(len(shown) / IN_A_ROW), dataset)
-    heading = f"{count_found(len(found), len(shown))}: label, most common wrong digit, number in the test set"
+    wrong = f"most common wrong {class_noun(dataset)}"
+    heading = f"{count_found(len(found), len(shown))}: label, {wrong}, number in the test set"
     if any(image.index in errors for image in shown):
         heading += "\nFramed: label errors according to five annotators, with the digit that most of them saw"
     say(ax, heading, 0, 0.1, va="top", size=10.5)

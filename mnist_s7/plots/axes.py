@@ -58,6 +58,9 @@ def accuracy_axis(ax: Axes, accuracies: Sequence[float]) -> None:
     ax.set_ylim(bottom, top)
     coarse, fine = ([t for t in ticks if bottom <= t <= top] for ticks in (TICKS, FINE_TICKS))
     ticks = coarse if len(coarse) >= 4 else fine
+    if len(ticks) < 3:  # a narrow range, where the scale is almost a plain one
+        ticks = MaxNLocator(5).tick_values(bottom, min(top, 100))
+        ticks = [t for t in ticks if bottom <= t <= min(top, 100)]
     ax.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
     ax.minorticks_off()
 

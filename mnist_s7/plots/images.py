@@ -72,8 +72,10 @@ def confident_errors(
     highest, predicted = log_probabilities.detach().cpu().max(dim=1)
     wrong = (predicted != labels).nonzero().flatten()
     shown = wrong[highest[wrong].argsort(descending=True, stable=True)][:count].tolist()
+    before, after = ("\n", ", ") if has_long_names(dataset) else (" ", "\n")  # the probability
     captions = [
-        f"{taken_for(dataset, labels[i], predicted[i])} {_percent(highest[i].exp().item())}\nno. {i}" for i in shown
+        f"{taken_for(dataset, labels[i], predicted[i])}{before}{_percent(highest[i].exp().item())}{after}no. {i}"
+        for i in shown
     ]
     heading = f"{count_found(len(wrong), len(shown))}: label→prediction, its probability, number in the test set"
     return gallery(title, [(heading, images[shown], captions)], dataset)
