@@ -13,14 +13,14 @@ from torch import Generator, Tensor, nn, optim
 
 from mnist_s7 import InvalidArgument, MnistS7Error
 from mnist_s7.catalog import check_network
-from mnist_s7.data import Digits, check_images, check_labels
+from mnist_s7.data import Digits, check_images, check_labels, normalization, normalization_of
 from mnist_s7.experiments import Experiment, torch_defaults
 from mnist_s7.kernels import accelerate
 from mnist_s7.kernels.cuda_graphs import CapturedStep, Step, own_stream
 from mnist_s7.results import Epoch, Run
 from mnist_s7.results.machine import environment, in_fast_layout, usable_device
 from mnist_s7.results.progress import Lines, Silent
-from mnist_s7.transforms import Batched, batched, normalize
+from mnist_s7.transforms import Batched, batched, normalize, renormalized
 
 TRANSFORMED_AT_ONCE = 10  # batches: a transform's many small steps cost half as much on more images
 
@@ -103,7 +103,7 @@ def fit(
     machine = environment(device)
     train_images, train_labels = digits.train_images.to(device), digits.train_labels.to(device)
     test_images, test_labels = digits.test_images.to(device), digits.test_labels.to(device)
-    transform = batched(experiment.train_transform)
+    transform = batched(renormalized(experiment.train_transform, *normalization(digits.name)))
     if isinstance(progress, bool):
         progress = Lines(experiment.name, epochs) if progress else Silent()
     records = []
@@ -111,6 +111,7 @@ def fit(
     with repeatable(device):
         torch.manual_seed(seed)
         model = in_fast_layout(experiment.network()).to(device)
+        model.trained_on = digits.name  # it wants their normalisation from now on
         generator = Generator(device).manual_seed(seed)
         optimizer = experiment.optimizer(model)
         scheduler = experiment.scheduler(optimizer, epochs)
@@ -241,17 +242,20 @@ def evaluation(log_probabilities: Tensor, labels: Tensor) -> Evaluation:
 
 
 def predict(model: nn.Module, images: Tensor, batch_size: int = 1000) -> Tensor:
-    """(N, 10) log-probabilities for uint8 (N, 28, 28) `images`, in evaluation mode, which is left again after.
+    """(N, 10) log-probabilities for uint8 (N, 28, 28) `images`, in evaluation mode, which is left again after. The
+    images are normalised as those that the model was trained on.
 
     Raises `DigitsInvalid` for other images than those.
     """
     check_images(images)
     device = next(model.parameters()).device
+    mean, std = normalization_of(model)
     were_training = [module for module in model.modules() if module.training]  # not a BatchNorm that was frozen, say
     model.eval()
     try:
         with torch.inference_mode():
-            return torch.cat([model(normalize(part.to(device).unsqueeze(1))) for part in images.split(batch_size)])
+            parts = (normalize(part.to(device).unsqueeze(1), mean, std) for part in images.split(batch_size))
+            return torch.cat([model(part) for part in parts])
     finally:
         for module in were_training:
             module.training = True

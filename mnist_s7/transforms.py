@@ -84,9 +84,24 @@ def affine(
     return sampled.to(images.dtype) if images.is_floating_point() else sampled.round_().to(images.dtype)
 
 
-def normalize(images: Tensor) -> Tensor:
-    """(N, 1, H, W) uint8 images -> float32 of about zero mean and unit variance, as the `PLAIN` pipeline does."""
-    return batched(PLAIN)(images, None)
+def normalize(images: Tensor, mean: float = MEAN, std: float = STD) -> Tensor:
+    """(N, 1, H, W) uint8 images -> float32 of about zero mean and unit variance, as the `PLAIN` pipeline does, or with
+    the `mean` and standard deviation of another data set, scaled to 0..1."""
+    return batched(renormalized(PLAIN, mean, std))(images, None)
+
+
+def renormalized(pipeline: transforms.Compose, mean: float, std: float) -> transforms.Compose:
+    """The pipeline for a data set with this `mean` and standard deviation: they take the place of MNIST's. Other
+    constants, which somebody chose, stay."""
+    own = (MEAN,), (STD,)
+    return transforms.Compose(
+        [
+            transforms.Normalize((mean,), (std,))
+            if isinstance(step, transforms.Normalize) and (step.mean, step.std) == own
+            else step
+            for step in pipeline.transforms
+        ]
+    )
 
 
 def batched(pipeline: transforms.Compose) -> Batched:

@@ -1,3 +1,6 @@
+import dataclasses
+import gzip
+import hashlib
 import os
 import shutil
 import sys
@@ -58,29 +61,41 @@ def few_digits():
 
 
 @pytest.fixture
-def idx_files(tmp_path, monkeypatch):
-    """A torchvision root with four small files, which `data` is told to take for MNIST's: 6 + 4 images."""
-    from hashlib import md5
+def small_files(tmp_path, monkeypatch):
+    """Writes a data set's four files with 6 + 4 images into a torchvision root, and has them taken for its own: gives
+    their folder. Its checksums are known where those of the real files are."""
+    from mnist_s7.data import DATA_SETS, places
 
-    from mnist_s7.data import mnist as data
-
-    raw = tmp_path / "root" / "MNIST" / "raw"
-    raw.mkdir(parents=True)
-    random = np.random.default_rng(0)
-    sizes = {}
-    for part, n in (("train", 6), ("t10k", 4)):
-        images, labels = random.integers(0, 256, (n, 28, 28), np.uint8), random.integers(0, 10, n, np.uint8)
-        contents = {
-            f"{part}-images-idx3-ubyte": b"\0\0\x08\x03" + np.array([n, 28, 28], ">i4").tobytes() + images.tobytes(),
-            f"{part}-labels-idx1-ubyte": b"\0\0\x08\x01" + np.array([n], ">i4").tobytes() + labels.tobytes(),
-        }
-        for name, content in contents.items():
-            (raw / name).write_bytes(content)
-            sizes[name] = (len(content), md5(content).hexdigest())
-    monkeypatch.setattr(data, "FILES", sizes)
-    monkeypatch.setattr(data, "DOWNLOADS", tmp_path / "downloads")
+    monkeypatch.setattr(places, "DOWNLOADS", tmp_path / "downloads")
     monkeypatch.delenv("MNIST_S7_DATA", raising=False)
     monkeypatch.delenv("MNIST_S7_DATASET", raising=False)
+
+    def write(option):
+        data_set, random = DATA_SETS[option], np.random.default_rng([*option.encode()])
+        raw = tmp_path / "root" / data_set.torchvision / "raw"
+        raw.mkdir(parents=True)
+        files = []
+        for file, n in zip(data_set.files, (6, 6, 4, 4), strict=True):
+            small = dataclasses.replace(file, shape=(n, *file.shape[1:]))
+            values = random.integers(0, 256 if file.holds_images else 10, small.shape)
+            content = small.header + values.astype(np.uint8 if file.kind == 0x08 else ">i4").tobytes()
+            archive = gzip.compress(content)
+            (raw / file.name).write_bytes(content)
+            (raw / f"{file.name}.gz").write_bytes(archive)
+            kind, summed = ("md5", content) if file.md5 else ("archive_md5", archive)
+            files.append(dataclasses.replace(small, **{kind: hashlib.md5(summed).hexdigest()}))
+        monkeypatch.setitem(DATA_SETS, option, dataclasses.replace(data_set, files=tuple(files)))
+        return raw
+
+    return write
+
+
+@pytest.fixture
+def idx_files(small_files):
+    """The folder of `small_files` for MNIST, extracted ones alone."""
+    raw = small_files("mnist")
+    for archive in raw.glob("*.gz"):
+        archive.unlink()
     return raw
 
 

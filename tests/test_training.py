@@ -395,3 +395,44 @@ def test_names_that_no_file_can_have_are_refused(few_digits, name):
         dataclasses.replace(T1, name=name)
     with pytest.raises(InvalidArgument, match="name is "):
         dataclasses.replace(few_digits, name=name)
+
+
+def named(digits, name):
+    return dataclasses.replace(digits, name=name)
+
+
+def test_images_are_normalised_by_the_constants_of_their_data_set(few_digits, monkeypatch, tmp_path):
+    """In training, in testing and wherever the network is used after: a network sees what it was trained on."""
+    monkeypatch.setattr("mnist_s7.results.run.TESTED_ON", {})
+    fashion = named(few_digits, "Fashion-MNIST")
+    run, on_mnist = (fit(T3, digits, epochs=1, progress=False) for digits in (fashion, named(few_digits, "MNIST")))
+    assert run.fingerprint == on_mnist.fingerprint
+
+    pixels = fashion.test_images.unsqueeze(1) / 255
+    expected = run.model.eval()((pixels - 0.2860) / 0.3530).detach()
+    assert torch.allclose(predict(run.model, fashion.test_images), expected, atol=1e-5)
+    assert not torch.allclose(run.model((pixels - 0.1307) / 0.3081), expected, atol=1e-2)
+
+    path = run.save(tmp_path)
+    assert path.name == "T3-seed1-Fashion-MNIST.json"
+    for loaded in (Run.load(path).model, load_model(path.with_suffix(".safetensors"))):
+        assert torch.allclose(predict(loaded, fashion.test_images), expected, atol=1e-5)
+
+
+def test_training_images_are_normalised_by_the_constants_of_their_data_set(few_digits):
+    """As a network sees them: BatchNorm's running mean of a layer that hands on its input."""
+
+    class Sees(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.norm = nn.BatchNorm2d(1, momentum=None)  # None: the mean over all steps
+            self.layer = nn.Linear(784, 10)
+
+        def forward(self, x):
+            return F.log_softmax(self.layer(self.norm(x).flatten(1)), dim=1)
+
+    experiment = dataclasses.replace(T1, name="sees", network=Sees)
+    pixels = few_digits.train_images.double().mean() / 255
+    for name, mean, std in (("MNIST", 0.1307, 0.3081), ("Fashion-MNIST", 0.2860, 0.3530), ("KMNIST", 0.1918, 0.3483)):
+        run = fit(experiment, named(few_digits, name), epochs=1, progress=False)
+        assert run.model.norm.running_mean.item() == pytest.approx((pixels.item() - mean) / std, abs=1e-3)

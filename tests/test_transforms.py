@@ -7,7 +7,18 @@ from torchvision import transforms
 from torchvision.transforms import functional as F
 
 from mnist_s7 import InvalidArgument
-from mnist_s7.transforms import AUGMENTED, ONE_AFFINE, PLAIN, STD, affine, augmented, batched, normalize, rotate
+from mnist_s7.transforms import (
+    AUGMENTED,
+    ONE_AFFINE,
+    PLAIN,
+    STD,
+    affine,
+    augmented,
+    batched,
+    normalize,
+    renormalized,
+    rotate,
+)
 
 
 def torchvision_rotate(image, degrees):
@@ -261,3 +272,12 @@ class OwnOrder(transforms.Compose):
 def test_what_the_equivalent_would_do_otherwise_is_refused(pipeline, message):
     with pytest.raises(InvalidArgument, match=message):
         batched(pipeline)
+
+
+def test_another_data_sets_constants_take_the_place_of_mnists_alone():
+    changed = renormalized(AUGMENTED, 0.286, 0.353)
+
+    assert changed.transforms[:3] == AUGMENTED.transforms[:3]
+    assert (changed.transforms[3].mean, changed.transforms[3].std) == ((0.286,), (0.353,))
+    chosen = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.5,), (0.5,))])
+    assert renormalized(chosen, 0.286, 0.353).transforms == chosen.transforms

@@ -6,9 +6,10 @@ from pathlib import Path
 from mnist_s7 import InvalidArgument
 from mnist_s7.catalog import EXPERIMENTS, find_experiment
 from mnist_s7.catalog.own_files import split
-from mnist_s7.commands.options import DATASETS, FIGURES, OWN, Command, seed
-from mnist_s7.data import DigitsError, load_digits
-from mnist_s7.results import MNIST, PUBLISHED, Run, Runs, RunsMissing, stored_folder
+from mnist_s7.commands.options import FIGURES, OWN, Command, seed
+from mnist_s7.data import DATASETS, DigitsError, load_digits
+from mnist_s7.results import PUBLISHED, RUNS, Run, Runs, RunsMissing, has_targets, stored_folder
+from mnist_s7.results.folders import OPTIONS
 
 
 def add(command: Command) -> None:
@@ -17,7 +18,7 @@ def add(command: Command) -> None:
         "what",
         nargs="*",
         metavar="[FOLDER] EXPERIMENT",
-        help=f"default: notebooks/results, and T1 to T4; an experiment by the name of its runs, {OWN}",
+        help=f"default: the stored runs, and T1 to T4; an experiment by the name of its runs, {OWN}",
     )
     parser.add_argument("--seed", type=seed, default=1, help="of the runs shown one by one; default: %(default)s")
     parser.add_argument("--dataset", choices=DATASETS, default="mnist", help="default: %(default)s")
@@ -30,7 +31,7 @@ def _compare(arguments: argparse.Namespace) -> None:
     from mnist_s7.report.stored import series_runs
 
     dataset = DATASETS[arguments.dataset]
-    folder, names = _folder_and_names(arguments.what)
+    folder, names = _folder_and_names(arguments.what, dataset)
     if names:
         runs = _runs(folder, names, dataset)
         shown = {
@@ -43,15 +44,15 @@ def _compare(arguments: argparse.Namespace) -> None:
     if len(runs) > 1:
         print(f"\n{against_first(runs)}")
     print("\nFigures:")
-    for path in _draw(runs, shown, dataset, arguments.figures):
+    for path in _draw(runs, shown, arguments.dataset, arguments.figures):
         print(f"  {path}")
 
 
-def _folder_and_names(what: list[str]) -> tuple[Path, list[str]]:
-    """What comes first is a folder, unless it names an experiment."""
+def _folder_and_names(what: list[str], dataset: str) -> tuple[Path, list[str]]:
+    """What comes first is a folder, unless it names an experiment; the stored runs' folder stands for one not named."""
     if what and (Path(what[0]).is_dir() or (_name(what[0]) not in EXPERIMENTS and split(what[0]) is None)):
         return Path(what[0]), what[1:]
-    return PUBLISHED, what
+    return stored_folder(dataset) or RUNS, what
 
 
 def _runs(folder: Path, names: list[str], dataset: str) -> Runs:
@@ -75,7 +76,8 @@ def _runs(folder: Path, names: list[str], dataset: str) -> Runs:
         else:
             raise RunsMissing(
                 f"{folder}: no run of {name} on {dataset}, but of {', '.join(here) or 'nothing'}; "
-                f"`mnist-s7 sweep {typed}{'' if folder == PUBLISHED else f' --output {folder}'}` makes some"
+                f"`mnist-s7 sweep {typed}{OPTIONS.get(dataset, '')}"
+                f"{'' if folder == PUBLISHED else f' --output {folder}'}` makes some"
             )
     return found
 
@@ -88,11 +90,12 @@ def _name(typed: str) -> str:
         return typed
 
 
-def _draw(runs: Runs, shown: dict[str, Run], dataset: str, folder: Path) -> list[Path]:
+def _draw(runs: Runs, shown: dict[str, Run], option: str, folder: Path) -> list[Path]:
     from mnist_s7 import plots
 
     first, *others = shown.values()
-    references = {name: EXPERIMENTS[name].reference for name in runs if name in EXPERIMENTS}
+    known = [name for name in runs if name in EXPERIMENTS and has_targets(DATASETS[option])]
+    references = {name: EXPERIMENTS[name].reference for name in known}
     figures = {
         "final-accuracy": plots.every_seed(
             runs, {name: reference.final_test for name, reference in references.items() if reference}
@@ -103,7 +106,7 @@ def _draw(runs: Runs, shown: dict[str, Run], dataset: str, folder: Path) -> list
     if len({len(run.epochs) for group in runs.values() for run in group}) == 1:
         figures["accuracy-by-epoch"] = plots.accuracy_by_epoch(runs)
     try:
-        digits = load_digits(dataset="mnist" if dataset == MNIST else "synthetic", download=False)
+        digits = load_digits(dataset=option, download=False)
     except DigitsError as error:
         print(f"  (without the images that one gets right and the other wrong: {error})")
     else:

@@ -23,7 +23,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     from mnist_s7.training import predict
 
     networks = trained_networks(arguments.models, arguments.weights)
-    digits = digits_of(arguments)
+    digits = digits_of(arguments, networks)
     for each in networks:
         log_probabilities = predict(each.model, digits.test_images)
         name = f"{each.facts['experiment']} (seed {each.facts['seed']})"

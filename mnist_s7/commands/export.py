@@ -61,7 +61,7 @@ def _write_network(trained: Trained, arguments: argparse.Namespace) -> None:
     if arguments.onnx:
         print(f"{trained.name} as {export_onnx(trained.model, arguments.onnx, trained.facts)}")
     if arguments.int8:
-        images = calibration_images(digits_of(arguments).train_images)
+        images = calibration_images(digits_of(arguments, [trained]).train_images)
         print(
             f"{trained.name} in 8-bit integers as {export_int8(trained.model, arguments.int8, images, trained.facts)}"
         )

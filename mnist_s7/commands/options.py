@@ -1,8 +1,9 @@
 """What several commands ask for: numbers, digits, experiments and trained networks."""
 
 import argparse
+import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,13 +20,13 @@ from mnist_s7.catalog import (
     pretrained_weights,
 )
 from mnist_s7.catalog.own_files import split
-from mnist_s7.data import SYNTHETIC_DIGITS, Digits, load_digits
+from mnist_s7.data import DATASETS, Digits, load_digits
+from mnist_s7.data.datasets import VALIDATION
 from mnist_s7.experiments import SETTINGS
-from mnist_s7.results import MNIST, PUBLISHED, RUNS, PublishingRefused, Run, WeightsError, load_model, read_facts
+from mnist_s7.results import PUBLISHED, RUNS, PublishingRefused, Run, WeightsError, load_model, read_facts
 from mnist_s7.results.weights import run_path
 
 FIGURES = RUNS.parent / "figures"
-DATASETS = {"mnist": MNIST, "synthetic": SYNTHETIC_DIGITS}  # a run's, by what is typed
 KERNEL_MEMORY = 1_500 << 20  # bytes, with room to spare: a process that trains takes about 1.1 GB
 
 # Adds a command of this name, that does this, with this help.
@@ -50,12 +51,18 @@ seed = whole(0, 2**64 - 1)
 
 
 def add_digits(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data", metavar="FOLDER", help="where MNIST's files are; default: MNIST_S7_DATA, or data/")
+    parser.add_argument(
+        "--data", metavar="FOLDER", help="where the data set's files are; default: MNIST_S7_DATA, or data/"
+    )
     parser.add_argument("--dataset", choices=DATASETS, help="default: MNIST_S7_DATASET, or mnist")
 
 
-def digits_of(arguments: argparse.Namespace) -> Digits:
-    return load_digits(arguments.data, arguments.dataset)
+def digits_of(arguments: argparse.Namespace, networks: Sequence["Trained"] = ()) -> Digits:
+    """The digits that were asked for; where none were, those that all `networks` were trained on."""
+    trained_on = {each.facts["dataset"].removesuffix(VALIDATION) for each in networks}
+    own = [option for option, name in DATASETS.items() if {name} == trained_on]
+    asked = arguments.dataset or os.environ.get("MNIST_S7_DATASET")
+    return load_digits(arguments.data, arguments.dataset if asked or not own else own[0])
 
 
 def refuse_own(name: str, folder: Path) -> None:

@@ -4,10 +4,11 @@ import argparse
 import webbrowser
 from pathlib import Path
 
-from mnist_s7.commands.options import DATASETS, Command
-from mnist_s7.data import Digits, DigitsError, load_digits
+from mnist_s7.commands.options import Command
+from mnist_s7.data import DATASETS, Digits, DigitsError, load_digits
 from mnist_s7.experiments import SERIES
-from mnist_s7.results import PUBLISHED, RUNS, Run, Runs, RunsMissing, stored_folder
+from mnist_s7.results import RUNS, Run, Runs, RunsMissing, stored_folder
+from mnist_s7.results.folders import OPTIONS
 
 PAGE = RUNS.parent / "page.html"
 
@@ -20,8 +21,7 @@ def add(command: Command) -> None:
         "folder",
         type=Path,
         nargs="?",
-        default=PUBLISHED,
-        help="of runs, beside which the published ones are shown; default: notebooks/results",
+        help="of runs, beside which the published ones are shown; default: the published ones alone",
     )
     parser.add_argument("--dataset", choices=DATASETS, default="mnist", help="default: %(default)s")
     parser.add_argument("--output", type=Path, default=PAGE, metavar="FILE", help="default: runs/page.html")
@@ -30,7 +30,8 @@ def add(command: Command) -> None:
 
 def _page(arguments: argparse.Namespace) -> None:
     dataset, digits = DATASETS[arguments.dataset], _digits(arguments.dataset)
-    print(f"written: {write(arguments.folder, dataset, digits, arguments.output)}")
+    folder = arguments.folder or stored_folder(dataset) or RUNS
+    print(f"written: {write(folder, dataset, digits, arguments.output)}")
     if arguments.open:
         webbrowser.open(arguments.output.resolve().as_uri())
 
@@ -53,7 +54,8 @@ def _runs(folder: Path, dataset: str) -> tuple[Runs, int]:
 
     own = grouped_runs(folder, dataset)
     if not own:
-        raise RunsMissing(f"{folder}: no run on {dataset}; `mnist-s7 train T3` makes one in runs/results")
+        option = OPTIONS.get(dataset, "")
+        raise RunsMissing(f"{folder}: no run on {dataset}; `mnist-s7 train T3{option}` makes one in runs/results")
     stored = stored_folder(dataset)
     others = grouped_runs(stored, dataset) if stored and stored.resolve() != folder.resolve() else {}
     names = dict.fromkeys([*(experiment.name for experiment in SERIES), *own, *others])

@@ -69,6 +69,7 @@ def _as_json(file: str, network: str, prediction: Prediction) -> str:
             "file": file,
             "network": network,
             "digit": prediction.digit,
+            "class": prediction.classes[prediction.digit],
             "probability": prediction.probability,
             "runner_up": prediction.runner_up,
             "runner_up_probability": prediction.runner_up_probability,

@@ -44,7 +44,7 @@ def add_training(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--validation",
         action="store_true",
-        help="train on the first 50,000 training images and test on the other 10,000: to choose hyperparameters",
+        help="test on the last 10,000 training images and train on the others: to choose hyperparameters",
     )
     add_output(parser)
 

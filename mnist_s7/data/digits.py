@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from mnist_s7 import InvalidArgument, MnistS7Error
+from mnist_s7.data.datasets import VALIDATION
 
 
 class DigitsError(MnistS7Error):
@@ -22,7 +23,7 @@ class DigitsUnavailable(DigitsError):
 
 
 class DigitsCorrupt(DigitsError):
-    """There, but not what MNIST's files hold."""
+    """There, but not what the data set's files hold."""
 
 
 class DigitsInvalid(DigitsError, ValueError):
@@ -96,6 +97,6 @@ def validation_split(digits: Digits, count: int = 10_000) -> Digits:
         digits.train_labels[:-count],
         digits.train_images[-count:],
         digits.train_labels[-count:],
-        f"{digits.name} validation",
+        f"{digits.name}{VALIDATION}",
         f"{digits.source}; tested on the last {count:,} training images",
     )

@@ -7,3 +7,4 @@ BESIDE_PACKAGE = Path(__file__).resolve().parents[2]
 # The working copy, or the current folder where the package is installed apart from one: then nothing is to be written
 # beside it.
 PROJECT = BESIDE_PACKAGE if (BESIDE_PACKAGE / "pyproject.toml").exists() else Path.cwd()
+DOWNLOADS = PROJECT / "data"

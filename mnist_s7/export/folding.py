@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from mnist_s7 import MnistS7Warning
+from mnist_s7.results import MNIST
 
 IMAGE = (1, 28, 28)
 NAMED = 3  # layers in a warning
@@ -44,6 +45,7 @@ def folded(model: nn.Module) -> nn.Module:
     network = copy.deepcopy(model).eval()
     try:
         network = fx.GraphModule(network, fx.Tracer().trace(network)).eval()
+        network.trained_on = getattr(model, "trained_on", MNIST)
     except Exception as error:  # forward is the user's, and meets symbols where it expects tensors
         _without_dropout(network)
         if any(isinstance(layer, NORMS) for layer in network.modules()):

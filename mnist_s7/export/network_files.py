@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from mnist_s7 import MnistS7Error
-from mnist_s7.data import check_images
+from mnist_s7.data import check_images, normalization_of
 from mnist_s7.export.extras import require
 from mnist_s7.export.folding import IMAGE, folded
-from mnist_s7.results import write_atomically
+from mnist_s7.results import class_names, write_atomically
 from mnist_s7.transforms import normalize
 
 INPUT, OUTPUT = "images", "log_probabilities"
@@ -33,15 +33,15 @@ class NotExportable(MnistS7Error, ValueError):
 
 
 class FromPixels(nn.Module):
-    """A network that normalises the pixels itself."""
+    """A network that normalises the pixels itself, by the `mean` and standard deviation of its data set."""
 
-    def __init__(self, network: nn.Module):
+    def __init__(self, network: nn.Module, mean: float, std: float):
         super().__init__()
-        self.network = network
+        self.network, self.mean, self.std = network, mean, std
 
     def forward(self, images: Tensor) -> Tensor:
         """(N, 1, 28, 28) of 0 to 255 -> (N, 10) log-probabilities."""
-        return self.network(normalize(images))
+        return self.network(normalize(images, self.mean, self.std))
 
 
 def export_onnx(model: nn.Module, path: str | os.PathLike, facts: Mapping[str, str] | None = None) -> Path:
@@ -115,7 +115,7 @@ def pixels(images: Tensor) -> Tensor:
 @contextmanager
 def _exporting(model: nn.Module) -> Iterator[dict]:
     """What `torch.export.export` takes; and its errors, whose kinds are many, as the project's own."""
-    network = FromPixels(folded(model).cpu().float()).eval().requires_grad_(False)
+    network = FromPixels(folded(model).cpu().float(), *normalization_of(model)).eval().requires_grad_(False)
     network.to(memory_format=torch.contiguous_format)  # exported programs warn about weights in another order
     example = torch.zeros(2, *IMAGE)  # two: a batch of one would be taken for a constant
     try:
@@ -131,6 +131,7 @@ def _exporting(model: nn.Module) -> Iterator[dict]:
 
 def _about(facts: Mapping[str, str]) -> dict[str, str]:
     said = {name: facts[name] for name in ("experiment", "seed", "dataset")}
+    said["classes"] = ", ".join(class_names(facts["dataset"]))
     return said | {"float32_test_accuracy_percent": facts["test_accuracy"]}
 
 

@@ -128,20 +128,14 @@ def _check_digits(run: Run, digits: Digits) -> None:
 
 def _errors(run: Run, digits: Digits):
     """A figure of the first `MOST_ERRORS` test images that the final epoch got wrong."""
-    from mnist_s7.plots.images import COLUMNS, count_found, draw_digit, sheet
-    from mnist_s7.plots.style import name_of, say
+    from mnist_s7.plots.images import count_found, gallery, taken_for
+    from mnist_s7.plots.style import name_of
 
     shown = run.errors[:MOST_ERRORS]
-    rows = -(-len(shown) // COLUMNS)
     title = f"{name_of(run)}: errors (label→prediction, number in the test set)"
-    figure, ax = sheet(title, COLUMNS, 0.4 + 1.65 * rows, run.dataset)
-    say(ax, count_found(len(run.errors), len(shown)), 0, 0.2)
-    for place, (index, digit) in enumerate(shown):
-        x, y = 1.1 * (place % COLUMNS), 0.4 + 1.65 * (place // COLUMNS)
-        draw_digit(ax, digits.test_images[index], x, y)
-        caption = f"{digits.test_labels[index]}→{digit}\nno. {index}"
-        say(ax, caption, x + 0.5, y + 1.04, ha="center", va="top", size=9)
-    return figure
+    images = digits.test_images[[index for index, _ in shown]]
+    captions = [f"{taken_for(run.dataset, digits.test_labels[index], digit)}\nno. {index}" for index, digit in shown]
+    return gallery(title, [(count_found(len(run.errors), len(shown)), images, captions)], run.dataset)
 
 
 def _picture(figure) -> np.ndarray:

@@ -9,8 +9,10 @@ from pathlib import Path
 from PIL import Image
 from torch import Tensor, nn
 
+from mnist_s7.data.datasets import DIGITS
 from mnist_s7.images.preprocessing import digit_image
 from mnist_s7.images.reading import ImageError, RawImage, Source, read_image
+from mnist_s7.results import MNIST, class_names
 from mnist_s7.training import predict
 
 
@@ -19,7 +21,7 @@ class Prediction:
     """The digit that a network finds most probable in a picture, and the one after it.
 
     `probabilities` are those of the ten digits, from 0 to 1; `seen` is what the network saw, uint8 (28, 28); `name`
-    is the picture's file, or "".
+    is the picture's file, or ""; `classes` are the names of what the digits stand for in the network's data set.
     """
 
     digit: int
@@ -29,11 +31,12 @@ class Prediction:
     probabilities: tuple[float, ...]
     seen: Tensor
     name: str = ""
+    classes: tuple[str, ...] = DIGITS
 
     def __str__(self) -> str:
         """`7.png: 7 (99.8 %), then 1 (0.1 %)`."""
         first, second = map(_percent, (self.probability, self.runner_up_probability))
-        said = f"{self.digit} ({first}), then {self.runner_up} ({second})"
+        said = f"{self.classes[self.digit]} ({first}), then {self.classes[self.runner_up]} ({second})"
         return f"{self.name}: {said}" if self.name else said
 
 
@@ -60,6 +63,7 @@ def predict_image(model: nn.Module, image: Source | RawImage) -> Prediction:
         probabilities=tuple(probabilities),
         seen=seen,
         name=picture.name,
+        classes=class_names(getattr(model, "trained_on", MNIST)),
     )
 
 

@@ -13,9 +13,9 @@ from torch import Tensor, fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 
 from mnist_s7 import MnistS7Error
+from mnist_s7.data import normalization_of
 from mnist_s7.export import NotFolded, folded
 from mnist_s7.export.folding import Affine
-from mnist_s7.transforms import MEAN, STD
 
 IMAGE = (1, 28, 28)
 CLASSES = 10
@@ -43,7 +43,8 @@ def network_data(model: nn.Module) -> dict:
     steps = _Steps(network, type(model).__name__)
     for node in network.graph.nodes:
         steps.add(node)
-    return {"mean": MEAN, "std": STD, "steps": steps.found}
+    mean, std = normalization_of(model)
+    return {"mean": mean, "std": std, "steps": steps.found}
 
 
 @dataclass

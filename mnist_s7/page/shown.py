@@ -8,7 +8,7 @@ from torch import nn
 from mnist_s7 import InvalidArgument
 from mnist_s7.catalog import find_experiment, pretrained, pretrained_names
 from mnist_s7.report.stored import SEED
-from mnist_s7.results import Runs, WeightsError
+from mnist_s7.results import Runs, WeightsError, has_targets
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ def networks_of(runs: Runs) -> dict[str, Network | WeightsError]:
                 networks[name] = Network(stored.model, _untrained(name, stored.seed))
             except WeightsError as error:
                 networks[name] = error
-        elif name in pretrained_names():
+        elif name in pretrained_names() and has_targets(group[0].dataset):  # these are trained on MNIST
             networks[name] = Network(pretrained(name), _untrained(name, SEED))
     return networks
 

@@ -15,8 +15,8 @@ from matplotlib.transforms import Bbox
 from torch import Tensor
 
 from mnist_s7 import InvalidArgument
-from mnist_s7.plots.axes import ERROR_SCALE, LIMIT, accuracy_axis, parameter_axis, target_line
-from mnist_s7.plots.images import COLUMNS, count_found, draw_digit, sheet
+from mnist_s7.plots.axes import ERROR_SCALE, LIMIT, accuracy_axis, headline, parameter_axis, target_line
+from mnist_s7.plots.images import COLUMNS, count_found, draw_digit, has_long_names, sheet
 from mnist_s7.plots.runs import accuracy_panel, refuse_empty
 from mnist_s7.plots.style import INK, MUTED, TEXT, VERMILLION, Picture, counted, dataset_of, looks_of, plain_axes, say
 from mnist_s7.results import (
@@ -29,11 +29,14 @@ from mnist_s7.results import (
     PublicNetwork,
     Run,
     Runs,
+    class_names,
+    class_noun,
     failures,
+    has_targets,
     summarize,
     trained,
 )
-from mnist_s7.results.claims import HEADLINE, signed
+from mnist_s7.results.claims import signed
 
 MARK = {"linestyle": "", "marker": "o", "markersize": 7}
 REFERENCE = {"linestyle": "", "marker": "X", "markersize": 8, "color": INK}
@@ -56,9 +59,11 @@ def every_seed(runs: Runs, references: Mapping[str, float]) -> Figure:
     summaries = {name: summarize(values) for name, values in finals.items()}
     references = {name: references[name] for name in runs if name in references}
     ends = [min(max(end, 0), 100) for summary in summaries.values() for end in summary.interval or ()]
-    accuracy_axis(ax, [HEADLINE, *(a for values in finals.values() for a in values), *references.values(), *ends])
+    targets = headline(dataset_of(_all(runs)))
+    accuracy_axis(ax, [*targets, *(a for values in finals.values() for a in values), *references.values(), *ends])
     ax.set_xlim(-0.5 - 0.12 * len(runs), len(runs) - 0.5)  # room on the left for the words at the target
-    target_line(ax, HEADLINE)
+    for target in targets:
+        target_line(ax, target)
     captions = []
     for i, (name, (colour, marker)) in enumerate(zip(runs, _looks(runs), strict=True)):
         summary, look = summaries[name], {"color": colour, "marker": marker}
@@ -172,8 +177,10 @@ class _Network:
 
 def accuracy_against_parameters(runs: Runs, public: Sequence[PublicNetwork] = PUBLIC_NETWORKS) -> Figure:
     """Test accuracy (percent) against parameters: the mean of this package's final epochs, and what the authors of
-    public networks state of theirs."""
+    public networks state of theirs, which is on MNIST: they are left out beside runs on another data set."""
     failed, runs = failures(_all(runs)), _trained(runs)
+    targets = headline(dataset := dataset_of(_all(runs)))
+    public = public if has_targets(dataset) else ()
     networks = []
     for (name, group), look in zip(runs.items(), _looks(runs), strict=True):
         final = summarize([run.final.test_accuracy for run in group])
@@ -181,13 +188,15 @@ def accuracy_against_parameters(runs: Runs, public: Sequence[PublicNetwork] = PU
     for other in public:
         label = f"{other.source.partition('/')[2]}\n{textwrap.fill(other.measured, 20)}"
         networks.append(_Network(other.parameters, other.accuracy, other.sd, label, MUTED, "o", own=False))
-    figure = Picture(5.2, f"Test accuracy against parameters, beside public networks{failed}", dataset_of(_all(runs)))
+    beside = ", beside public networks" if public else ""
+    figure = Picture(5.2, f"Test accuracy against parameters{beside}{failed}", dataset)
     ax = figure.subplots()
     plain_axes(ax, xlabel="parameters (log scale)", ylabel=f"test accuracy ({ERROR_SCALE})")
-    accuracy_axis(ax, [HEADLINE, *(min(end, 100) for network in networks for end in network.ends)])
+    accuracy_axis(ax, [*targets, *(min(end, 100) for network in networks for end in network.ends)])
     sizes = [network.parameters for network in networks]
     ax.set(xscale="log", xlim=(min(sizes) / 1.6, max(sizes) * 1.6))
-    target_line(ax, HEADLINE)
+    for target in targets:
+        target_line(ax, target)
     parameter_axis(ax)
     ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     ax.xaxis.set_minor_locator(NullLocator())
@@ -199,7 +208,7 @@ def accuracy_against_parameters(runs: Runs, public: Sequence[PublicNetwork] = PU
     own = Line2D([], [], label="this package, mean of the final epochs", color=MUTED, **MARK)
     theirs = Line2D([], [], label="public, with how it was measured", color=MUTED, markerfacecolor="white", **MARK)
     line = Line2D([], [], label="SD of runs", color=MUTED, linestyle="", marker="|", markersize=12)
-    _legend(figure, [own, theirs, line])
+    _legend(figure, [own, theirs, line] if public else [own, line])
     _label(ax, networks)
     return figure
 
@@ -251,19 +260,20 @@ def most_misclassified(
 
     `images` uint8 (N, 28, 28), `labels` int64 (N,).
     """
-    shown = found[:SHOWN]
+    shown, names, between = found[:SHOWN], class_names(dataset), "\n" if has_long_names(dataset) else " "
     errors = LABEL_ERRORS if dataset == MNIST else ()
     head, pitch = 0.9, 2.1  # image heights: the heading's, and from row to row
     title = f"The test images that {counted(runs, 'run')} most often get wrong"
     figure, ax = sheet(title, COLUMNS, head + pitch * math.ceil(len(shown) / IN_A_ROW), dataset)
-    heading = f"{count_found(len(found), len(shown))}: label, most common wrong digit, number in the test set"
+    wrong = f"most common wrong {class_noun(dataset)}"
+    heading = f"{count_found(len(found), len(shown))}: label, {wrong}, number in the test set"
     if any(image.index in errors for image in shown):
         heading += "\nFramed: label errors according to five annotators, with the digit that most of them saw"
     say(ax, heading, 0, 0.1, va="top", size=10.5)
     for i, image in enumerate(shown):
         x, y = 2.2 * (i % IN_A_ROW) + 0.55, head + pitch * (i // IN_A_ROW)
         lines = (
-            f"label {labels[image.index]}, predicted {image.predicted}",
+            f"label {names[labels[image.index]]},{between}predicted {names[image.predicted]}",
             f"{image.times} of {counted(runs, 'run')}",
             f"no. {image.index}",
         )

@@ -9,6 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, MultipleLocator
 
 from mnist_s7.plots.style import INK, say
+from mnist_s7.results import has_targets
+from mnist_s7.results.claims import HEADLINE
 
 LIMIT = 8_000  # parameters that the series is to stay under, while above HEADLINE percent
 ERROR_SCALE = "%, log scale of errors"  # said in the label of every accuracy axis
@@ -57,8 +59,16 @@ def accuracy_axis(ax: Axes, accuracies: Sequence[float]) -> None:
     ax.set_ylim(bottom, top)
     coarse, fine = ([t for t in ticks if bottom <= t <= top] for ticks in (TICKS, FINE_TICKS))
     ticks = coarse if len(coarse) >= 4 else fine
+    if len(ticks) < 3:  # a narrow range, where the scale is almost a plain one
+        ticks = MaxNLocator(5).tick_values(bottom, min(top, 100))
+        ticks = [t for t in ticks if bottom <= t <= min(top, 100)]
     ax.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
     ax.minorticks_off()
+
+
+def headline(dataset: str) -> list[float]:
+    """The accuracy (percent) that the series is to reach, where it is to on these digits."""
+    return [HEADLINE] if has_targets(dataset) else []
 
 
 def target_line(ax: Axes, target: float) -> None:

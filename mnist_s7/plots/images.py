@@ -32,20 +32,22 @@ from mnist_s7.plots.style import (
     say,
 )
 from mnist_s7.receptive_field import EffectiveField, ReceptiveFieldTable, UnitBox
-from mnist_s7.results import Run
+from mnist_s7.results import Run, class_names
 
 # ----------------------------------------------------------------------------------------------------- digits
 
 COLUMNS = 10  # digits in a row
+LONG, SMALL = 6, 8  # letters of a class's name that do not fit beside others, and the points that they are written in
 
 
 def augmentation_grid(before: Tensor, after: Tensor, labels: Tensor, title: str, dataset: str = "MNIST") -> Figure:
     """Images above what augmentation made of them: `before`, `after` uint8 (n, 28, 28), `labels` int64 (n,)."""
     pitch = 2.55  # image heights from one pair of rows to the next
+    names = class_names(dataset)
     figure, ax = sheet(title, COLUMNS, pitch * math.ceil(len(labels) / COLUMNS), dataset, left=0.9)
     for i, label in enumerate(labels.tolist()):
         x, y = 1.1 * (i % COLUMNS), pitch * (i // COLUMNS)
-        say(ax, str(label), x + 0.5, y + 0.15, ha="center")
+        say(ax, names[label], x + 0.5, y + 0.15, ha="center", size=SMALL if has_long_names(dataset) else TEXT)
         draw_digit(ax, before[i], x, y + 0.3, frame=MUTED)
         draw_digit(ax, after[i], x, y + 1.35, frame=BLUE)
         if i % COLUMNS == 0:
@@ -70,9 +72,13 @@ def confident_errors(
     highest, predicted = log_probabilities.detach().cpu().max(dim=1)
     wrong = (predicted != labels).nonzero().flatten()
     shown = wrong[highest[wrong].argsort(descending=True, stable=True)][:count].tolist()
-    captions = [f"{labels[i]}→{predicted[i]} {_percent(highest[i].exp().item())}\nno. {i}" for i in shown]
+    before, after = ("\n", ", ") if has_long_names(dataset) else (" ", "\n")  # the probability
+    captions = [
+        f"{taken_for(dataset, labels[i], predicted[i])}{before}{_percent(highest[i].exp().item())}{after}no. {i}"
+        for i in shown
+    ]
     heading = f"{count_found(len(wrong), len(shown))}: label→prediction, its probability, number in the test set"
-    return _gallery(title, [(heading, images[shown], captions)], dataset)
+    return gallery(title, [(heading, images[shown], captions)], dataset)
 
 
 def disagreements(images: Tensor, labels: Tensor, first: Run, second: Run, count: int = 20) -> Figure:
@@ -80,15 +86,26 @@ def disagreements(images: Tensor, labels: Tensor, first: Run, second: Run, count
 
     `images` uint8 (N, 28, 28), `labels` int64 (N,).
     """
-    groups = []
+    groups, dataset = [], dataset_of([first, second])
     for right, wrong in ((first, second), (second, first)):
         guesses = wrong.predictions(labels)
         indices = ((right.predictions(labels) == labels) & (guesses != labels)).nonzero().flatten().tolist()
         shown = indices[:count]
         found = count_found(len(indices), len(shown))
         heading = f"{name_of(right)} right, {name_of(wrong)} wrong: {found} (label→wrong prediction)"
-        groups.append((heading, images[shown], [f"{labels[i]}→{guesses[i]}\nno. {i}" for i in shown]))
-    return _gallery(f"{name_of(first)} against {name_of(second)}", groups, dataset_of([first, second]))
+        captions = [f"{taken_for(dataset, labels[i], guesses[i])}\nno. {i}" for i in shown]
+        groups.append((heading, images[shown], captions))
+    return gallery(f"{name_of(first)} against {name_of(second)}", groups, dataset)
+
+
+def taken_for(dataset: str, label: int | Tensor, predicted: int | Tensor) -> str:
+    """`7→1`; two lines where the classes have long names."""
+    names, arrow = class_names(dataset), "→\n" if has_long_names(dataset) else "→"
+    return f"{names[label]}{arrow}{names[predicted]}"
+
+
+def has_long_names(dataset: str) -> bool:
+    return max(map(len, class_names(dataset))) >= LONG
 
 
 def predictions(pictures: Sequence[tuple[Source | RawImage, Prediction]]) -> Figure:
@@ -114,16 +131,19 @@ def _bars(ax: Axes, prediction: Prediction) -> None:
     colours = [BLUE if digit == prediction.digit else ORANGE for digit in range(10)]
     percent = [100 * p for p in prediction.probabilities]
     ax.bar(range(10), percent, color=colours)
-    plain_axes(ax, xlabel="digit", ylabel="probability (%)")
-    ax.set(xticks=range(10), ylim=(0, 118), yticks=(0, 50, 100))
+    long = max(map(len, prediction.classes)) >= LONG
+    plain_axes(ax, xlabel="" if long else "digit", ylabel="probability (%)")
+    ax.set(ylim=(0, 118), yticks=(0, 50, 100))
+    ax.set_xticks(range(10), prediction.classes, rotation=90 if long else 0, fontsize=SMALL if long else None)
     for digit in (prediction.digit, prediction.runner_up):
         bold = digit == prediction.digit
         say(ax, f"{percent[digit]:.1f} %", digit, percent[digit], dy=7, ha="center", colour=INK, bold=bold)
 
 
-def _gallery(title: str, groups: list[tuple[str, Tensor, list[str]]], dataset: str) -> Figure:
-    """Groups of (heading, images uint8 (n, 28, 28), a caption of two lines for each)."""
-    pitch, head = 1.65, 0.4  # image heights from row to row, and of a heading
+def gallery(title: str, groups: list[tuple[str, Tensor, list[str]]], dataset: str) -> Figure:
+    """Groups of (heading, images uint8 (n, 28, 28), a caption for each, as `taken_for` begins one and a line more)."""
+    long = has_long_names(dataset)
+    pitch, head, size = 1.85 if long else 1.65, 0.4, SMALL if long else 9  # image heights: from row to row, a heading's
     heights = [head + pitch * math.ceil(len(images) / COLUMNS) for _, images, _ in groups]
     figure, ax = sheet(title, COLUMNS, sum(heights), dataset)
     top = 0.0
@@ -132,7 +152,7 @@ def _gallery(title: str, groups: list[tuple[str, Tensor, list[str]]], dataset: s
         for i, caption in enumerate(captions):
             x, y = 1.1 * (i % COLUMNS), top + head + pitch * (i // COLUMNS)
             draw_digit(ax, images[i], x, y)
-            say(ax, caption, x + 0.5, y + 1.04, ha="center", va="top", size=9)
+            say(ax, caption, x + 0.5, y + 1.04, ha="center", va="top", size=size)
         top += height
     return figure
 

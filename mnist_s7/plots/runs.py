@@ -15,6 +15,7 @@ from mnist_s7.plots.axes import (
     accuracy_axis,
     end_labels,
     epoch_axis,
+    headline,
     loss_axis,
     target_line,
 )
@@ -30,8 +31,7 @@ from mnist_s7.plots.style import (
     plain_axes,
     say,
 )
-from mnist_s7.results import Run, wilson
-from mnist_s7.results.claims import HEADLINE
+from mnist_s7.results import Run, class_names, class_noun, has_targets, wilson
 
 LOWEST = 90  # percent: where runs that end above it are compared, epochs below it are only counted
 LINES = {
@@ -45,8 +45,9 @@ LINES = {
 def training_curves(run: Run, target: float | None = None) -> Figure:
     """Loss (nats) and accuracy (percent) over the epochs, train and test, with the learning rate under each.
 
-    `target` is a test accuracy in percent, drawn as a line.
+    `target` is a test accuracy in percent, drawn as a line where the run is on digits that it is for.
     """
+    target = target if has_targets(run.dataset) else None
     figure = Picture(4.5, f"{name_of(run)}: final test accuracy {run.final.test_accuracy:.2f} %", run.dataset)
     (loss, accuracy), rates = figure.subplots(2, 2, sharex="col", height_ratios=(3.2, 1))
     [(colour, marker)] = looks_of([run])
@@ -92,7 +93,10 @@ def confusion_matrix(run: Run, labels: Tensor) -> Figure:
         elif count:
             colour = "white" if count > 0.6 * errors.max() else INK
             say(ax, str(count), predicted, label, colour=colour, ha="center", bold=True)
-    ax.set(xticks=range(10), yticks=range(10), xlabel="predicted digit", ylabel="label")
+    names = class_names(run.dataset)
+    ax.set(xlabel=f"predicted {class_noun(run.dataset)}", ylabel="label")
+    ax.set_xticks(range(10), names, rotation=90 if max(map(len, names)) > 3 else 0)
+    ax.set_yticks(range(10), names)
     ax.tick_params(length=0)
     ax.spines[:].set_color(FAINT)
     bar = figure.colorbar(image, ax=ax, label="errors (test images)", shrink=0.8)
@@ -102,7 +106,7 @@ def confusion_matrix(run: Run, labels: Tensor) -> Figure:
 
 
 def accuracy_per_digit(run: Run, labels: Tensor) -> Figure:
-    """Each digit's test accuracy (percent) in the final epoch, its 95 % Wilson interval and its errors.
+    """The test accuracy (percent) of each digit or class in the final epoch, its 95 % Wilson interval and its errors.
 
     `labels` int64 (N,), the test set's.
     """
@@ -111,19 +115,21 @@ def accuracy_per_digit(run: Run, labels: Tensor) -> Figure:
     rights = totals - errors
     low, high = np.transpose([wilson(right, total) for right, total in zip(rights, totals, strict=True)])
     overall = 100 * rights.sum() / totals.sum()
-    figure = Picture(4.2, f"{name_of(run)}: test accuracy per digit", run.dataset, width=7)
+    noun = class_noun(run.dataset)
+    figure = Picture(4.2, f"{name_of(run)}: test accuracy per {noun}", run.dataset, width=7)
     ax = figure.subplots()
     [(colour, marker)] = looks_of([run])
     ax.hlines(digits, low, high, color=colour, linewidth=2, alpha=0.5)
     ax.plot(100 * rights / totals, digits, linestyle="", color=colour, marker=marker, markersize=7)
     ax.axvline(overall, color=MUTED, linewidth=1, linestyle=":")
-    text = f"all digits {overall:.2f} %"
+    text = f"all {'digits' if noun == 'digit' else 'classes'} {overall:.2f} %"
     say(ax, text, overall, 1, ("data", "axes fraction"), dy=8, colour=MUTED, ha="center")
     for digit, count, total in zip(digits, errors, totals, strict=True):
         say(ax, f"{count} of {total:,} wrong", 1.02, digit, ("axes fraction", "data"))
-    plain_axes(ax, xlabel="test accuracy (%, zoomed in), with 95 % Wilson intervals", ylabel="digit", grid="x")
+    plain_axes(ax, xlabel="test accuracy (%, zoomed in), with 95 % Wilson intervals", ylabel=noun, grid="x")
     span = 100 - low.min()
-    ax.set(yticks=digits, ylim=(9.6, -0.6), xlim=(100 - 1.05 * span, 100 + 0.03 * span))
+    ax.set_yticks(digits, [class_names(run.dataset)[digit] for digit in digits])
+    ax.set(ylim=(9.6, -0.6), xlim=(100 - 1.05 * span, 100 + 0.03 * span))
     return figure
 
 
@@ -165,10 +171,11 @@ def accuracy_panel(ax: Axes, groups: Mapping[str, Sequence[Run]], split: str) ->
     ends = [min(run.final.train_accuracy, run.final.test_accuracy) for run in runs]
     lowest = LOWEST if min(ends) > LOWEST else 0
     both = [a for run in runs for s in LINES for a in _by_epoch(run, f"{s}_accuracy")]
-    accuracy_axis(ax, [HEADLINE, *(max(a, lowest) for a in both)])
+    targets = headline(dataset_of(runs))
+    accuracy_axis(ax, [*targets, *(max(a, lowest) for a in both)])
     epoch_axis(ax, max(map(len, means.values())))
-    if split == "test":
-        target_line(ax, HEADLINE)
+    for target in targets if split == "test" else ():
+        target_line(ax, target)
     end_labels(ax, "{:.2f} %")
     below = {name: sum(a < lowest for a in values) for name, values in means.items()}
     notes = [f"{name} is below {lowest} % in {counted(n, 'epoch')}" for name, n in below.items() if n]

@@ -18,7 +18,7 @@ from mnist_s7.experiments import SERIES, Experiment
 from mnist_s7.receptive_field import ReceptiveFieldError, receptive_field
 from mnist_s7.report.markdown import Markdown, Source, Text, table
 from mnist_s7.report.stored import previous_run
-from mnist_s7.results import MNIST, PUBLISHED, Run, on_dataset
+from mnist_s7.results import MNIST, PUBLISHED, Run, has_targets, on_dataset
 from mnist_s7.results.claims import HEADLINE, TENTH, Claim, first_epoch_at
 from mnist_s7.source_code import used
 from mnist_s7.transforms import augmentation_of
@@ -214,34 +214,34 @@ def comparison(runs: Mapping[str, Run]) -> Markdown:
             counts.append(f"{holds.count(None)} inconclusive from one run")
         return ", ".join(counts)
 
-    return table(
-        ["", *(with_dataset(f"{run.experiment}, seed {run.seed}", run) for run in runs.values())],
-        [
-            row("change", lambda experiment, run: experiment.change),
-            run_row("parameters", lambda run: f"{run.parameters:,}"),
-            row(
-                "multiply-adds per image",
-                lambda experiment, run: f"{model_statistics(experiment.network()).total_mult_adds / 1e6:.2f} M",
-            ),
-            row(
-                "receptive field",
-                lambda experiment, run: _receptive_field(experiment.network()),
-            ),
-            run_row("epochs", lambda run: f"{len(run.epochs)}"),
-            run_row("**final test accuracy**", lambda run: f"**{run.final.test_accuracy:.2f} %**"),
-            run_row(
-                "best test accuracy (selected on the test set)",
-                lambda run: f"{run.best.test_accuracy:.2f} %, epoch {run.best.epoch}",
-            ),
-            run_row(
-                "best train accuracy",
-                lambda run: f"{max(epoch.train_accuracy for epoch in run.epochs):.2f} %",
-            ),
-            run_row(f"first epoch at {HEADLINE:g} % test", reached),
-            run_row("seconds per epoch (median)", lambda run: f"{seconds_per_epoch(run):.1f}"),
-            row("targets met", met),
-        ],
-    )
+    with_targets = all(has_targets(run.dataset) for run in runs.values())
+    rows = [
+        row("change", lambda experiment, run: experiment.change),
+        run_row("parameters", lambda run: f"{run.parameters:,}"),
+        row(
+            "multiply-adds per image",
+            lambda experiment, run: f"{model_statistics(experiment.network()).total_mult_adds / 1e6:.2f} M",
+        ),
+        row(
+            "receptive field",
+            lambda experiment, run: _receptive_field(experiment.network()),
+        ),
+        run_row("epochs", lambda run: f"{len(run.epochs)}"),
+        run_row("**final test accuracy**", lambda run: f"**{run.final.test_accuracy:.2f} %**"),
+        run_row(
+            "best test accuracy (selected on the test set)",
+            lambda run: f"{run.best.test_accuracy:.2f} %, epoch {run.best.epoch}",
+        ),
+        run_row(
+            "best train accuracy",
+            lambda run: f"{max(epoch.train_accuracy for epoch in run.epochs):.2f} %",
+        ),
+        run_row(f"first epoch at {HEADLINE:g} % test", reached) if with_targets else None,
+        run_row("seconds per epoch (median)", lambda run: f"{seconds_per_epoch(run):.1f}"),
+        row("targets met", met) if with_targets else None,
+    ]
+    header = ["", *(with_dataset(f"{run.experiment}, seed {run.seed}", run) for run in runs.values())]
+    return table(header, [row for row in rows if row])
 
 
 def _receptive_field(network: nn.Module) -> str:

@@ -6,7 +6,7 @@ import torch
 from matplotlib.figure import Figure
 
 from mnist_s7 import plots
-from mnist_s7.data import Digits, digits_or_synthetic
+from mnist_s7.data import Digits, digits_or_synthetic, normalization
 from mnist_s7.experiments import Experiment
 from mnist_s7.receptive_field import effective_receptive_field, receptive_field
 from mnist_s7.report.markdown import Markdown
@@ -51,7 +51,7 @@ def check_rerun(run: Run) -> Markdown:
 
 def shown_runs(digits: Digits) -> dict[str, Run]:
     """A run of each iteration on these digits, from where MNIST_S7_RESULTS says or else the published ones."""
-    return series_runs(results_folder(stored_folder(digits.name)), dataset=digits.name)
+    return series_runs(results_folder(stored_folder(digits.name) or RUNS), dataset=digits.name)
 
 
 def confident_errors(run: Run, digits: Digits) -> Figure:
@@ -77,6 +77,6 @@ def effective_fields(experiment: Experiment, run: Run, digits: Digits) -> Figure
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(run.seed)  # the weights that the training started from
         untrained = experiment.network()
-    images = normalize(digits.test_images[:500].unsqueeze(1))
+    images = normalize(digits.test_images[:500].unsqueeze(1), *normalization(digits.name))
     before, after = (effective_receptive_field(model, images) for model in (untrained, run.model))
     return plots.effective_fields(before, after, receptive_field(untrained), digits.name)

@@ -14,7 +14,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
 
 from mnist_s7 import MnistS7Error
-from mnist_s7.data import PROJECT, Digits
+from mnist_s7.data import PROJECT, Digits, option_of
 from mnist_s7.experiments import SERIES
 from mnist_s7.report.jupyter_kernels import AsyncKernel
 from mnist_s7.report.notebook_progress import Overview
@@ -94,7 +94,7 @@ class _Execution:
             self.file = f"{name}-{digits.name.replace(' ', '-')}.ipynb"
             title = self.notebook.cells[0].source.split("\n")
             self.notebook.cells[0].source = "\n".join([f"{title[0]} ({on_dataset(digits.name)})", *title[1:]])
-            self.environment["MNIST_S7_DATASET"] = "synthetic"  # no need to look for MNIST again
+            self.environment["MNIST_S7_DATASET"] = option_of(digits.name)  # no need to look for MNIST again
         if place := os.environ.get("MNIST_S7_DATA"):  # from here, and not from the folder that the kernel works in
             self.environment["MNIST_S7_DATA"] = os.path.abspath(os.path.expanduser(place))
         self.client = _client(self.notebook, _Client, on_share=lambda share: overview.update(name, share))

@@ -4,20 +4,29 @@ import os
 from pathlib import Path
 
 from mnist_s7 import MnistS7Error
-from mnist_s7.data import PROJECT, SYNTHETIC_DIGITS
+from mnist_s7.data import DATA_SETS, DATASETS, PROJECT, SYNTHETIC_DIGITS, find_data_set
+from mnist_s7.data.datasets import DIGITS, FASHION_MNIST
+from mnist_s7.data.datasets import VALIDATION as OF_VALIDATION
 
 MNIST = "MNIST"  # a run's dataset: tested on MNIST's test set
 PUBLISHED = PROJECT / "notebooks" / "results"
 PYTORCH_LAYERS = PUBLISHED / "pytorch-layers"  # runs on MNIST without the compiled layers, for comparison
 VALIDATION = PUBLISHED / "validation"  # trained on 50,000 training images, tested on the other 10,000
+FASHION = PUBLISHED / "fashion-mnist"  # trained and tested on Fashion-MNIST
 SYNTHETIC = PUBLISHED / "synthetic"  # to compare others on the synthetic digits with; in no table
 WEIGHTS = Path(__file__).resolve().parents[1] / "weights"  # of the runs that are shown: a link to PUBLISHED / "weights"
 RUNS = PROJECT / "runs" / "results"  # for everything that is not to be published
 
-STORED = {MNIST: PUBLISHED, f"{MNIST} validation": VALIDATION, SYNTHETIC_DIGITS: SYNTHETIC}
+STORED = {
+    MNIST: PUBLISHED,
+    f"{MNIST}{OF_VALIDATION}": VALIDATION,
+    FASHION_MNIST.name: FASHION,
+    SYNTHETIC_DIGITS: SYNTHETIC,
+}
 
 # The command line's options for runs on these digits.
-OPTIONS = {f"{MNIST} validation": " --validation", SYNTHETIC_DIGITS: " --dataset synthetic"}
+OPTIONS = {name: f" --dataset {option}" for option, name in DATASETS.items() if name != MNIST}
+OPTIONS[f"{MNIST}{OF_VALIDATION}"] = " --validation"
 
 
 class PublishingRefused(MnistS7Error, ValueError):
@@ -46,8 +55,27 @@ def refuse_publishing(dataset: str, folder: str | os.PathLike) -> None:
         raise PublishingRefused(f"{folder}: runs on {dataset} are {where}; name that, or a folder elsewhere")
 
 
+def class_names(dataset: str) -> tuple[str, ...]:
+    """What the ten classes are called, by their labels: the digits themselves, or a data set's own names."""
+    found = find_data_set(dataset)
+    return found.classes if found else DIGITS
+
+
+def class_noun(dataset: str) -> str:
+    """`digit`, or `class` where the classes are something else."""
+    return "digit" if class_names(dataset) == DIGITS else "class"
+
+
+def has_targets(dataset: str) -> bool:
+    """Whether the series' targets, the reference series and public networks are about these digits: MNIST's, and those
+    that are to look like them; not another data set's."""
+    return find_data_set(dataset) in (None, DATA_SETS["mnist"])
+
+
 def on_dataset(dataset: str) -> str:
     """What a title adds about the digits: nothing for MNIST's test set."""
     if dataset == MNIST:
         return ""
-    return f"on the {dataset} set" if stored_folder(dataset) == VALIDATION else f"on {dataset}, not on MNIST"
+    if find_data_set(dataset) is None:
+        return f"on {dataset}, not on MNIST"
+    return f"on the {dataset} set" if dataset.endswith(OF_VALIDATION) else f"on {dataset}"

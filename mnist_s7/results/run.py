@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from mnist_s7 import MnistS7Error
+from mnist_s7.data import DATA_SETS
 from mnist_s7.results.files import write_together
 from mnist_s7.results.folders import MNIST, STORED, refuse_publishing
 from mnist_s7.results.weights import (
@@ -26,7 +27,8 @@ from mnist_s7.results.weights import (
     with_state,
 )
 
-DATASETS = dict.fromkeys(STORED, 10_000)  # test images
+# How many images runs were tested on, where that is known.
+TESTED_ON = dict.fromkeys(STORED, 10_000) | {each.name: each.files[2].shape[0] for each in DATA_SETS.values()}
 FORMAT = 3  # raised whenever the meaning or the shape of a run's file changes
 
 # What a run's environment always holds, and what each may be.
@@ -100,7 +102,7 @@ class Run:
                     "--weights` keep them when they train it again"
                 )
             self.trained_model = with_state(
-                self.experiment, state, str(self.weights) if isinstance(self.weights, Path) else self.name
+                self.experiment, self.dataset, state, str(self.weights) if isinstance(self.weights, Path) else self.name
             )
         return self.trained_model
 
@@ -301,7 +303,7 @@ def _check(run: Run, path: Path, consequence: str) -> None:
                 f"{name} of epoch {count} should be a number{' from 0 to 100' if most == 100 else ' of 0 or more'}, "
                 f"found {str(value)[:80]!r}",
             )
-    _check_errors(run.errors, run.final.test_accuracy, DATASETS.get(run.dataset), require)
+    _check_errors(run.errors, run.final.test_accuracy, TESTED_ON.get(run.dataset), require)
 
 
 def _check_errors(

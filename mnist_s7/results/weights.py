@@ -88,13 +88,17 @@ def load_model(path: str | os.PathLike, network: Callable[[], nn.Module] | None 
     Raises `WeightsError` where the file is none, is truncated, or is not of that network.
     """
     facts, tensors = _read(Path(path))
-    return with_state(facts["experiment"], tensors, os.fspath(path), network)
+    return with_state(facts["experiment"], facts["dataset"], tensors, os.fspath(path), network)
 
 
 def with_state(
-    experiment: str, tensors: Mapping[str, Tensor], where: str, network: Callable[[], nn.Module] | None = None
+    experiment: str,
+    dataset: str,
+    tensors: Mapping[str, Tensor],
+    where: str,
+    network: Callable[[], nn.Module] | None = None,
 ) -> nn.Module:
-    """The experiment's network with the state from `where`. Raises as `load_model`."""
+    """The experiment's network with the state from `where`, trained on `dataset`. Raises as `load_model`."""
     network = network or NETWORKS.get(experiment)
     if network is None and not NETWORKS:
         raise WeightsError(
@@ -109,6 +113,7 @@ def with_state(
         model = network()
     _check(tensors, model, where)
     model.load_state_dict(tensors)
+    model.trained_on = dataset  # by which its images are normalised
     return in_fast_layout(model).eval()  # as `fit` has it, so that sums are made in the same order
 
 

@@ -10,7 +10,7 @@ from torch import Generator, Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from mnist_s7 import InvalidArgument
-from mnist_s7.data import Digits
+from mnist_s7.data import Digits, normalization
 from mnist_s7.experiments import Experiment
 from mnist_s7.kernels import keep_freed_memory, keep_mask
 from mnist_s7.results import Run
@@ -29,7 +29,7 @@ from mnist_s7.training import (
     train_epoch,
     training_step,
 )
-from mnist_s7.transforms import batched
+from mnist_s7.transforms import batched, renormalized
 
 
 def fit_seeds(
@@ -56,7 +56,7 @@ def fit_seeds(
     machine = environment(device) | {"freed_memory": "kept" if keeps else "given back", "seeds_together": len(seeds)}
     train_images, train_labels = digits.train_images.to(device), digits.train_labels.to(device)
     test_images, test_labels = digits.test_images.to(device), digits.test_labels.to(device)
-    transform = batched(experiment.train_transform)
+    transform = batched(renormalized(experiment.train_transform, *normalization(digits.name)))
     records = [[] for _ in seeds]
     lost: dict[int, LossNotFinite] = {}  # by the place of their seeds
 
@@ -65,6 +65,8 @@ def fit_seeds(
         augmenting = [Generator(device).manual_seed(seed) for seed in seeds]
         dropping = own if device.type == "cpu" else augmenting
         model = Ensemble(models, dropping).to(device, memory_format=torch.channels_last)
+        for each in (model, *models):
+            each.trained_on = digits.name  # as in `fit`
         optimizer = experiment.optimizer(model)
         scheduler = experiment.scheduler(optimizer, epochs)
         step = training_step(model, optimizer)

@@ -111,7 +111,7 @@ def test_a_sweep_takes_own_networks_settings_and_weights(mnist_s7, on_few_digits
 def two_swept(mnist_s7, monkeypatch, few_digits, own_file, tmp_path):
     """Runs of T3 and MINE, two seeds each, said to be on MNIST."""
     digits = dataclasses.replace(few_digits, name="MNIST")
-    monkeypatch.setattr("mnist_s7.results.run.DATASETS", {})
+    monkeypatch.setattr("mnist_s7.results.run.TESTED_ON", {})
     for module in (options, compare):
         monkeypatch.setattr(module, "load_digits", lambda *_, **__: digits)
     path = own_file(NETWORK, EXPERIMENT)

@@ -1,11 +1,10 @@
 """Where the digits come from: every layout, and every fault with its own message."""
 
 import gzip
-import http.server
+import hashlib
 import os
 import resource
 import shutil
-import threading
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +13,9 @@ import torch
 from torchvision.datasets import MNIST
 
 from mnist_s7 import DigitsCorrupt, DigitsUnavailable, InvalidArgument, load_digits
-from mnist_s7.data import digits_or_synthetic, validation_split
-from mnist_s7.data import mnist as data
+from mnist_s7.data import DATA_SETS, digits_or_synthetic, loading, places, validation_split
 
+FILES = [file.name for file in DATA_SETS["mnist"].files]
 IMAGES, LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
 
 
@@ -106,7 +105,7 @@ def compress_and_cut(path):
     ids=["truncated", "empty", "too long", "flipped byte", "swapped", "not IDX", "cut gzip", "not gzip"],
 )
 def test_a_corrupt_file_is_refused_and_left(idx_files, damage, found):
-    expected_size, expected_md5 = data.FILES[IMAGES]
+    expected = DATA_SETS["mnist"].files[0]
     damage(idx_files / IMAGES)
     before = snapshot(idx_files)
 
@@ -116,8 +115,8 @@ def test_a_corrupt_file_is_refused_and_left(idx_files, damage, found):
     message = str(error.value)
     assert message.startswith(os.fspath(idx_files / IMAGES))
     assert found in message
-    assert f"{expected_size:,} bytes" in message
-    assert expected_md5 in message
+    assert f"{expected.size:,} bytes" in message
+    assert expected.md5 in message
     assert "put the right file in its place" in message
     assert snapshot(idx_files) == before
 
@@ -146,8 +145,8 @@ def test_one_of_four_files_missing(idx_files):
 
 def test_a_wrong_place_is_never_passed_over(idx_files, monkeypatch, tmp_path):
     """Not by the files in data/, and not by the synthetic digits of a notebook."""
-    shutil.copytree(idx_files, data.DOWNLOADS)
-    assert load_digits().source == os.fspath(data.DOWNLOADS)
+    shutil.copytree(idx_files, places.DOWNLOADS)
+    assert load_digits().source == os.fspath(places.DOWNLOADS)
 
     monkeypatch.setenv("MNIST_S7_DATA", os.fspath(tmp_path / "nowhere"))
     with pytest.raises(DigitsUnavailable):
@@ -158,12 +157,12 @@ def test_a_wrong_place_is_never_passed_over(idx_files, monkeypatch, tmp_path):
 
 def test_an_unknown_dataset(monkeypatch):
     monkeypatch.setenv("MNIST_S7_DATASET", "fashion")
-    with pytest.raises(ValueError, match="'fashion': it should be 'mnist' or 'synthetic'"):
+    with pytest.raises(ValueError, match="'fashion': it should be one of 'mnist', 'fashion-mnist', "):
         load_digits()
 
 
 def test_an_unreadable_file(idx_files, unprivileged):
-    for name in data.FILES:
+    for name in FILES:
         (unprivileged / name).touch()
     (unprivileged / IMAGES).chmod(0)
 
@@ -172,49 +171,17 @@ def test_an_unreadable_file(idx_files, unprivileged):
     assert "Three ways to fix it" in str(error.value)
 
 
-class Mirror(http.server.BaseHTTPRequestHandler):
-    """Answers with what `answers` holds for a path: content, or a way to fail."""
-
-    answers = {}
-
-    def do_GET(self):
-        name = Path(self.path).name
-        content = self.answers.get(self.path.split("/")[1], {}).get(name)
-        if content is None:
-            self.send_error(404)
-            return
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content[: len(content) // 2] if self.path.startswith("/breaks/") else content)
-
-    def log_message(self, *_): ...
-
-
 @pytest.fixture
-def mirrors(idx_files, monkeypatch):
-    """A server on the loopback address: names of mirrors -> torchvision is told to try these, in this order."""
-    from hashlib import md5
-
-    archives = {f"{name}.gz": gzip.compress((idx_files / name).read_bytes()) for name in data.FILES}
-    Mirror.answers = {
-        "good": archives,
-        "breaks": archives,
-        "error-page": dict.fromkeys(archives, b"<html>under maintenance</html>"),
-        "half": {name: content[: len(content) // 2] for name, content in archives.items()},
-        "missing": {},
-    }
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Mirror)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setattr(MNIST, "resources", [(name, md5(content).hexdigest()) for name, content in archives.items()])
+def mirrors(idx_files, serve, monkeypatch):
+    """Names of mirrors -> torchvision is told to try these, in this order."""
+    archives = {f"{name}.gz": gzip.compress((idx_files / name).read_bytes()) for name in FILES}
+    checksums = [(name, hashlib.md5(content).hexdigest()) for name, content in archives.items()]
+    monkeypatch.setattr(MNIST, "resources", checksums)
 
     def use(*names):
-        addresses = [f"http://127.0.0.1:{server.server_port}/{name}/" for name in names]
-        monkeypatch.setattr(MNIST, "mirrors", addresses)
+        monkeypatch.setattr(MNIST, "mirrors", [serve(name, archives) for name in names])
 
-    yield use
-    server.shutdown()
-    server.server_close()
+    return use
 
 
 BROKEN = ["missing", "error-page", "half", "breaks"]
@@ -227,8 +194,8 @@ def test_download_goes_on_to_the_next_mirror(mirrors, first):
     digits = load_digits()
 
     assert digits.test_labels.shape == (4,)
-    raw = data.DOWNLOADS / "MNIST" / "raw"
-    assert sorted(path.name for path in raw.iterdir()) == sorted(data.FILES)
+    raw = places.DOWNLOADS / "MNIST" / "raw"
+    assert sorted(path.name for path in raw.iterdir()) == sorted(FILES)
     assert load_digits(download=False).source == digits.source  # found there from now on
 
 
@@ -241,29 +208,29 @@ def test_a_failed_download_leaves_nothing_and_says_what_was_tried(mirrors, only)
 
     assert str(error.value).count(f"/{only}/{IMAGES}.gz: ") == 2
     assert "MNIST_S7_DATASET=synthetic" in str(error.value)
-    assert snapshot(data.DOWNLOADS) == {}
-    assert list((data.DOWNLOADS / "MNIST" / "raw").iterdir()) == []
+    assert snapshot(places.DOWNLOADS) == {}
+    assert list((places.DOWNLOADS / "MNIST" / "raw").iterdir()) == []
 
 
-def test_download_fetches_only_what_is_missing(mirrors, idx_files):
-    raw = data.DOWNLOADS / "MNIST" / "raw"
+def test_download_fetches_only_what_is_missing(mirrors, serve, idx_files):
+    raw = places.DOWNLOADS / "MNIST" / "raw"
     shutil.copytree(idx_files, raw)
     (raw / LABELS).unlink()
-    Mirror.answers["good"] = {f"{LABELS}.gz": Mirror.answers["good"][f"{LABELS}.gz"]}
     mirrors("good")
 
     assert load_digits().train_labels.shape == (6,)
+    assert set(serve.asked) == {f"/good/{LABELS}.gz"}
 
 
 def test_a_corrupt_file_is_not_downloaded_over(mirrors, idx_files):
-    shutil.copytree(idx_files, data.DOWNLOADS / "MNIST" / "raw")
-    flip(data.DOWNLOADS / "MNIST" / "raw" / IMAGES)
-    before = snapshot(data.DOWNLOADS)
+    shutil.copytree(idx_files, places.DOWNLOADS / "MNIST" / "raw")
+    flip(places.DOWNLOADS / "MNIST" / "raw" / IMAGES)
+    before = snapshot(places.DOWNLOADS)
     mirrors("good")
 
     with pytest.raises(DigitsCorrupt):
         load_digits()
-    assert snapshot(data.DOWNLOADS) == before
+    assert snapshot(places.DOWNLOADS) == before
 
 
 def test_a_disk_that_takes_no_more(mirrors, capfd):
@@ -276,13 +243,13 @@ def test_a_disk_that_takes_no_more(mirrors, capfd):
             load_digits()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert snapshot(data.DOWNLOADS) == {}
+    assert snapshot(places.DOWNLOADS) == {}
 
 
 def test_a_read_only_folder(mirrors, unprivileged, monkeypatch):
     mirrors("good")
     unprivileged.chmod(0o500)
-    monkeypatch.setattr(data, "DOWNLOADS", unprivileged / "data")
+    monkeypatch.setattr(places, "DOWNLOADS", unprivileged / "data")
 
     with pytest.raises(DigitsUnavailable, match=r"data/MNIST/raw: cannot be written \(Permission denied\)"):
         load_digits()
@@ -292,13 +259,13 @@ def test_a_read_only_folder(mirrors, unprivileged, monkeypatch):
 def test_without_download_it_says_so(idx_files):
     with pytest.raises(DigitsUnavailable, match="Three ways to fix it"):
         load_digits(download=False)
-    assert not data.DOWNLOADS.exists()
+    assert not places.DOWNLOADS.exists()
 
 
 def test_a_notebook_goes_on_with_synthetic_digits_and_says_so(mirrors, monkeypatch, capsys):
     mirrors("missing")
     made = (torch.zeros(1, 28, 28).byte(), torch.zeros(1).long()) * 2
-    monkeypatch.setattr(data, "synthetic_digits", lambda: made)
+    monkeypatch.setattr(loading, "synthetic_digits", lambda: made)
 
     assert digits_or_synthetic().name == "synthetic digits"
     assert "synthetic digits, not on MNIST" in capsys.readouterr().out
@@ -327,3 +294,85 @@ def test_the_validation_set_is_the_last_images(idx_files):
             InvalidArgument, match=f"count is {count}: of 6 training images, 1 to 5 can be the validation set"
         ):
             validation_split(digits, count)
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_names_with_a_dot(idx_files, compressed):
+    """As archives on Kaggle have them: train-images.idx3-ubyte."""
+    expected = load_digits(idx_files)
+    for path in list(idx_files.iterdir()):
+        dotted = path.rename(path.with_name(path.name.replace("-idx", ".idx")))
+        if compressed:
+            dotted.with_name(f"{dotted.name}.gz").write_bytes(gzip.compress(dotted.read_bytes()))
+            dotted.unlink()
+
+    assert torch.equal(load_digits(idx_files).test_images, expected.test_images)
+
+
+@pytest.fixture
+def npz(idx_files):
+    """A folder with Keras's one file, and its arrays."""
+    digits = load_digits(idx_files)
+    arrays = {
+        "x_train": digits.train_images.numpy(),
+        "y_train": digits.train_labels.numpy().astype(np.uint8),
+        "x_test": digits.test_images.numpy(),
+        "y_test": digits.test_labels.numpy().astype(np.uint8),
+    }
+    for path in idx_files.iterdir():
+        path.unlink()
+    np.savez_compressed(idx_files / "mnist.npz", **arrays)
+    return idx_files, digits, arrays
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_keras_npz(npz, compressed):
+    folder, expected, arrays = npz
+    (np.savez_compressed if compressed else np.savez)(folder / "mnist.npz", **arrays)
+
+    digits = load_digits(folder)
+
+    for name in ("train_images", "train_labels", "test_images", "test_labels"):
+        assert torch.equal(getattr(digits, name), getattr(expected, name))
+
+
+def flip_pixel(arrays):
+    arrays["x_test"][0, 0, 0] ^= 1
+
+
+@pytest.mark.parametrize(
+    ("damage", "found"),
+    [
+        (flip_pixel, "its bytes differ, MD5"),
+        (lambda arrays: arrays.pop("y_test"), "not a whole npz file with this array .*y_test"),
+        (lambda arrays: arrays.update(y_test=arrays["y_test"].astype(int)), "y_test is int64 .*should be uint8"),
+        (lambda arrays: arrays.update(x_train=arrays["x_train"][1:]), r"x_train is uint8 \(5, 28, 28\)"),
+        (lambda arrays: arrays.update(y_train=np.array([None])), "not a whole npz file"),
+    ],
+)
+def test_a_changed_npz_is_refused_and_left(npz, damage, found):
+    folder, _, arrays = npz
+    damage(arrays)
+    np.savez(folder / "mnist.npz", **arrays)
+    before = snapshot(folder)
+
+    with pytest.raises(DigitsCorrupt, match=rf"mnist\.npz: .*{found}"):
+        load_digits(folder)
+    assert snapshot(folder) == before
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\3\4 cut", b"<html>"])
+def test_what_is_no_npz(npz, content):
+    folder, _, _ = npz
+    (folder / "mnist.npz").write_bytes(content)
+
+    with pytest.raises(DigitsCorrupt, match="not a whole npz file"):
+        load_digits(folder)
+
+
+def test_the_real_arrays_pass_as_keras_npz(mnist, tmp_path):
+    arrays = {"x_train": mnist.train_images, "x_test": mnist.test_images}
+    arrays |= {"y_train": mnist.train_labels.byte(), "y_test": mnist.test_labels.byte()}
+    np.savez(tmp_path / "mnist.npz", **{name: array.numpy() for name, array in arrays.items()})
+
+    assert torch.equal(load_digits(tmp_path, "mnist").test_images, mnist.test_images)

@@ -15,12 +15,12 @@ PACKAGE = Path(mnist_s7.__file__).parent
 
 SAVES = """
 from mnist_s7 import Run
-from mnist_s7.data import PROJECT, mnist
+from mnist_s7.data import PROJECT, places
 from mnist_s7.report import save
 from mnist_s7.results import PUBLISHED, RUNS, Epoch
 machine = dict.fromkeys(("python", "torch", "torchvision", "system", "device", "precision"), "some")
 machine |= {"kernels": "compiled", "freed_memory": "kept", "threads": 1, "commit": None, "dirty": None}
-print(PROJECT, mnist.DOWNLOADS, PUBLISHED, RUNS, sep="\\n")
+print(PROJECT, places.DOWNLOADS, PUBLISHED, RUNS, sep="\\n")
 print(save(Run("T1", "a recipe", 1, "MNIST", 8620, machine, [Epoch(0, 0.01, 0.1, 99.0, 0.1, 100.0, 1.0)], [])))
 """
 

@@ -1,5 +1,6 @@
 """Files of trained networks, read by other programs than the one that wrote them."""
 
+import copy
 import re
 import subprocess
 import sys
@@ -30,6 +31,22 @@ for path in sys.argv[2:]:
     network = torch.export.load(path).module()
     numpy.save(path + ".npy", torch.cat([network(part) for part in images.split([1, 7, 92])]).numpy())
 """
+
+
+def test_files_normalise_as_the_networks_data_set_does(trained, few_digits, tmp_path):
+    images, network = few_digits.test_images, copy.deepcopy(trained["T3"])
+    on_mnist = predict(network, images)
+    network.trained_on = "Fashion-MNIST"
+
+    with torch.no_grad():
+        expected = network((images.unsqueeze(1) / 255 - 0.2860) / 0.3530)
+    assert not torch.allclose(on_mnist, expected, atol=0.1)
+    for found in (
+        predict(network, images),
+        predict(folded(network), images),
+        predict_onnx(export_onnx(network, tmp_path / "fashion.onnx"), images),
+    ):
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -145,6 +145,14 @@ def test_other_networks_say_the_same(open_page):
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
+def test_a_network_of_another_data_set_has_its_normalisation():
+    network = EXPERIMENTS["T3"].network().eval()
+    assert (network_data(network)["mean"], network_data(network)["std"]) == (0.1307, 0.3081)
+
+    network.trained_on = "Fashion-MNIST"
+    assert (network_data(network)["mean"], network_data(network)["std"]) == (0.2860, 0.3530)
+
+
 def test_every_layer_gives_what_pytorch_s_does(open_page, mnist):
     """Of T2, whose layers are in a row, and folded so that each is there."""
     from mnist_s7 import folded

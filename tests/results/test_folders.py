@@ -112,7 +112,8 @@ def test_the_projects_own_folders_are_known():
     assert stored_folder(MNIST) == folders.PUBLISHED
     assert stored_folder(VALIDATION) == folders.VALIDATION
     assert stored_folder(SYNTHETIC_DIGITS) == folders.SYNTHETIC
-    assert stored_folder(CUSTOM) is None
+    assert stored_folder(CUSTOM) is stored_folder("KMNIST") is None
+    assert stored_folder("Fashion-MNIST") == folders.PUBLISHED / "fashion-mnist"
     for name in (MNIST, VALIDATION, SYNTHETIC_DIGITS):
         refuse_publishing(name, stored_folder(name))
     with pytest.raises(PublishingRefused, match="published nowhere in"):
@@ -132,3 +133,5 @@ def test_titles_name_digits_that_are_not_mnists_test_set():
     assert on_dataset(VALIDATION) == "on the MNIST validation set"
     assert on_dataset(SYNTHETIC_DIGITS) == "on synthetic digits, not on MNIST"
     assert on_dataset(CUSTOM) == "on my digits, not on MNIST"
+    assert on_dataset("Fashion-MNIST") == "on Fashion-MNIST"
+    assert on_dataset("KMNIST validation") == "on the KMNIST validation set"

@@ -27,7 +27,7 @@ PATIENCE = 120  # seconds; a busy machine takes half of them to start a cluster
 
 @pytest.fixture
 def digits(few_digits, monkeypatch):
-    monkeypatch.setattr("mnist_s7.results.run.DATASETS", {})  # these are fewer than MNIST's
+    monkeypatch.setattr("mnist_s7.results.run.TESTED_ON", {})  # these are fewer than MNIST's
     return dataclasses.replace(few_digits, name="MNIST")
 
 

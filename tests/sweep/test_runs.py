@@ -26,7 +26,7 @@ LONG = 10_000  # epochs: more than a test waits for
 
 @pytest.fixture
 def digits(few_digits, monkeypatch):
-    monkeypatch.setattr("mnist_s7.results.run.DATASETS", {})  # these are fewer than MNIST's
+    monkeypatch.setattr("mnist_s7.results.run.TESTED_ON", {})  # these are fewer than MNIST's
     return dataclasses.replace(few_digits, name="MNIST")
 
 
