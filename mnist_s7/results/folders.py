@@ -10,11 +10,13 @@ MNIST = "MNIST"  # a run's dataset: tested on MNIST's test set
 PUBLISHED = PROJECT / "notebooks" / "results"
 PYTORCH_LAYERS = PUBLISHED / "pytorch-layers"  # runs on MNIST without the compiled layers, for comparison
 VALIDATION = PUBLISHED / "validation"  # trained on 50,000 training images, tested on the other 10,000
+PUBLISHED_BASELINES = PUBLISHED / "baselines"  # runs on MNIST of networks that others have published
 SYNTHETIC = PUBLISHED / "synthetic"  # to compare others on the synthetic digits with; in no table
 WEIGHTS = Path(__file__).resolve().parents[1] / "weights"  # of the runs that are shown: a link to PUBLISHED / "weights"
 RUNS = PROJECT / "runs" / "results"  # for everything that is not to be published
 
 STORED = {MNIST: PUBLISHED, f"{MNIST} validation": VALIDATION, SYNTHETIC_DIGITS: SYNTHETIC}
+ALSO_STORED = {MNIST: (PYTORCH_LAYERS, PUBLISHED_BASELINES)}  # apart from the series' own runs
 
 # The command line's options for runs on these digits.
 OPTIONS = {f"{MNIST} validation": " --validation", SYNTHETIC_DIGITS: " --dataset synthetic"}
@@ -40,7 +42,7 @@ def refuse_publishing(dataset: str, folder: str | os.PathLike) -> None:
     place = Path(folder).resolve()
     if not place.is_relative_to(PUBLISHED.resolve()):
         return
-    own = [path for path in (stored_folder(dataset), PYTORCH_LAYERS if dataset == MNIST else None) if path]
+    own = [path for path in (stored_folder(dataset), *ALSO_STORED.get(dataset, ())) if path]
     if place not in [path.resolve() for path in own]:
         where = f"published in {' or '.join(map(str, own))}" if own else f"published nowhere in {PUBLISHED}"
         raise PublishingRefused(f"{folder}: runs on {dataset} are {where}; name that, or a folder elsewhere")

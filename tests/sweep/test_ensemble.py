@@ -134,5 +134,5 @@ def test_what_cannot_be_trained_is_refused(few_digits, arguments, message):
 
 
 def test_a_layer_that_cannot_be_joined_is_named():
-    with pytest.raises(ValueError, match="1 is a Linear: only convolutions and BatchNorm"):
+    with pytest.raises(ValueError, match="1 is a Linear: only convolutions, BatchNorm"):
         Ensemble([nn.Sequential(nn.Flatten(), nn.Linear(784, 10))], [torch.Generator()])
