@@ -37,8 +37,10 @@ class SampleNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         own = tuple(range(1, x.dim()))
-        deviation, mean = torch.std_mean(x, own, correction=0, keepdim=True)
-        return (x - mean) / (deviation + KERAS_NORM_EPS) * self.weight + self.bias
+        centred = x - x.mean(own, keepdim=True)
+        # As a norm, which is several times as fast as torch.std, and has a gradient where all values are the same.
+        deviation = torch.linalg.vector_norm(centred, dim=own, keepdim=True) / math.sqrt(x[0].numel())
+        return centred / (deviation + KERAS_NORM_EPS) * self.weight + self.bias
 
 
 Initialise = Callable[[nn.Sequential], None]
