@@ -30,7 +30,7 @@ class Architecture:
 
     text: str
     initialise: Initialise = pytorch_default
-    norm: NormSettings = NormSettings()  # noqa: RUF009, which is frozen
+    norm: NormSettings = NormSettings()
 
     def __call__(self) -> PublishedNet:
         layers = layers_of(self.text, self.norm)

@@ -37,17 +37,12 @@ Words = list[str]
 
 
 def _convolution(words: Words, x: Tensor, norm: NormSettings, depthwise: bool = False) -> nn.Module:
-    kernel = tuple(int(side) for side in words.pop(0).split("x"))
+    height, width = map(int, words.pop(0).split("x"))
     channels = x.shape[1]
     out = channels if depthwise else int(words.pop(0))
     padding = int(_option(words, "pad", "0"))
     groups = channels if depthwise else 1
-    return nn.Conv2d(channels, out, _pair(kernel), padding=padding, groups=groups, bias=_flag(words, "bias"))
-
-
-def _pair(kernel: tuple[int, ...]) -> tuple[int, int]:
-    height, width = kernel
-    return height, width
+    return nn.Conv2d(channels, out, (height, width), padding=padding, groups=groups, bias=_flag(words, "bias"))
 
 
 def _linear(words: Words, x: Tensor, norm: NormSettings) -> nn.Module:
@@ -106,7 +101,7 @@ LAYERS = {
 NAMES = f"{', '.join(LAYERS)}, again"
 
 
-def layers_of(text: str, norm: NormSettings = NormSettings()) -> nn.Sequential:  # noqa: B008, which is frozen
+def layers_of(text: str, norm: NormSettings) -> nn.Sequential:
     """The layers in `text`, from (N, 1, 28, 28) on, drawn with PyTorch's own initialisation.
 
     Raises `NotationError` for a word that is not known, a setting that is missing or none, and a layer that does not
@@ -148,8 +143,8 @@ def _layer(words: Words, where: str, x: Tensor, norm: NormSettings, named: dict[
     try:
         name = _option(rest, "as", "")
         layer = LAYERS[kind].build(rest, x, norm)
-    except (IndexError, ValueError) as error:
-        raise NotationError(f"{where}: a setting is missing or no number; {allowed}") from error
+    except (IndexError, ValueError, RuntimeError) as error:
+        raise NotationError(f"{where}: a setting is missing or wrong; {allowed}") from error
     if rest:
         raise NotationError(f"{where}: {rest[0]!r} is not known there; {allowed}")
     if name:
