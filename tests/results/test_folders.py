@@ -89,6 +89,7 @@ def test_runs_are_not_published_where_those_on_other_digits_are(published, datas
     [
         (MNIST, "."),
         (MNIST, "pytorch-layers"),
+        (MNIST, "baselines"),
         (VALIDATION, "validation"),
         (VALIDATION, "synthetic/../validation"),
         (SYNTHETIC_DIGITS, "synthetic"),
