@@ -1,10 +1,10 @@
 """A series of small CNNs that classify MNIST digits, and the package that its notebooks share.
 
-The series itself is in four files: `models`, `transforms`, `experiments` (with `schedules` and `source_code`) and
-`training`. The folders are rooms around them, each with a docstring that says what it holds: `catalog`, `data`,
-`images`, `receptive_field`, `kernels`, `results`, `report`, `plots`, `sweep`, `bench`, `export`, `page`, and
-`commands`, which are those of the command line. The names below are imported when they are first used (PEP 562), so
-that a room can be had alone.
+The series itself is in four files: `models`, `transforms`, `experiments` (with `schedules`, `optimizers` and
+`source_code`) and `training`. The folders are rooms around them, each with a docstring that says what it holds:
+`catalog`, `baselines`, `data`, `images`, `receptive_field`, `kernels`, `results`, `report`, `plots`, `sweep`, `bench`,
+`export`, `page`, and `commands`, which are those of the command line. The names below are imported when they are first
+used (PEP 562), so that a room can be had alone.
 """
 
 from importlib import import_module
@@ -29,6 +29,7 @@ _HOMES = {
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 _ROOMS = (  # imported as they are
     *(
+        "baselines",
         "bench",
         "catalog",
         "data",

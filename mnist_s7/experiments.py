@@ -19,9 +19,10 @@ from torchvision import transforms
 
 from mnist_s7 import InvalidArgument
 from mnist_s7.models import MnistNet_1, MnistNet_2, MnistNet_3, MnistNet_4
+from mnist_s7.optimizers import SGD, Adam
 from mnist_s7.results import Run, claims
 from mnist_s7.results.claims import HEADLINE, TENTH, Claim, Reference, Verdict
-from mnist_s7.schedules import OneCycle, StepLR
+from mnist_s7.schedules import OneCycle, Schedule, StepLR, Stepped, Stepping
 from mnist_s7.source_code import syntax
 from mnist_s7.transforms import AUGMENTED, ONE_AFFINE, PLAIN
 
@@ -40,10 +41,7 @@ SETTINGS = {
 
 @dataclass(frozen=True)
 class Experiment:
-    """One iteration: a network, how it is trained, and what is said about it.
-
-    SGD on the mean negative log-likelihood, its learning rate set again for each epoch.
-    """
+    """One iteration: a network, how it is trained on the mean negative log-likelihood, and what is said about it."""
 
     name: str
     title: str  # its one idea
@@ -55,12 +53,14 @@ class Experiment:
     targets: tuple[Claim, ...]
     claims: tuple[Claim, ...]
     reference: Reference | None  # None for an iteration that the reference series does not have
-    schedule: StepLR | OneCycle = StepLR(1.0)
+    schedule: Schedule = StepLR(1.0)
     nesterov: bool = False
-    momentum: float = 0.9
+    momentum: float = 0.9  # Adam's beta1
     weight_decay: float = 0.0
     batch_size: int = 128
     epochs: int = 15
+    algorithm: SGD | Adam = SGD()
+    left_out: float = 0.0  # the share of the training images, the last ones, that the network is not trained on
 
     def __post_init__(self):
         name = self.name
@@ -77,6 +77,8 @@ class Experiment:
                 raise InvalidArgument(f"{self.name}: {setting} is {value!r}, and should be {what}")
         if self.nesterov and not self.momentum:
             raise InvalidArgument(f"{self.name}: Nesterov momentum needs a momentum above 0")
+        if self.nesterov and not isinstance(self.algorithm, SGD):
+            raise InvalidArgument(f"{self.name}: Nesterov momentum is SGD's; leave nesterov out, or train with SGD")
 
     @property
     def fingerprint(self) -> str:
@@ -87,7 +89,9 @@ class Experiment:
         """
         network = self.untrained()
         optimizer = float(self.lr), float(self.momentum), self.nesterov, float(self.weight_decay), self.schedule
-        settings = network, self.train_transform, self.batch_size, *optimizer, *_foreign_source(network)
+        # What the first runs did not have is there only where it is used: those runs' fingerprints hold.
+        added = [each for each in (self.algorithm, self.left_out) if each not in (SGD(), 0.0)]
+        settings = network, self.train_transform, self.batch_size, *optimizer, *added, *_foreign_source(network)
         text = re.sub(r" at 0x[0-9a-f]+", "", "\n".join(map(repr, settings)))  # addresses of functions that are shown
         return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
@@ -97,22 +101,24 @@ class Experiment:
         return sum(parameter.numel() for parameter in self.untrained().parameters())
 
     def optimizer(self, model: nn.Module) -> optim.Optimizer:
-        return optim.SGD(
-            model.parameters(),
-            lr=self.lr,
-            momentum=self.momentum,
-            nesterov=self.nesterov,
-            weight_decay=self.weight_decay,
-        )
+        settings = self.lr, self.momentum, self.nesterov, self.weight_decay
+        return self.algorithm.optimizer(model.parameters(), *settings)
 
-    def scheduler(self, optimizer: optim.Optimizer, epochs: int) -> optim.lr_scheduler.LRScheduler:
-        """Stepped once an epoch, after it."""
-        return self.schedule.scheduler(optimizer, epochs)
+    def stepping(self, optimizer: optim.Optimizer, epochs: int, images: int) -> Stepping:
+        """The schedule at work on the optimiser, over epochs of so many images."""
+        return Stepping(self.schedule, optimizer, epochs, -(-images // self.batch_size))
+
+    def trained_on(self, images: int) -> int:
+        """On how many of so many training images the network is trained: the first ones."""
+        return int(images * (1 - self.left_out))
 
     def learning_rates(self, epochs: int) -> list[float]:
-        """That of each epoch, as it is used."""
+        """That of each epoch, as it is used. Raises `InvalidArgument` for a schedule that changes it within an epoch,
+        or by how training goes."""
+        if self.schedule.stepped is not Stepped.EPOCH:
+            raise InvalidArgument(f"{self.name}: no learning rate of an epoch is known in advance with {self.schedule}")
         optimizer = self.optimizer(nn.Linear(1, 1, device="meta"))  # without random numbers
-        scheduler = self.scheduler(optimizer, epochs)
+        scheduler = self.schedule.scheduler(optimizer, epochs)
         rates = []
         for _ in range(epochs):
             rates.append(optimizer.param_groups[0]["lr"])
@@ -123,17 +129,18 @@ class Experiment:
     @property
     def recipe(self) -> str:
         """The optimiser and the learning rate's course, for a person to read."""
-        highest = max(self.learning_rates(self.epochs))
-        nesterov = "Nesterov momentum" if self.nesterov else "momentum"
+        known = self.schedule.stepped is Stepped.EPOCH
+        highest = max(self.learning_rates(self.epochs)) if known else self.lr
+        algorithm = self.algorithm.described(self.momentum, self.nesterov)
         weight_decay = f", weight decay {self.weight_decay:g}" if self.weight_decay else ""
         rate = "learning rate" if self.schedule == StepLR(1.0) else "highest learning rate"
-        return f"SGD, {nesterov} {self.momentum:g}{weight_decay}, {rate} {highest:.4g}, {self.schedule}"
+        return f"{algorithm}{weight_decay}, {rate} {highest:.4g}, {self.schedule}"
 
     def matches(self, run: Run) -> bool:
-        """Whether the run was trained as this says."""
-        expected = _expected(self, len(run.epochs))
-        same = (run.fingerprint, run.parameters) == expected[:2]
-        return same and all(map(math.isclose, expected[2], (epoch.lr for epoch in run.epochs)))
+        """Whether the run was trained as this says; its learning rates, too, where they are known in advance."""
+        fingerprint, parameters, rates = _expected(self, len(run.epochs))
+        same = (run.fingerprint, run.parameters) == (fingerprint, parameters)
+        return same and (rates is None or all(map(math.isclose, rates, (epoch.lr for epoch in run.epochs))))
 
     def untrained(self) -> nn.Module:
         """The network as it is built, on the CPU. PyTorch's random state is left as it was."""
@@ -179,8 +186,9 @@ def _foreign_source(network: nn.Module) -> list:
 
 
 @cache  # many runs are of one experiment
-def _expected(experiment: Experiment, epochs: int) -> tuple[str, int, list[float]]:
-    return experiment.fingerprint, experiment.parameters, experiment.learning_rates(epochs)
+def _expected(experiment: Experiment, epochs: int) -> tuple[str, int, list[float] | None]:
+    known = experiment.schedule.stepped is Stepped.EPOCH
+    return experiment.fingerprint, experiment.parameters, experiment.learning_rates(epochs) if known else None
 
 
 def start_alike(one: Experiment, other: Experiment) -> bool:
@@ -191,7 +199,7 @@ def start_alike(one: Experiment, other: Experiment) -> bool:
 
 
 def _settings_varied(run: Run) -> Verdict:
-    def settings(experiment: Experiment) -> tuple[float, StepLR | OneCycle, float]:
+    def settings(experiment: Experiment) -> tuple[float, Schedule, float]:
         dropout = next(layer.p for layer in experiment.network().modules() if isinstance(layer, nn.Dropout))
         return experiment.lr, experiment.schedule, dropout
 

@@ -1,10 +1,21 @@
-"""Learning-rate schedules as data, set again for each epoch."""
+"""Learning-rate schedules as data, and `Stepping`, which sets the rates by them while a network is trained."""
 
 from dataclasses import dataclass
+from enum import Enum, auto
+from typing import ClassVar
 
 from torch import optim
+from torch.optim.lr_scheduler import LRScheduler
 
 from mnist_s7 import InvalidArgument
+
+
+class Stepped(Enum):
+    """What a schedule sets the rate again after. What it does after an epoch can be told in advance."""
+
+    EPOCH = auto()
+    STEP = auto()
+    TRAINING_LOSS = auto()  # an epoch's
 
 
 @dataclass(frozen=True)
@@ -13,11 +24,12 @@ class StepLR:
 
     gamma: float
     step: int = 1
+    stepped: ClassVar = Stepped.EPOCH
 
     def __str__(self) -> str:
         return "constant" if self.gamma == 1 else f"StepLR (gamma {self.gamma:g}, step {self.step})"
 
-    def scheduler(self, optimizer: optim.Optimizer, epochs: int) -> optim.lr_scheduler.LRScheduler:
+    def scheduler(self, optimizer: optim.Optimizer, epochs: int, steps_per_epoch: int = 1) -> LRScheduler:
         return optim.lr_scheduler.StepLR(optimizer, self.step, gamma=self.gamma)
 
 
@@ -30,6 +42,7 @@ class OneCycle:
     """
 
     warmup: float
+    stepped: ClassVar = Stepped.EPOCH
 
     def __post_init__(self):
         if not 0 < self.warmup < 1:
@@ -38,9 +51,107 @@ class OneCycle:
     def __str__(self) -> str:
         return f"one-cycle schedule: linear warm-up over {100 * self.warmup:g} %, linear decay to 0"
 
-    def scheduler(self, optimizer: optim.Optimizer, epochs: int) -> optim.lr_scheduler.LRScheduler:
+    def scheduler(self, optimizer: optim.Optimizer, epochs: int, steps_per_epoch: int = 1) -> LRScheduler:
         def share(epoch: int) -> float:
             done = (epoch + 0.5) / epochs
             return min(done / self.warmup, (1 - done) / (1 - self.warmup))
 
         return optim.lr_scheduler.LambdaLR(optimizer, share)
+
+
+@dataclass(frozen=True)
+class RateTable:
+    """The learning rate of each epoch, in a table whose first is the experiment's."""
+
+    rates: tuple[float, ...]
+    stepped: ClassVar = Stepped.EPOCH
+
+    def __str__(self) -> str:
+        return f"a table of {len(self.rates)} epochs, {self.rates[0]:g} to {self.rates[-1]:.2g}"
+
+    def scheduler(self, optimizer: optim.Optimizer, epochs: int, steps_per_epoch: int = 1) -> LRScheduler:
+        if epochs > len(self.rates):
+            raise InvalidArgument(f"epochs is {epochs}, and the table of learning rates ends after {len(self.rates)}")
+        last = len(self.rates) - 1  # asked for once more, after the last epoch
+        return optim.lr_scheduler.LambdaLR(optimizer, lambda epoch: self.rates[min(epoch, last)] / self.rates[0])
+
+
+@dataclass(frozen=True)
+class OneCycleLR:
+    """PyTorch's OneCycleLR, whose highest rate is the experiment's, set again after each step: from highest /
+    `div_factor` up over a share `pct_start` of all steps, and down to the first / `final_div_factor`, each along half a
+    cosine.
+
+    With `cycle_momentum`, PyTorch's default, the momentum falls from 0.95 to 0.85 and rises again, whatever the
+    optimiser was told; Adam's beta1 does.
+    """
+
+    pct_start: float = 0.3
+    div_factor: float = 25.0
+    final_div_factor: float = 1e4
+    cycle_momentum: bool = True
+    stepped: ClassVar = Stepped.STEP
+
+    def __str__(self) -> str:
+        momentum = "momentum from 0.95 to 0.85 and back" if self.cycle_momentum else "constant momentum"
+        return f"OneCycleLR (rising over {100 * self.pct_start:g} %, cosine, {momentum})"
+
+    def scheduler(self, optimizer: optim.Optimizer, epochs: int, steps_per_epoch: int = 1) -> LRScheduler:
+        return optim.lr_scheduler.OneCycleLR(
+            optimizer,
+            max_lr=optimizer.param_groups[0]["lr"],
+            total_steps=epochs * steps_per_epoch,
+            pct_start=self.pct_start,
+            div_factor=self.div_factor,
+            final_div_factor=self.final_div_factor,
+            cycle_momentum=self.cycle_momentum,
+        )
+
+
+@dataclass(frozen=True)
+class ReduceLROnPlateau:
+    """A learning rate that is multiplied by `factor`, down to `min_lr`, after more than `patience` epochs in which the
+    mean training loss was not below the lowest by `threshold`: in nats, or that share of it where it is `relative`.
+    """
+
+    factor: float = 0.1
+    patience: int = 10
+    min_lr: float = 0.0
+    threshold: float = 1e-4
+    relative: bool = True
+    stepped: ClassVar = Stepped.TRAINING_LOSS
+
+    def __str__(self) -> str:
+        return f"ReduceLROnPlateau (training loss, factor {self.factor:g}, patience {self.patience})"
+
+    def scheduler(self, optimizer: optim.Optimizer, epochs: int, steps_per_epoch: int = 1) -> LRScheduler:
+        return optim.lr_scheduler.ReduceLROnPlateau(
+            optimizer,
+            factor=self.factor,
+            patience=self.patience,
+            min_lr=self.min_lr,
+            threshold=self.threshold,
+            threshold_mode="rel" if self.relative else "abs",
+        )
+
+
+Schedule = StepLR | OneCycle | RateTable | OneCycleLR | ReduceLROnPlateau
+
+
+class Stepping:
+    """A schedule at work on an optimiser, over `epochs` of so many steps each."""
+
+    def __init__(self, schedule: Schedule, optimizer: optim.Optimizer, epochs: int, steps_per_epoch: int):
+        self.stepped = schedule.stepped
+        self.scheduler = schedule.scheduler(optimizer, epochs, steps_per_epoch)
+
+    def after_step(self) -> None:
+        if self.stepped is Stepped.STEP:
+            self.scheduler.step()
+
+    def after_epoch(self, train_loss: float) -> None:
+        """`train_loss` is the epoch's mean, in nats."""
+        if self.stepped is Stepped.EPOCH:
+            self.scheduler.step()
+        elif self.stepped is Stepped.TRAINING_LOSS:
+            self.scheduler.step(train_loss)

@@ -101,7 +101,8 @@ def fit(
     """
     [seed], epochs, device = checked(experiment, digits, [seed], epochs, device)
     machine = environment(device)
-    train_images, train_labels = digits.train_images.to(device), digits.train_labels.to(device)
+    count = experiment.trained_on(len(digits.train_images))
+    train_images, train_labels = digits.train_images[:count].to(device), digits.train_labels[:count].to(device)
     test_images, test_labels = digits.test_images.to(device), digits.test_labels.to(device)
     transform = batched(renormalized(experiment.train_transform, *normalization(digits.name)))
     if isinstance(progress, bool):
@@ -114,23 +115,28 @@ def fit(
         model.trained_on = digits.name  # it wants their normalisation from now on
         generator = Generator(device).manual_seed(seed)
         optimizer = experiment.optimizer(model)
-        scheduler = experiment.scheduler(optimizer, epochs)
+        stepping = experiment.stepping(optimizer, epochs, count)
         accelerated = accelerate(model)
         step = training_step(accelerated, optimizer)
+
+        def on_step(loss: Tensor, correct: Tensor, size: int) -> None:
+            stepping.after_step()
+            progress.step(loss, correct, size)
+
         for epoch in range(epochs):
             started = time.perf_counter()
             lr = optimizer.param_groups[0]["lr"]
             progress.epoch_starts(epoch, lr, steps=-(-len(train_images) // experiment.batch_size))
             batches = shuffled_batches(train_images, train_labels, transform, experiment.batch_size, generator)
             try:
-                trained = train_epoch(accelerated, batches, step, progress.step)
+                trained = train_epoch(accelerated, batches, step, on_step)
             finally:
                 progress.epoch_trained()
             trained.check(experiment.name, epoch, lr)
             tested = evaluate(model, test_images, test_labels)
             tested.check(experiment.name, epoch, lr)
             dataloader_order(len(test_images))  # the reference series shuffles its test images too: the state moves on
-            scheduler.step()
+            stepping.after_epoch(trained.loss)
             records.append(epoch_record(epoch, lr, trained, tested, time.perf_counter() - started))
             progress.epoch_ends(records[-1], len(test_images))
         progress.run_ends(records)

@@ -9,9 +9,11 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Generator, Tensor
 from torchvision import transforms
 from torchvision.transforms import InterpolationMode
+from torchvision.transforms import functional as TF
 
 from mnist_s7 import InvalidArgument
 
@@ -39,8 +41,37 @@ ONE_AFFINE = transforms.Compose(
     ]
 )
 
+
+class BrightnessContrast:
+    """A PIL image, or images on a scale of 255, as contrast * image + 255 * brightness, cut off at black and white:
+    contrast from 1 - `contrast` to 1 + `contrast`, brightness from -`brightness` to `brightness`, drawn in this order.
+
+    Black becomes grey, too, which torchvision's ColorJitter leaves black: as albumentations' RandomBrightnessContrast
+    does it by default.
+    """
+
+    def __init__(self, brightness: float, contrast: float):
+        self.brightness, self.contrast = brightness, contrast
+
+    def __repr__(self) -> str:
+        return f"BrightnessContrast(brightness={self.brightness:g}, contrast={self.contrast:g})"
+
+    def __call__(self, image: Image.Image) -> Image.Image:
+        factor, offset = self.draws(torch.empty(1), None)
+        return image.point(lambda value: value * factor.item() + 255 * offset.item())
+
+    def draws(self, images: Tensor, generator: Generator | None) -> tuple[Tensor, Tensor]:
+        """(N,) factors and (N,) offsets for the (N, ...) images."""
+        factor = _uniform(images, 1 - self.contrast, 1 + self.contrast, generator)
+        return factor, _uniform(images, -self.brightness, self.brightness, generator)
+
+
 Batched = Callable[[Tensor, Generator | None], Tensor]
-KNOWN = (transforms.RandomRotation, transforms.RandomAffine, transforms.ToTensor, transforms.Normalize)
+KNOWN = (
+    *(transforms.RandomRotation, transforms.RandomAffine, transforms.Pad, transforms.RandomCrop),
+    *(transforms.CenterCrop, transforms.Resize, transforms.ColorJitter, BrightnessContrast, transforms.RandomApply),
+    *(transforms.ToTensor, transforms.Normalize),
+)
 
 
 def rotate(images: Tensor, degrees: Tensor, fill: float = 0) -> Tensor:
@@ -145,6 +176,21 @@ def _batched(transform: object) -> Batched:
         ):
             fill = _scalar(transform.fill)
             return lambda images, generator: _random_affine(images, transform, fill, generator)
+        case transforms.Pad(padding_mode="constant", fill=0):
+            return lambda images, _: TF.pad(images, transform.padding)
+        case transforms.RandomCrop(padding=None, pad_if_needed=False):
+            return lambda images, generator: _random_crop(images, transform.size, generator)
+        case transforms.CenterCrop():
+            return lambda images, _: TF.center_crop(images, transform.size)
+        case transforms.Resize(interpolation=InterpolationMode.BILINEAR, max_size=None):
+            return lambda images, _: TF.resize(images, transform.size, antialias=True)
+        case transforms.ColorJitter():  # saturation and hue change no grey image
+            return lambda images, generator: _jitter(images, transform.brightness, transform.contrast, generator)
+        case BrightnessContrast():
+            return lambda images, generator: _brightness_contrast(images, *transform.draws(images, generator))
+        case transforms.RandomApply():
+            steps = [_batched(each) for each in transform.transforms]
+            return lambda images, generator: _sometimes(images, steps, transform.p, generator)
         case transforms.ToTensor():
             return lambda images, _: images / 255
         case transforms.Normalize():
@@ -152,7 +198,8 @@ def _batched(transform: object) -> Batched:
             return lambda images, _: (images - mean).div_(std)
     raise InvalidArgument(
         f"no batched equivalent of {transform}: write one in {__name__}, or use torchvision's own RandomRotation "
-        "(nearest neighbour), RandomAffine (nearest or bilinear, without shear and centre), ToTensor, Normalize"
+        "(nearest neighbour), RandomAffine (nearest or bilinear, without shear and centre), Pad (with black), "
+        "RandomCrop (without padding), CenterCrop, Resize (bilinear), ColorJitter, RandomApply, ToTensor, Normalize"
     )
 
 
@@ -169,6 +216,50 @@ def _random_affine(
     if transform.scale is not None:
         scale = _uniform(images, *transform.scale, generator)
     return affine(images, degrees, shift, scale, transform.interpolation.value, fill)
+
+
+def _random_crop(images: Tensor, size: tuple[int, int], generator: Generator | None) -> Tensor:
+    """(N, 1, H, W) -> (N, 1, *size), each image's own window; all windows are equally likely."""
+    height, width = size
+    highest = images.shape[2] - height, images.shape[3] - width
+    top, left = (_uniform(images, 0, most + 1, generator).floor().clamp(max=most).long() for most in highest)
+    rows = top[:, None] + torch.arange(height, device=images.device)
+    columns = left[:, None] + torch.arange(width, device=images.device)
+    each = torch.arange(len(images), device=images.device)
+    return images[each[:, None, None], 0, rows[:, :, None], columns[:, None, :]].unsqueeze(1)
+
+
+def _jitter(
+    images: Tensor,
+    brightness: tuple[float, float] | None,
+    contrast: tuple[float, float] | None,
+    generator: Generator | None,
+) -> Tensor:
+    """Images on a scale of 255, each with its own two factors, from these ranges: of all pixels, and of their distances
+    from the mean. Which of the two is first is drawn, too."""
+    first = _uniform(images, 0, 1, generator)[:, None, None, None] < 0.5
+    bright, strong = (
+        _uniform(images, *(limits or (1, 1)), generator)[:, None, None, None] for limits in (brightness, contrast)
+    )
+    images = torch.where(first, (images * bright).clamp(0, 255), images)
+    mean = images.mean((1, 2, 3), keepdim=True)
+    images = (strong * images + (1 - strong) * mean).clamp(0, 255)
+    return torch.where(first, images, (images * bright).clamp(0, 255))
+
+
+def _brightness_contrast(images: Tensor, factor: Tensor, offset: Tensor) -> Tensor:
+    return (images * factor[:, None, None, None] + 255 * offset[:, None, None, None]).clamp(0, 255)
+
+
+def _sometimes(images: Tensor, steps: list[Batched], p: float, generator: Generator | None) -> Tensor:
+    """Each image with probability `p` as all the steps change it, and else as it is."""
+    chosen = (_uniform(images, 0, 1, generator) < p).nonzero().squeeze(1)
+    if not len(chosen):
+        return images
+    changed = images[chosen]
+    for step in steps:
+        changed = step(changed, generator)
+    return images.index_copy(0, chosen, changed)
 
 
 def _scalar(value: float | tuple[float, ...]) -> float:

@@ -20,15 +20,17 @@ ARROWS = {
     "models": set(),
     "transforms": set(),
     "schedules": set(),
+    "optimizers": set(),
     "source_code": set(),
     "receptive_field": set(),
     "kernels": set(),
     "data": set(),
     "results": {"data"},
-    "experiments": {"models", "transforms", "schedules", "source_code", "results"},
-    "catalog": {"models", "transforms", "experiments", "source_code", "results"},
+    "experiments": {"models", "transforms", "schedules", "optimizers", "source_code", "results"},
+    "baselines": {"transforms", "schedules", "optimizers", "experiments"},
+    "catalog": {"models", "transforms", "experiments", "source_code", "results", "baselines"},
     "training": {"experiments", "catalog", "transforms", "data", "kernels", "results"},
-    "sweep": {"training", "catalog", "experiments", "results", "data", "transforms", "kernels"},
+    "sweep": {"training", "catalog", "experiments", "schedules", "results", "data", "transforms", "kernels"},
     "bench": {"training", "catalog", "experiments", "results", "data", "transforms", "kernels"},
     "images": {"data", "training", "results"},
     "plots": {"results", "receptive_field", "bench", "images"},
@@ -43,12 +45,14 @@ ARROWS = {
     },
     "commands": {
         *("models", "transforms", "receptive_field", "kernels", "data", "results", "experiments", "training"),
-        *("catalog", "sweep", "bench", "plots", "report", "images", "export", "page"),
+        *("catalog", "baselines", "sweep", "bench", "plots", "report", "images", "export", "page"),
     },
     "cli": {"commands", "receptive_field"},
     "__main__": {"cli"},
     "__init__": set(),
 }
+
+TRAINING = ARROWS["training"] | {"training", "models", "schedules", "optimizers", "source_code", "baselines"}  # loaded
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
 ROOMS = sorted(path.parent.name for path in PACKAGE.glob("*/__init__.py"))
@@ -173,12 +177,12 @@ def rooms_in(loaded: set[str]) -> set[str]:
         ("mnist_s7.results", {"data", "results"}, {"matplotlib", "torchvision"}),
         (
             "mnist_s7.training",
-            ARROWS["training"] | {"training", "models", "schedules", "source_code"},
+            TRAINING,
             {"matplotlib", "jupyter_client"},
         ),
         (
             "mnist_s7.export",
-            ARROWS["training"] | {"training", "models", "schedules", "source_code", "export"},
+            TRAINING | {"export"},
             {"matplotlib", "onnx", "onnxruntime", "onnxscript", "tensorboard"},
         ),
     ],

@@ -7,11 +7,13 @@ from torchvision import transforms
 from torchvision.transforms import functional as F
 
 from mnist_s7 import InvalidArgument
+from mnist_s7.baselines import BASELINES
 from mnist_s7.transforms import (
     AUGMENTED,
     ONE_AFFINE,
     PLAIN,
     STD,
+    BrightnessContrast,
     affine,
     augmented,
     batched,
@@ -231,7 +233,11 @@ def test_augmented_is_for_looking_at(images):
 @pytest.mark.parametrize(
     "transform",
     [
-        transforms.ColorJitter(),
+        transforms.GaussianBlur(3),
+        transforms.Pad(2, fill=1),
+        transforms.RandomCrop(28, padding=2),
+        transforms.Resize(28, interpolation=transforms.InterpolationMode.NEAREST),
+        transforms.RandomApply([transforms.GaussianBlur(3)]),
         transforms.RandomAffine(10, shear=5),
         transforms.RandomAffine(10, interpolation=transforms.InterpolationMode.BICUBIC),
         transforms.RandomRotation(5, expand=True),
@@ -240,6 +246,137 @@ def test_augmented_is_for_looking_at(images):
 def test_a_transform_without_an_equivalent_is_refused(transform):
     with pytest.raises(ValueError, match="no batched equivalent of"):
         batched(transforms.Compose([transform]))
+
+
+def transformed(transform, images, seed=0):
+    """By the batched equivalent of one transform, with its draws from a generator of this seed."""
+    return batched(transforms.Compose([transform]))(images, torch.Generator().manual_seed(seed))
+
+
+def on_pil(transform, image):
+    """A grey (1, 28, 28) image through torchvision's own code on a PIL image."""
+    return F.pil_to_tensor(transform(F.to_pil_image(image)))
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [transforms.Pad(2), transforms.CenterCrop(22), transforms.CenterCrop((20, 24)), transforms.Resize((14, 14))],
+)
+def test_what_draws_nothing_equals_torchvisions_on_pil_images(images, transform):
+    some = images[:50]
+
+    expected = torch.stack([on_pil(transform, image) for image in some])
+    assert (transformed(transform, some) - expected).abs().max() < 1.01  # PIL rounds what it resizes
+
+
+def test_cropping_and_resizing_equals_torchvisions(images):
+    """With probability 1: each image's middle, enlarged."""
+    steps = [transforms.CenterCrop(22), transforms.Resize((28, 28))]
+    some = images[:50]
+
+    ours = transformed(transforms.RandomApply(steps, p=1.0), some)
+    expected = torch.stack([on_pil(transforms.Compose(steps), image) for image in some])
+
+    assert (ours - expected).abs().max() < 1.01
+    assert not torch.equal(ours, some.float())
+
+
+def test_a_transform_is_applied_to_its_share_of_the_images(images):
+    many = images.expand(1000, 1, 28, 28)
+    transform = transforms.RandomApply([transforms.CenterCrop(22), transforms.Resize((28, 28))], p=0.1)
+
+    changed = (transformed(transform, many) != many).flatten(1).any(1)
+
+    assert stats.binomtest(int(changed.sum()), 1000, 0.1).pvalue > 0.01
+    assert torch.equal(transformed(transforms.RandomApply(transform.transforms, p=0.0), many), many.float())
+
+
+def test_a_crop_is_one_of_torchvisions(images):
+    """Each of the 25 windows of a padded image equally often, and each image with its own."""
+    image = images[:1]
+    pipeline = transforms.Compose([transforms.Pad(2), transforms.RandomCrop(28)])
+    padded = F.pad(image[0], [2])
+    windows = {F.crop(padded, top, left, 28, 28).numpy().tobytes(): 0 for top in range(5) for left in range(5)}
+
+    for cropped in batched(pipeline)(image.expand(5000, 1, 28, 28), torch.Generator().manual_seed(0)).byte():
+        windows[cropped.numpy().tobytes()] += 1  # a KeyError for what is none of them
+
+    assert len(windows) == 25
+    assert stats.chisquare(list(windows.values())).pvalue > 0.01
+
+
+def test_a_crop_has_torchvisions_size(images):
+    assert transformed(transforms.RandomCrop((20, 24)), images[:5]).shape == (5, 1, 20, 24)
+    assert torch.equal(transformed(transforms.RandomCrop(28), images[:5]), images[:5].float())
+
+
+@pytest.mark.parametrize("settings", [{"brightness": 0.3}, {"contrast": 0.3}, {"brightness": 0.2, "contrast": 0.3}])
+def test_jitter_is_one_of_torchvisions(images, monkeypatch, settings):
+    """With the factors that the generator will draw, and in the order that it will, PIL gives the same greys."""
+    some = images[:100]
+    transform = transforms.ColorJitter(**settings, saturation=0.5, hue=0.2)  # the last two change no grey image
+    ours = transformed(transform, some, seed=3)
+
+    generator = torch.Generator().manual_seed(3)
+    first = torch.empty(100).uniform_(0, 1, generator=generator) < 0.5
+    factors = [
+        torch.empty(100).uniform_(*(limits or (1, 1)), generator=generator).tolist()
+        for limits in (transform.brightness, transform.contrast)
+    ]
+    theirs = []
+    for image, bright_first, brightness, contrast in zip(some, first, *factors, strict=True):
+        order = torch.tensor([0, 1, 2, 3] if bright_first else [1, 0, 3, 2])
+        drawn = order, brightness, contrast, 1.2, 0.1
+        monkeypatch.setattr(transforms.ColorJitter, "get_params", staticmethod(lambda *limits, drawn=drawn: drawn))
+        theirs.append(on_pil(transform, image))
+
+    assert (ours - torch.stack(theirs)).abs().max() < 2.5  # PIL rounds down, twice, and rounds the mean
+    assert len({*factors[0]}) > 90 or len({*factors[1]}) > 90
+
+
+def test_jitter_draws_uniform_factors():
+    """Told by a grey that nothing cuts off: brightness scales it."""
+    grey = torch.full((5000, 1, 4, 4), 100, dtype=torch.uint8)
+
+    factors = transformed(transforms.ColorJitter(brightness=0.1), grey)[:, 0, 0, 0] / 100
+
+    assert stats.kstest(factors.numpy(), stats.uniform(0.9, 0.2).cdf).pvalue > 0.01
+
+
+def test_brightness_and_contrast_against_pils_own_table(images):
+    """On PIL images one by one, and on all at once with the same draws."""
+    some, transform = images[:50], BrightnessContrast(brightness=0.2, contrast=0.3)
+
+    ours = transformed(transform, some, seed=4)
+
+    generator = torch.Generator().manual_seed(4)
+    factors = torch.empty(50).uniform_(0.7, 1.3, generator=generator)
+    offsets = torch.empty(50).uniform_(-0.2, 0.2, generator=generator)
+    expected = (some * factors.view(-1, 1, 1, 1) + 255 * offsets.view(-1, 1, 1, 1)).clamp(0, 255)
+    torch.testing.assert_close(ours, expected)
+    assert ours.min() == 0 and ours[:, :, 0, 0].max() > 40  # black becomes grey
+    for seed, image in enumerate(some):
+        torch.manual_seed(seed)
+        alone = on_pil(transform, image)
+        torch.manual_seed(seed)
+        assert (batched(transforms.Compose([transform]))(image[None], None)[0] - alone).abs().max() <= 1
+
+
+PIPELINES = {repr(each.train_transform): each for each in BASELINES}.values()
+
+
+@pytest.mark.parametrize("experiment", PIPELINES, ids=lambda each: each.name)
+def test_the_baselines_pipelines_take_batches_and_pil_images(images, experiment):
+    """Both give normalised images of one mean, within what their draws vary."""
+    some = images[:200]
+    torch.manual_seed(0)
+
+    theirs = torch.stack([experiment.train_transform(F.to_pil_image(image)) for image in some])
+    ours = batched(experiment.train_transform)(some, torch.Generator().manual_seed(0))
+
+    assert ours.shape == theirs.shape and ours.dtype == theirs.dtype
+    assert ours.mean() == pytest.approx(theirs.mean().item(), abs=0.05)
+    assert ours.std() == pytest.approx(theirs.std().item(), abs=0.05)
 
 
 class OwnAngles(transforms.RandomRotation):

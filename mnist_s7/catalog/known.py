@@ -1,4 +1,4 @@
-"""Every experiment that is known, by its name: the series, its variants, and those of a reader's own files."""
+"""Every experiment that is known, by its name: the series, its variants, the baselines, and those of readers' files."""
 
 import re
 from collections.abc import Sequence
@@ -8,13 +8,14 @@ from pathlib import Path
 from torch import nn
 
 from mnist_s7 import InvalidArgument
+from mnist_s7.baselines import BASELINES
 from mnist_s7.catalog import own_files
 from mnist_s7.catalog.ablations import ABLATIONS
 from mnist_s7.catalog.check import check_network
 from mnist_s7.experiments import SERIES, SETTINGS, Experiment
 from mnist_s7.results import NETWORKS, WEIGHTS, load_model
 
-EXPERIMENTS = {experiment.name: experiment for experiment in (*SERIES, *ABLATIONS)}
+EXPERIMENTS = {experiment.name: experiment for experiment in (*SERIES, *ABLATIONS, *BASELINES)}
 NETWORKS.update((name, experiment.network) for name, experiment in EXPERIMENTS.items())
 PACKAGE_OWN = frozenset(EXPERIMENTS)
 

@@ -11,8 +11,9 @@ from pathlib import Path
 from torch import nn
 
 from mnist_s7 import InvalidArgument, MnistS7Warning
+from mnist_s7.baselines import BASELINES
 from mnist_s7.catalog import (
-    EXPERIMENTS,
+    ABLATIONS,
     find_experiment,
     origin_of,
     pretrained,
@@ -22,8 +23,18 @@ from mnist_s7.catalog import (
 from mnist_s7.catalog.own_files import split
 from mnist_s7.data import DATASETS, Digits, load_digits
 from mnist_s7.data.datasets import VALIDATION
-from mnist_s7.experiments import SETTINGS
-from mnist_s7.results import PUBLISHED, RUNS, PublishingRefused, Run, WeightsError, load_model, read_facts
+from mnist_s7.experiments import SERIES, SETTINGS
+from mnist_s7.results import (
+    MNIST,
+    PUBLISHED,
+    PUBLISHED_BASELINES,
+    RUNS,
+    PublishingRefused,
+    Run,
+    WeightsError,
+    load_model,
+    read_facts,
+)
 from mnist_s7.results.weights import run_path
 
 FIGURES = RUNS.parent / "figures"
@@ -32,8 +43,11 @@ KERNEL_MEMORY = 1_500 << 20  # bytes, with room to spare: a process that trains 
 # Adds a command of this name, that does this, with this help.
 Command = Callable[[str, Callable[[argparse.Namespace], int | None], str], argparse.ArgumentParser]
 
-NAMES = ", ".join(EXPERIMENTS)
-OWN = "or FILE.py:NAME, an Experiment or an nn.Module class of your own"
+NAMES = ", ".join(experiment.name for experiment in (*SERIES, *ABLATIONS))
+OWN = (
+    f"a published network of others, as {BASELINES[0].name} is one (mnist_s7/baselines); or FILE.py:NAME, an "
+    "Experiment or an nn.Module class of your own"
+)
 
 
 def whole(least: int, most: int) -> Callable[[str], int]:
@@ -65,12 +79,20 @@ def digits_of(arguments: argparse.Namespace, networks: Sequence["Trained"] = ())
     return load_digits(arguments.data, arguments.dataset if asked or not own else own[0])
 
 
-def refuse_own(name: str, folder: Path) -> None:
-    """Raise `PublishingRefused` where runs of a reader's experiment would go among the published ones."""
-    if origin_of(name) and folder.resolve().is_relative_to(PUBLISHED.resolve()):
+def refuse_misplaced(name: str, folder: Path) -> None:
+    """Raise `PublishingRefused` where runs of a reader's experiment would go among the published ones, or those of the
+    baselines among those of the series, or the other way round."""
+    place = folder.resolve()
+    if not place.is_relative_to(PUBLISHED.resolve()):
+        return
+    if origin_of(name):
         raise PublishingRefused(
             f"{folder}: runs of {name} are not published, as it is not the package's; choose another"
         )
+    is_baseline = name in [baseline.name for baseline in BASELINES]
+    if is_baseline != (place == PUBLISHED_BASELINES.resolve()):
+        where = PUBLISHED_BASELINES if is_baseline else PUBLISHED
+        raise PublishingRefused(f"{folder}: runs of {name} are not published there, but in {where}; name that")
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:

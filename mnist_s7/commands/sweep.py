@@ -5,7 +5,7 @@ from functools import partial
 
 from mnist_s7 import InvalidArgument
 from mnist_s7.catalog import find_experiment
-from mnist_s7.commands.options import KERNEL_MEMORY, NAMES, OWN, Command, refuse_own, whole
+from mnist_s7.commands.options import KERNEL_MEMORY, NAMES, OWN, Command, refuse_misplaced, whole
 from mnist_s7.commands.train import add_training, training_digits
 from mnist_s7.results import Run
 from mnist_s7.results.machine import side_by_side, usable_device
@@ -36,7 +36,7 @@ def _sweep(arguments: argparse.Namespace) -> int:
     seeds = parse_seeds(arguments.seeds)
     asked = list(dict.fromkeys(find_experiment(name, arguments.set).name for name in arguments.experiments))
     for name in asked:
-        refuse_own(name, arguments.output)
+        refuse_misplaced(name, arguments.output)
     digits = training_digits(arguments)
     if arguments.ray is not None:
         device = arguments.device or "cpu"  # the cluster's machines are not this one

@@ -12,7 +12,7 @@ from mnist_s7.commands.options import (
     add_output,
     add_settings,
     digits_of,
-    refuse_own,
+    refuse_misplaced,
     seed,
     whole,
 )
@@ -62,7 +62,7 @@ def _train(arguments: argparse.Namespace) -> None:
     digits = training_digits(arguments)
     folder = arguments.output
     refuse_publishing(digits.name, folder)  # before the training, and not after it
-    refuse_own(experiment.name, folder)
+    refuse_misplaced(experiment.name, folder)
     path = folder / f"{run_name(experiment.name, arguments.seed, digits.name)}.json"
     prepare(folder, path.name)
     weights = weights_path(path)

@@ -15,9 +15,9 @@ EAGER_STEPS = 3  # before a capture: PyTorch's own advice, for what libraries se
 class CapturedStep:
     """A training step as a CUDA graph: all its kernels started at once.
 
-    A graph holds the shapes and the learning rate that it was captured with. So there is one for each shape, and all
-    are captured again when the rate changes. The first steps of each, which prepare the capture, are done without it.
-    Where a capture fails, so are all.
+    A graph holds the shapes and the optimiser's settings that it was captured with. So there is one for each shape, and
+    all are captured again when the learning rate or another setting changes. The first steps of each, which prepare the
+    capture, are done without it. Where a capture fails, so are all.
     """
 
     def __init__(self, step: Step, model: nn.Module, optimizer: torch.optim.Optimizer):
@@ -26,9 +26,10 @@ class CapturedStep:
         self._start([])
 
     def __call__(self, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        rates = [group["lr"] for group in self.optimizer.param_groups]
-        if rates != self.rates:
-            self._start(rates)
+        groups = self.optimizer.param_groups
+        settings = [{name: value for name, value in group.items() if name != "params"} for group in groups]
+        if settings != self.settings:
+            self._start(settings)
         shape = inputs.shape
         if shape not in self.graphs:
             if not self.works or self.eager_steps[shape] < EAGER_STEPS:
@@ -47,9 +48,9 @@ class CapturedStep:
         replay()
         return loss.clone(), correct.clone()  # the next replay writes over them
 
-    def _start(self, rates: list[float]) -> None:
-        """Without a graph, at these learning rates."""
-        self.rates, self.eager_steps = rates, Counter()
+    def _start(self, settings: list[dict]) -> None:
+        """Without a graph, with these settings of the optimiser's."""
+        self.settings, self.eager_steps = settings, Counter()
         self.graphs: dict[torch.Size, tuple[Tensor, Tensor, Callable[[], None], Tensor, Tensor]] = {}
 
     def _generators(self) -> list[Generator]:

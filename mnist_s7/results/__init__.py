@@ -10,6 +10,7 @@ from mnist_s7.results.files import OutputError, prepare, write_atomically, write
 from mnist_s7.results.folders import (
     MNIST,
     PUBLISHED,
+    PUBLISHED_BASELINES,
     PYTORCH_LAYERS,
     RUNS,
     SYNTHETIC,
@@ -58,6 +59,7 @@ __all__ = [
     "NETWORKS",
     "PUBLIC_NETWORKS",
     "PUBLISHED",
+    "PUBLISHED_BASELINES",
     "PYTORCH_LAYERS",
     "RUNS",
     "SYNTHETIC",

@@ -13,6 +13,7 @@ PUBLISHED = PROJECT / "notebooks" / "results"
 PYTORCH_LAYERS = PUBLISHED / "pytorch-layers"  # runs on MNIST without the compiled layers, for comparison
 VALIDATION = PUBLISHED / "validation"  # trained on 50,000 training images, tested on the other 10,000
 FASHION = PUBLISHED / "fashion-mnist"  # trained and tested on Fashion-MNIST
+PUBLISHED_BASELINES = PUBLISHED / "baselines"  # runs on MNIST of networks that others have published
 SYNTHETIC = PUBLISHED / "synthetic"  # to compare others on the synthetic digits with; in no table
 WEIGHTS = Path(__file__).resolve().parents[1] / "weights"  # of the runs that are shown: a link to PUBLISHED / "weights"
 RUNS = PROJECT / "runs" / "results"  # for everything that is not to be published
@@ -23,6 +24,7 @@ STORED = {
     FASHION_MNIST.name: FASHION,
     SYNTHETIC_DIGITS: SYNTHETIC,
 }
+ALSO_STORED = {MNIST: (PYTORCH_LAYERS, PUBLISHED_BASELINES)}  # apart from the series' own runs
 
 # The command line's options for runs on these digits.
 OPTIONS = {name: f" --dataset {option}" for option, name in DATASETS.items() if name != MNIST}
@@ -49,7 +51,7 @@ def refuse_publishing(dataset: str, folder: str | os.PathLike) -> None:
     place = Path(folder).resolve()
     if not place.is_relative_to(PUBLISHED.resolve()):
         return
-    own = [path for path in (stored_folder(dataset), PYTORCH_LAYERS if dataset == MNIST else None) if path]
+    own = [path for path in (stored_folder(dataset), *ALSO_STORED.get(dataset, ())) if path]
     if place not in [path.resolve() for path in own]:
         where = f"published in {' or '.join(map(str, own))}" if own else f"published nowhere in {PUBLISHED}"
         raise PublishingRefused(f"{folder}: runs on {dataset} are {where}; name that, or a folder elsewhere")

@@ -1,6 +1,7 @@
 """Several seeds of one experiment, trained at once in one network that holds a network for each."""
 
 import copy
+import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -15,6 +16,7 @@ from mnist_s7.experiments import Experiment
 from mnist_s7.kernels import keep_freed_memory, keep_mask
 from mnist_s7.results import Run
 from mnist_s7.results.machine import environment
+from mnist_s7.schedules import Stepped
 from mnist_s7.training import (
     LossNotFinite,
     Steps,
@@ -51,10 +53,16 @@ def fit_seeds(
     """
     if not seeds:
         raise InvalidArgument("no seeds: give at least one")
+    if experiment.schedule.stepped is Stepped.TRAINING_LOSS:
+        raise InvalidArgument(
+            f"{experiment.name}: its learning rate follows the training loss, which each seed has of its own; train "
+            "one seed at a time"
+        )
     seeds, epochs, device = checked(experiment, digits, seeds, epochs, device)
     keeps = device.type == "cpu" and keep_freed_memory()
     machine = environment(device) | {"freed_memory": "kept" if keeps else "given back", "seeds_together": len(seeds)}
-    train_images, train_labels = digits.train_images.to(device), digits.train_labels.to(device)
+    count = experiment.trained_on(len(digits.train_images))
+    train_images, train_labels = digits.train_images[:count].to(device), digits.train_labels[:count].to(device)
     test_images, test_labels = digits.test_images.to(device), digits.test_labels.to(device)
     transform = batched(renormalized(experiment.train_transform, *normalization(digits.name)))
     records = [[] for _ in seeds]
@@ -68,7 +76,7 @@ def fit_seeds(
         for each in (model, *models):
             each.trained_on = digits.name  # as in `fit`
         optimizer = experiment.optimizer(model)
-        scheduler = experiment.scheduler(optimizer, epochs)
+        stepping = experiment.stepping(optimizer, epochs, count)
         step = training_step(model, optimizer)
         for epoch in range(epochs):
             started = time.perf_counter()
@@ -77,11 +85,11 @@ def fit_seeds(
                 shuffled_batches(train_images, train_labels, transform, experiment.batch_size, generator, order)
                 for generator, order in zip(augmenting, own, strict=True)
             )
-            trained = train_epoch(model, _ensemble_batches(batches), step)
+            trained = train_epoch(model, _ensemble_batches(batches), step, lambda *step_gave: stepping.after_step())
             tested = [evaluation(each, test_labels) for each in predict(model, test_images).unbind(1)]
             for order in own:
                 dataloader_order(len(test_images), order)  # as in `fit`
-            scheduler.step()
+            stepping.after_epoch(math.nan)  # which no schedule here asks for
             seconds = time.perf_counter() - started
             for i, each in enumerate(tested):
                 steps = Steps(trained.losses[:, i], trained.correct[:, i], trained.sizes)
@@ -134,7 +142,8 @@ class Ensemble(nn.Module):
     dropout draws for each network from its own generator, and a log_softmax, their last layer, is over the classes of
     one network. So nothing that happens to one of them reaches the others.
 
-    Raises `InvalidArgument` for a layer with parameters that is neither a convolution nor a BatchNorm.
+    Raises `InvalidArgument` for a layer with parameters that is neither a convolution nor a BatchNorm, and for dropout
+    of whole channels.
     """
 
     def __init__(self, models: Sequence[nn.Module], generators: Sequence[Generator]):
@@ -153,9 +162,10 @@ class Ensemble(nn.Module):
                     layer.num_features *= self.size
                 case nn.Dropout():
                     self.joined.set_submodule(name, _OwnDropout(layer.p, generators))
-                case _ if next(layer.parameters(recurse=False), None) is not None:
+                case _ if type(layer) is nn.Dropout2d or next(layer.parameters(recurse=False), None) is not None:
                     raise InvalidArgument(
-                        f"{name} is a {type(layer).__name__}: only convolutions and BatchNorm can be joined"
+                        f"{name} is a {type(layer).__name__}: only convolutions, BatchNorm and dropout of single "
+                        "values can be joined; train one seed at a time"
                     )
         with torch.no_grad():
             for name, together in self._tensors():

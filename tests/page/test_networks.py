@@ -10,7 +10,7 @@ from example_networks import Network
 from torch import nn
 
 from mnist_s7 import SERIES, predict, pretrained
-from mnist_s7.catalog import EXPERIMENTS
+from mnist_s7.catalog import ABLATIONS, EXPERIMENTS
 from mnist_s7.page import NotInBrowser, network_data
 from mnist_s7.transforms import normalize
 
@@ -51,8 +51,8 @@ def test_the_series_says_the_same_of_the_test_images(open_page, mnist):
     assert time < 200
 
 
-@pytest.mark.parametrize("name", EXPERIMENTS)
-def test_every_network_of_the_package_is_known(name):
+@pytest.mark.parametrize("name", [experiment.name for experiment in (*SERIES, *ABLATIONS)])
+def test_every_network_of_the_series_is_known(name):
     data = network_data(EXPERIMENTS[name].network())
 
     assert json.loads(json.dumps(data)) == data

@@ -21,7 +21,7 @@ def published(tmp_path, monkeypatch):
     stored = {MNIST: place, VALIDATION: place / "validation", SYNTHETIC_DIGITS: place / "synthetic"}
     monkeypatch.setattr(folders, "PUBLISHED", place)
     monkeypatch.setattr(folders, "STORED", stored)
-    monkeypatch.setattr(folders, "PYTORCH_LAYERS", place / "pytorch-layers")
+    monkeypatch.setattr(folders, "ALSO_STORED", {MNIST: (place / "pytorch-layers", place / "baselines")})
     monkeypatch.chdir(tmp_path)
     place.mkdir(parents=True)
     (tmp_path / "link").symlink_to(place)
@@ -89,6 +89,7 @@ def test_runs_are_not_published_where_those_on_other_digits_are(published, datas
     [
         (MNIST, "."),
         (MNIST, "pytorch-layers"),
+        (MNIST, "baselines"),
         (VALIDATION, "validation"),
         (VALIDATION, "synthetic/../validation"),
         (SYNTHETIC_DIGITS, "synthetic"),
