@@ -25,7 +25,6 @@ from mnist_s7.data import DATASETS, Digits, load_digits
 from mnist_s7.data.datasets import VALIDATION
 from mnist_s7.experiments import SERIES, SETTINGS
 from mnist_s7.results import (
-    MNIST,
     PUBLISHED,
     PUBLISHED_BASELINES,
     RUNS,
