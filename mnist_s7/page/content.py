@@ -10,8 +10,8 @@ from mnist_s7.report.markdown import between, mean_sd
 from mnist_s7.results import Run, Runs, RunsMissing, failures, summarize, trained
 
 HEADS = (
-    *("experiment", "idea", "test accuracy (%), mean ± SD", "95 % CI", "runs", "parameters", "multiply-adds"),
-    *("receptive field (pixels)", "targets met"),
+    *("experiment", "test accuracy (%), mean ± SD", "95 % CI", "runs", "parameters", "multiply-adds"),
+    *("receptive field (pixels)", "targets met", "idea"),
 )
 
 
@@ -23,13 +23,13 @@ def iteration_of(name: str, group: Sequence[Run], experiment: Experiment | None,
     met = sum(words == "met" for *_, words in verdicts)
     targets = len(experiment.targets) if experiment else 0
     cells = [
-        _cell((experiment.title if experiment in SERIES else experiment.change) if experiment else "-"),
         _cell(mean_sd(final.mean, final.sd) if final else "-", final.mean if final else None),
         _cell(between(final.interval) if final and final.interval else "-"),
         _cell(f"{len(finals)}{failures(group)}", len(finals)),
         _cell(f"{group[0].parameters:,}", group[0].parameters),
         *_of_network(experiment),
         _cell(f"{met} of {targets}" if verdicts and targets else "-", met / targets if verdicts and targets else None),
+        _cell((experiment.title if experiment in SERIES else experiment.change) if experiment else "-"),
     ]
     return {
         "name": name,

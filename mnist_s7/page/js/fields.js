@@ -111,7 +111,7 @@ export function mountFields(element, { networks, digits }) {
     ),
     table.element,
   );
-  whenNear(element, selectNetwork);
+  whenIdle(selectNetwork);
 }
 
 // The steps that have a field, each with its place among the steps.
@@ -136,17 +136,9 @@ function makeSelect(name, label, options) {
   return select;
 }
 
-// The networks run on all digits at first: not before the reader comes near, so that the page is quick to open.
-function whenNear(element, start) {
-  const observer = new IntersectionObserver(
-    (entries) => {
-      if (!entries.some(({ isIntersecting }) => isIntersecting)) return;
-      observer.disconnect();
-      start();
-    },
-    { rootMargin: "100%" },
-  );
-  observer.observe(element);
+// The network runs on all digits at first: not before the rest of the page is there, so that it is quick to open.
+function whenIdle(start) {
+  (window.requestIdleCallback ?? setTimeout)(start);
 }
 
 // What the unit sees, as a sentence.
