@@ -13,6 +13,8 @@ HTML = """<!doctype html><html lang="en"><meta charset="utf-8"><title>A test</ti
 <script id="data" type="application/json">{data}</script>
 <script type="module" nonce="of-the-test">{script}</script></html>
 """
+
+
 def page_file(path: Path, data: object, script: str, *modules: str) -> str:
     """The address of a page that runs the modules and the `script`."""
     css = style_of("page", "draw", "fields")

@@ -154,7 +154,7 @@ function inWords({ field, units }, [row, column], [before, after]) {
   const apart = down === across ? `${pixels(down)} apart` : `${pixels(down)} apart downwards and ${across} sideways`;
   const stride = Math.max(...units) > 1 ? ` The fields of neighbouring units are ${apart} (effective stride).` : "";
   const gradient = after
-    ? `95 % of the gradient lies within ${after.radius.toFixed(1)} pixels of its centre`
+    ? `95 % of the gradient lies within ${after.radius.toFixed(1)} pixels of the gradient’s centre`
     : "the unit has no gradient here";
   return `${place}: ${seen}; ${gradient} (before training: ${before ? before.radius.toFixed(1) : "none"}).${stride}`;
 }
