@@ -34,7 +34,7 @@ def networks_of(runs: Runs) -> dict[str, Network | WeightsError]:
                 # Not where it is on this computer: the page may be sent to another one.
                 networks[name] = WeightsError(str(error).replace(f"{Path(stored.weights).parent}{os.sep}", ""))
         elif name in pretrained_names():
-            networks[name] = Network(pretrained(name), _untrained(name, SEED), f"seed {SEED}")
+            networks[name] = Network(pretrained(name), _untrained(name, SEED), f"seed {SEED}, trained on MNIST")
     return networks
 
 
