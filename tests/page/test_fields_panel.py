@@ -96,8 +96,7 @@ def test_it_starts_with_the_last_convolution_and_says_what_it_sees(panel, mnist,
     assert said == (
         "T1, block2.6, unit (2, 2) of 5×5: sees rows 4–23, columns 4–23, 20×20 pixels; 95 % of the gradient lies "
         f"within {after.radius:.1f} pixels of the gradient’s centre (before training: {before.radius:.1f}). "
-        "The fields of "
-        "neighbouring units are 2 pixels apart (effective stride)."
+        "The fields of neighbouring units are 2 pixels apart (effective stride)."
     )
     assert page.locator(".fields-sentence").get_attribute("aria-live") == "polite"
     assert marked(page) == [[4, 4, 20, 20]] * 3
