@@ -4,10 +4,11 @@ import argparse
 import webbrowser
 from pathlib import Path
 
+from mnist_s7.catalog import EXPERIMENTS
 from mnist_s7.commands.options import Command
 from mnist_s7.data import DATASETS, Digits, DigitsError, load_digits
 from mnist_s7.experiments import SERIES
-from mnist_s7.results import RUNS, Run, Runs, RunsMissing, stored_folder
+from mnist_s7.results import RUNS, Run, Runs, RunsMissing, load_runs, stored_folder
 from mnist_s7.results.folders import OPTIONS
 
 PAGE = RUNS.parent / "page.html"
@@ -52,16 +53,33 @@ def _runs(folder: Path, dataset: str) -> tuple[Runs, int]:
     """Those of the series first and then the reader's; and how many of them are published ones beside a reader's."""
     from mnist_s7.report.stored import grouped_runs
 
-    own = grouped_runs(folder, dataset)
+    if not folder.is_dir():
+        raise RunsMissing(f"{folder}: there is no such folder; name the one that the runs were saved in")
+    own = by_length(grouped_runs(folder, dataset))
     if not own:
-        option = OPTIONS.get(dataset, "")
-        raise RunsMissing(f"{folder}: no run on {dataset}; `mnist-s7 train T3{option}` makes one in runs/results")
+        others = sorted({run.dataset for run in load_runs(folder)})
+        found = f", but on {', '.join(others)}: see --dataset" if others else ""
+        train = f"mnist-s7 train T3{OPTIONS.get(dataset, '')}"
+        raise RunsMissing(f"{folder}: no run on {dataset}{found}; `{train}` makes one in runs/results")
     stored = stored_folder(dataset)
     others = grouped_runs(stored, dataset) if stored and stored.resolve() != folder.resolve() else {}
     names = dict.fromkeys([*(experiment.name for experiment in SERIES), *own, *others])
     runs = {name: _together(own.get(name, []), others.get(name, [])) for name in names}
     count = sum(map(len, runs.values())) - sum(map(len, own.values()))
     return {name: group for name, group in runs.items() if group}, count
+
+
+def by_length(runs: Runs) -> dict[str, list[Run]]:
+    """The runs of fewer or more epochs than their experiment has as groups of their own: their mean is another one."""
+    found: dict[str, list[Run]] = {}
+    for name, group in runs.items():
+        lengths = {len(run.epochs) for run in group}
+        usual = EXPERIMENTS[name].epochs if name in EXPERIMENTS else max(lengths)
+        for run in group:
+            count = len(run.epochs)
+            own = name if count == usual else f"{name}, {count} {'epoch' if count == 1 else 'epochs'}"
+            found.setdefault(own, []).append(run)
+    return found
 
 
 def _together(own: list[Run], published: list[Run]) -> list[Run]:

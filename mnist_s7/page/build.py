@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from mnist_s7.page.measured import experiments_data, pairs_data, public_data
 from mnist_s7.page.networks import NotInBrowser, network_data
 from mnist_s7.page.pictures import image_sheet
 from mnist_s7.page.shown import Network
-from mnist_s7.page.without_script import still_figures
+from mnist_s7.page.without_script import still_figures, still_tables
 from mnist_s7.plots.axes import LIMIT
 from mnist_s7.receptive_field import ReceptiveFieldError
 from mnist_s7.results import CORRECTED_LABELS, LABEL_ERRORS, MNIST, Runs, WeightsError, on_dataset, write_atomically
@@ -30,6 +31,8 @@ MODULES = (
     *("tables", "charts", "choices", "curves", "digits", "comparison", "parameters", "main"),
 )
 STYLES = ("page", "draw", "charts", "fields")
+MOST_NETWORKS = 8  # and test images, so that the page stays below 3 MB
+MOST_IMAGES = 1000
 TITLE = "Small networks that classify handwritten digits"
 
 
@@ -54,7 +57,7 @@ def page(runs: Runs, networks: Mapping[str, Network | WeightsError], digits: Dig
     dataset = next(iter(runs.values()))[0].dataset
     note = on_dataset(dataset)
     experiments = experiments_data(runs)
-    wrong = sorted({index for experiment in experiments for index in experiment["errors"]})
+    wrong = _shown_images(experiments)
     data = {
         "networks": drawn,
         "digits": digit_data(digits or _drawn_digits()) if with_fields else [],
@@ -77,6 +80,7 @@ def page(runs: Runs, networks: Mapping[str, Network | WeightsError], digits: Dig
         *((("parameters", "Accuracy against parameters"),) if experiments else ()),
         *((("fields", "Receptive fields"),) if with_fields else ()),
         ("verdicts", "Each experiment"),
+        ("words", "How to read this"),
     ]
     return template.render(
         panels=panels,
@@ -93,6 +97,7 @@ def page(runs: Runs, networks: Mapping[str, Network | WeightsError], digits: Dig
         experiments=experiments,
         without_images=digits is None,
         stills=still_figures(runs),
+        tables=still_tables(experiments, data["pairs"], data["others"], drawn),
         data=_for_script(data),
         scripts=scripts,
         script_hashes=[_hash(script) for script in scripts],
@@ -102,31 +107,43 @@ def page(runs: Runs, networks: Mapping[str, Network | WeightsError], digits: Dig
 
 
 def _drawable(networks: Mapping[str, Network | WeightsError]) -> tuple[list[dict], list[str]]:
-    """Those that JavaScript can run, as data, and what is to be said of the others."""
-    found, left_out = [], []
+    """The first ones that JavaScript can run, as data, and what is to be said of the others."""
+    found: list[dict] = []
+    reasons: dict[str, list[str]] = defaultdict(list)
     for name, network in networks.items():
         try:
             if isinstance(network, WeightsError):
                 raise network
-            found.append({"name": name, "data": network_data(network.trained)})
+            if len(found) == MOST_NETWORKS:
+                raise NotInBrowser(f"a page has {MOST_NETWORKS} networks")
+            found.append({"name": name, "data": network_data(network.trained), "run": network.run})
         except (NotInBrowser, WeightsError) as error:
-            left_out.append(f"{name} is left out: {error}")
-    return found, left_out
+            reasons[str(error)].append(name)
+    return found, _left_out(reasons)
 
 
 def _add_fields(drawn: list[dict], networks: Mapping[str, Network]) -> list[str]:
     """Give each network its receptive fields, where these are defined; return what is to be said of the others."""
-    left_out = []
+    reasons: dict[str, list[str]] = defaultdict(list)
     for each in drawn:
         network = networks[each["name"]]
-        if network.untrained is None:
-            left_out.append(f"{each['name']} is left out: its experiment is not known here, nor how it starts")
-            continue
         try:
+            if network.untrained is None:
+                raise ReceptiveFieldError("the experiment is not known here, nor how it starts")
             each["fields"] = field_data(network.trained, network.untrained)
         except ReceptiveFieldError as error:
-            left_out.append(f"{each['name']} is left out: {error}")
-    return left_out
+            reasons[str(error)].append(each["name"])
+    return _left_out(reasons)
+
+
+def _left_out(reasons: Mapping[str, list[str]]) -> list[str]:
+    return [f"Left out: {', '.join(names)} ({reason})." for reason, names in reasons.items()]
+
+
+def _shown_images(experiments: list[dict]) -> list[int]:
+    """The test images that some seeds get wrong: of too many, those that most experiments do."""
+    counts = Counter(index for experiment in experiments for index in experiment["errors"])
+    return sorted(index for index, _ in counts.most_common(MOST_IMAGES))
 
 
 def _drawn_digits() -> Digits:

@@ -19,20 +19,21 @@ def experiments_data(runs: Runs) -> list[dict]:
     """Of each experiment that trained: its look, the mean of its final test accuracies (percent) with its 95 % CI, its
     curves by seed, and the test images that its seeds' final epochs get wrong."""
     looks = looks_by_name(runs)
-    return [_experiment(name, group, looks[name][0]) for name, group in runs.items() if trained(group)]
+    return [_experiment(name, group, *looks[name]) for name, group in runs.items() if trained(group)]
 
 
-def _experiment(name: str, all_runs: Sequence[Run], colour: str) -> dict:
+def _experiment(name: str, all_runs: Sequence[Run], colour: str, marker: str) -> dict:
     group = trained(all_runs)
     final = summarize([run.final.test_accuracy for run in group])
     return {
         "name": name,
         "failed": failures(all_runs),
         "parameters": group[0].parameters,
+        "marker": marker,
         "colour": None if colour == INK else colour,  # the page's own ink is another one in the dark
         "mean": round(final.mean, 4),
         "sd": None if final.sd is None else round(final.sd, 4),
-        "interval": [round(end, 4) for end in final.interval] if final.interval else None,
+        "interval": final.interval and [round(end, 4) for end in final.interval_within(0, 100)],
         "seeds": [run.seed for run in group],
         "curves": [
             {what: [_rounded(getattr(epoch, what)) for epoch in run.epochs] for what in CURVES} for run in group
@@ -56,19 +57,20 @@ def _errors(group: Sequence[Run]) -> dict[int, dict[int, int]]:
 
 
 def pairs_data(runs: Runs) -> list[dict]:
-    """The difference of each pair of experiments in final test accuracy (percentage points), the p of all of them
-    adjusted together."""
+    """The difference of each pair of experiments in final test accuracy (percentage points), with the p of all of them
+    adjusted together and, `alone`, as it is."""
     return [
         {
-            "pair": [one, other],
+            "pair": pair,
             "mean": found.mean,
             "interval": found.interval,
             "p": found.p,
+            "alone": differences(runs, [pair])[pair].p,
             "test": found.test,
             "n": found.n,
             "positive": found.positive,
         }
-        for (one, other), found in differences(runs, combinations(runs, 2)).items()
+        for pair, found in differences(runs, combinations(runs, 2)).items()
     ]
 
 

@@ -15,7 +15,6 @@ from mnist_s7.results import (
     Run,
     Runs,
     RunsMissing,
-    Summary,
     adjusted,
     compare,
     corrected_accuracy,
@@ -50,7 +49,10 @@ def means(runs: Runs, details: bool = True) -> Markdown:
         if not group:
             return cells + ["-"] * (len(header) - len(cells))
         final = summarize([run.final.test_accuracy for run in group])
-        cells += [f"**{mean_sd(final.mean, final.sd)}**", _interval(final) if final.interval else "-"]
+        cells += [
+            f"**{mean_sd(final.mean, final.sd)}**",
+            between(final.interval_within(0, 100)) if final.interval else "-",
+        ]
         if details:
             best = summarize([run.best.test_accuracy for run in group])
             on_mnist = group[0].dataset == MNIST
@@ -180,12 +182,6 @@ def rank_among_seeds(run: Run) -> Markdown:
         f"{between(prediction_interval(values))} %. For the choice of 10,000 test images alone, the 95 % Wilson "
         f"interval of this run is {between(wilson(TEST_IMAGES - len(run.errors), TEST_IMAGES))} %."
     )
-
-
-def _interval(accuracy: Summary) -> str:
-    """The mean's confidence interval, in percent: Student's t can go beyond what an accuracy can be."""
-    low, high = accuracy.interval
-    return between((max(low, 0.0), min(high, 100.0)))
 
 
 def _start_alike(one: str, other: str) -> bool:

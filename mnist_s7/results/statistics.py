@@ -46,6 +46,10 @@ class Summary:
     minimum: float
     maximum: float
 
+    def interval_within(self, lowest: float, highest: float) -> tuple[float, float] | None:
+        """`interval` as far as the figure can lie there: Student's t goes beyond what an accuracy can be."""
+        return self.interval and (max(self.interval[0], lowest), min(self.interval[1], highest))
+
 
 @dataclass(frozen=True)
 class Difference:

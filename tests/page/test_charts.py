@@ -105,11 +105,12 @@ def test_two_are_compared_as_in_python(open_whole, runs, mnist):
     low, high = expected.interval
     assert f"T3 minus T1: +{expected.mean:.3f} percentage points" in finding.inner_text()
     assert f"(95 % CI +{low:.3f} to +{high:.3f})" in finding.inner_text()
-    assert "10 and 10 runs; p < 0.001, adjusted for all 6 pairs" in finding.inner_text()
+    assert "10 and 10 runs; p < 0.001 (adjusted for all 6 pairs on this page, Holm: p < 0.001)" in finding.inner_text()
     assert finding.inner_text().endswith("T3 is higher than T1.")
     drawn(page, "compare", lambda: page.get_by_label("Compare", exact=True).select_option("T2"))
     drawn(page, "compare", lambda: page.get_by_label("with", exact=True).select_option("T3"))
-    assert f"p = {pairs['T2', 'T3']['p']:.3f}" in finding.inner_text()
+    assert f"p = {pairs['T2', 'T3']['alone']:.3f} (adjusted for all 6 pairs" in finding.inner_text()
+    assert f"Holm: p = {pairs['T2', 'T3']['p']:.3f})" in finding.inner_text()
     assert finding.inner_text().endswith("Inconclusive.")
     assert len(numbers(page, "compare")) == 1 + 20
     drawn(page, "compare", lambda: page.get_by_label("Compare", exact=True).select_option("T3"))
@@ -165,7 +166,7 @@ def test_accuracy_against_parameters_has_the_public_networks(open_whole, runs):
     page = open_whole()
 
     rows = {row[0]: row[1:] for row in numbers(page, "parameters")}
-    assert rows["JoshWarn/Parameter-Efficient-MNIST"] == ["997", "98.76 ± 0.10", "mean of 223 runs"]
+    assert rows["JoshWarn/Parameter-Efficient-MNIST"] == ["997", "98.76 ± 0.105", "mean of 223 runs"]
     assert rows["T4"][0] == "7,824"
     assert rows["T4"][2] == f"mean of {len(runs['T4'])} runs, final epoch"
     for name in (*runs, "limit 8,000"):
@@ -177,7 +178,7 @@ def test_a_hostile_name_is_text_in_the_charts_too(open_whole, runs):
 
     assert HOSTILE in point_at_the_middle(page).inner_text()
     assert page.locator("#vg-tooltip-element img").count() == 0
-    assert page.locator(".finding").inner_text().startswith(f"T4 minus {HOSTILE}: +")
+    assert page.locator(".finding").inner_text().startswith(f"T4 minus \u2068{HOSTILE}\u2069: +")
 
 
 def test_one_run_and_a_loss_without_end(open_whole, runs):
@@ -221,3 +222,56 @@ def test_nothing_jumps_while_the_page_appears(open_whole):
         })"""
     )
     assert shift < 0.01
+
+
+def test_the_boxes_are_cleared_at_once(open_whole):
+    page = open_whole()
+
+    drawn(page, "curves", lambda: page.get_by_role("button", name="None").click())
+    assert numbers(page, "curves") == [["epoch"]]
+    assert "tick an experiment" in page.locator("#curves figcaption").inner_text()
+
+
+def test_seeds_that_are_not_there_are_named(open_whole):
+    page = open_whole()
+
+    drawn(page, "curves", lambda: page.get_by_label("Seeds", exact=True).select_option(label="seed 12"))
+    assert "No seed 12 that trained: T1, T2, T3." in page.locator("#curves figcaption").inner_text()
+
+
+def test_a_finger_sees_the_values_that_it_presses_on(open_whole):
+    page = open_whole(viewport={"width": 380, "height": 800}, has_touch=True, is_mobile=True)
+    chart = page.locator("#curves .chart")
+    chart.scroll_into_view_if_needed()
+    box = chart.bounding_box()
+
+    page.touchscreen.tap(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    pressed = page.locator("#curves .pressed")
+    page.wait_for_function("document.querySelector('#curves .pressed').textContent")
+    assert re.match(r"epoch \d+; T1 9[78]\.\d\d \(", pressed.inner_text())
+
+
+def test_names_that_javascript_and_other_scripts_know(open_whole, runs):
+    names = ("__proto__", "constructor", "שלום")
+    page = open_whole(
+        {name: [dataclasses.replace(run, experiment=name) for run in runs["T3"]] for name in names} | {"T4": runs["T4"]}
+    )
+
+    for name in names:
+        drawn(page, "compare", lambda n=name: page.get_by_label("with", exact=True).select_option(index=names.index(n)))
+        assert name in page.locator(".finding").inner_text()
+        assert name in page.locator("#compare .chart svg").text_content()
+    for name in (*names, "T4"):
+        assert name in point_at_the_middle(page).inner_text()
+
+
+def test_low_accuracies_have_ticks_too(open_whole, runs):
+    poor = []
+    for run, accuracy in zip(runs["T1"][:2], (31.0, 33.5), strict=True):
+        last = dataclasses.replace(run.epochs[-1], test_accuracy=accuracy)
+        poor.append(dataclasses.replace(run, experiment="poor", epochs=[last]))
+    page = open_whole({"poor": poor, "other": [dataclasses.replace(run, experiment="other") for run in poor]})
+
+    ticks = page.locator("#compare .chart svg text").all_text_contents()
+    assert sum(tick.isdecimal() for tick in ticks) >= 4
+    assert page.locator("#curves .chart svg").text_content().startswith("0epoch")

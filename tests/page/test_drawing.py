@@ -105,7 +105,7 @@ def test_the_mouse_draws_and_the_buttons_take_back(panel):
     wait_for(page, "7")
     draw_with_the_mouse(page, [(0.05, 0.1), (0.05, 0.9)])
     wait_for(page, "–")
-    wait_for_summary(page, "2 marks stand apart; crop the picture to one digit.")
+    wait_for_summary(page, "2 marks stand apart; draw one digit, with strokes.")
     page.get_by_role("button", name="Undo").click()
     wait_for(page, "7")
 

@@ -9,8 +9,8 @@ from example_networks import Network
 from test_networks import own_networks
 from torch import nn
 
-from mnist_s7 import receptive_field
-from mnist_s7.catalog import EXPERIMENTS
+from mnist_s7 import SERIES, receptive_field
+from mnist_s7.catalog import ABLATIONS, EXPERIMENTS
 from mnist_s7.page import digit_data, field_data, network_data
 from mnist_s7.receptive_field import ReceptiveFieldError
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.filterwarnings(
 )
 
 
-@pytest.mark.parametrize("name", EXPERIMENTS)
+@pytest.mark.parametrize("name", [each.name for each in (*SERIES, *ABLATIONS)])
 def test_every_feature_map_of_the_package_s_networks_has_its_field(name):
     model = EXPERIMENTS[name].untrained()
     found = field_data(model, model)

@@ -95,15 +95,15 @@ def test_it_starts_with_the_last_convolution_and_says_what_it_sees(panel, mnist,
     assert (after.layer, after.unit) == ("block2.6", (2, 2))
     assert said == (
         "T1, block2.6, unit (2, 2) of 5×5: sees rows 4–23, columns 4–23, 20×20 pixels; 95 % of the gradient lies "
-        f"within {after.radius:.1f} pixels of its centre (before training: {before.radius:.1f}). The fields of "
-        "neighbouring units are 2 pixels apart (effective stride)."
+        f"within {after.radius:.1f} pixels of the gradient’s centre (before training: {before.radius:.1f}). "
+        "The fields of neighbouring units are 2 pixels apart (effective stride)."
     )
     assert page.locator(".fields-sentence").get_attribute("aria-live") == "polite"
     assert marked(page) == [[4, 4, 20, 20]] * 3
     dot = page.locator(".fields-over .fields-circle")
     assert [dot.get_attribute(name) for name in ("cx", "cy")] == ["14", "14"]
     for index, (when, field) in enumerate([("Before", before), ("After", after)]):
-        caption = f"{when} training: 95 % within {field.radius:.1f} pixels"
+        caption = f"{when} training: 95 % within a radius of {field.radius:.1f} pixels"
         assert page.locator(".fields-figures figcaption").nth(1 + index).text_content() == caption
         assert page.get_by_role("img", name=f"Heat map. {caption}").count() == 1
         circle = page.locator(".fields-picture .fields-circle").nth(1 + index)

@@ -54,7 +54,7 @@ def test_the_results_are_there_without_javascript(runs, networks):
     for experiment in SERIES:
         assert f">{experiment.parameters:,}</td>" in text
         assert experiment.change[1:] in text
-    assert [tag for tag, _ in Elements(text).found].count("table") == 1 + len(SERIES)
+    assert [tag for tag, _ in Elements(text).found].count("table") == 1 + 2 * len(SERIES) + 2
     pictures = [a for tag, a in Elements(text).found if tag == "img"]
     assert [picture["alt"].partition(" ")[0] for picture in pictures] == ["Test", "Final", "Accuracy"]
 
@@ -64,7 +64,17 @@ def test_names_of_runs_never_become_markup(runs, networks):
 
     ordinary, elements = (Elements(page(some, networks, None)).found for some in ({"T3": runs["T3"]}, hostile))
 
-    tables = ("table", "thead", "tbody", "tr", "th", "td", "caption", "div")  # of targets, which the other has none of
+    tables = (
+        "table",
+        "thead",
+        "tbody",
+        "tr",
+        "th",
+        "td",
+        "caption",
+        "div",
+        "span",
+    )  # of targets, which the other has none of
     assert [tag for tag, _ in elements if tag not in tables] == [tag for tag, _ in ordinary if tag not in tables]
     assert "<img src=x" not in page(hostile, {HOSTILE: networks["T3"]}, None)
 
@@ -83,7 +93,7 @@ def test_every_panel_says_that_digits_are_synthetic(open_whole, runs):
     opened = open_whole(synthetic)
 
     headings = opened.locator("h2").all_inner_texts()
-    assert len(headings) == 7
+    assert len(headings) == 8
     for said in (*headings, *opened.locator("figcaption.note").all_inner_texts()):
         assert "on synthetic digits, not on MNIST" in said
     assert "wrong label" not in opened.locator("main").inner_text()  # the known label errors are MNIST's
@@ -137,13 +147,13 @@ def test_without_javascript_there_are_tables_and_figures(new_tab, runs, networks
 
 
 def test_a_network_without_receptive_fields_is_named(runs, networks):
-    strange = Network(own_network(), own_network())
+    strange = Network(own_network(), own_network(), "seed 1")
     unknown = dataclasses.replace(networks["T3"], untrained=None)
 
     text = page(runs, {"T3": networks["T3"], "strange": strange, "unknown": unknown}, None)
 
-    assert "strange is left out: " in text
-    assert "unknown is left out: its experiment is not known here" in text
+    assert "Left out: strange (" in text
+    assert "Left out: unknown (the experiment is not known here" in text
     [data] = re.findall('<script id="data" type="application/json">(.*?)</script>', text)
     with_fields = {network["name"]: "fields" in network for network in json.loads(data)["networks"]}
     assert with_fields == {"T3": True, "strange": False, "unknown": False}

@@ -47,6 +47,7 @@ export function makeAnswers(names) {
       for (const digit of DIGITS) cells[digit][column].show(probabilities?.[digit], digit === best);
       return probabilities && `${name}: ${best}, ${percent(probabilities[best])}`;
     });
+    if (!logProbabilities) summary.textContent = ""; // the last answer is none any more
     say(logProbabilities ? `${answers.join("; ")}.` : reason);
   }
 

@@ -12,15 +12,21 @@ export function makeChart(label) {
   const chart = make("div", { class: "chart", role: "img", "aria-label": `${label}; its numbers are in the table below` }, place);
   const table = make("details", { class: "chart-table" });
   const caption = make("figcaption", { class: "note" });
-  const element = make("figure", {}, chart, caption, table);
-  let [drawn, spec, view] = [Promise.resolve(), null, null];
+  const pressed = make("p", { class: "note pressed" }); // what a finger, which cannot hover, has pressed on
+  const element = make("figure", {}, chart, pressed, caption, table);
+  let drawn = Promise.resolve();
+  let spec = null;
+  let view = null;
 
   // One after the other: a chart that is drawn while another one still is would be left beside it.
   function redraw() {
     drawn = drawn.then(async () => {
       view?.finalize();
-      view = spec && (await window.vegaEmbed(place, styled(spec), OPTIONS));
-      if (!spec) place.replaceChildren();
+      ({ view } = spec ? await window.vegaEmbed(place, styled(spec), OPTIONS) : {});
+      view?.addEventListener("click", (event, item) => {
+        const told = Object.entries(item?.tooltip ?? {}).map(([name, value]) => `${name} ${value}`);
+        if (told.length) pressed.textContent = told.join("; ");
+      });
       chart.dataset.drawn = Number(chart.dataset.drawn ?? 0) + 1;
     });
   }
@@ -28,8 +34,10 @@ export function makeChart(label) {
 
   function draw(specification, { text, heads, rows }) {
     spec = specification;
+    for (const part of [chart, table, pressed]) part.hidden = !spec;
     redraw();
     caption.textContent = text;
+    pressed.textContent = "";
     const open = table.open;
     table.replaceChildren(make("summary", {}, "The numbers of this chart"), makeTable(label, heads, rows));
     table.open = open;
@@ -60,7 +68,7 @@ function styled(spec) {
       background: null,
       font: "system-ui, sans-serif",
       view: { stroke: null },
-      axis: { ...text, gridColor: line, domainColor: muted, tickColor: muted },
+      axis: { ...text, gridColor: line, domainColor: muted, tickColor: muted, labelBound: true },
       rule: { color: muted },
       text: { color: ink, fontSize: 13 },
     },
@@ -89,6 +97,7 @@ export function makeTable(label, heads, rows) {
 const WHOLE = 100.05;
 const TICKS = [0, 50, 80, 90, 95, 98, 99, 99.5, 99.8, 100];
 const FINE_TICKS = [97, 97.5, 98, 98.4, 98.7, 99, 99.2, 99.3, 99.4, 99.5, 99.6, 99.7, 99.8, 99.9, 100];
+const FEWEST_TICKS = 4;
 
 export const errorOf = (accuracy) => (accuracy === null ? null : WHOLE - accuracy);
 
@@ -99,15 +108,24 @@ export function accuracyScale(accuracies, title) {
   const pad = Math.max((most / least) ** 0.08, 1.1);
   const domain = [least / pad, most * pad];
   const within = (ticks) => ticks.map(errorOf).filter((error) => error >= domain[0] && error <= domain[1]);
-  const [coarse, fine] = [within(TICKS), within(FINE_TICKS)];
+  const choices = [TICKS, FINE_TICKS, evenTicks(WHOLE - domain[1], WHOLE - domain[0])].map(within);
   return {
     type: "quantitative",
     scale: { type: "log", reverse: true, domain, nice: false },
     axis: {
       title: `${title} (%, log scale of errors)`,
-      values: coarse.length >= 4 ? coarse : fine,
+      values: choices.find((ticks) => ticks.length >= FEWEST_TICKS) ?? choices[2],
       labelExpr: `format(${WHOLE} - datum.value, '.4~')`,
       grid: true,
     },
   };
+}
+
+// About five round numbers in between.
+function evenTicks(lowest, highest) {
+  const rough = (highest - lowest) / 5;
+  const power = 10 ** Math.floor(Math.log10(rough));
+  const step = [1, 2, 5, 10].map((times) => times * power).find((size) => size >= rough);
+  const first = Math.ceil(lowest / step);
+  return Array.from({ length: Math.floor(highest / step) - first + 1 }, (_, index) => (first + index) * step);
 }

@@ -45,15 +45,20 @@ export function difference([one, other], pairs) {
   const ends = found.interval.map((end) => sign * end).toSorted((a, b) => a - b);
   const n = turned ? found.n.toReversed() : found.n;
   const runs = found.test.startsWith("paired") ? `${n[0]} seeds` : `${n[0]} and ${n[1]} runs`;
-  const p = found.p < 0.001 ? "p < 0.001" : `p = ${found.p.toFixed(3)}`;
+  const together = pairs.length > 1 ? ` (adjusted for all ${pairs.length} pairs on this page, Holm: ${chance(found.p)})` : "";
   const side = sign * found.mean > 0 ? "higher" : "lower";
   const reading = found.positive === null ? "Inconclusive." : `${one.name} is ${side} than ${other.name}.`;
   return (
     `${one.name} minus ${other.name}: ${signed(sign * found.mean)} percentage points of final test accuracy ` +
     `(95 % CI ${signed(ends[0])} to ${signed(ends[1])}); ${found.test}, ${runs}; ` +
-    `${p}${pairs.length > 1 ? `, adjusted for all ${pairs.length} pairs on this page (Holm)` : ""}. ` +
+    `${chance(found.alone)}${together}. ` +
     reading
   );
+}
+
+function chance(p) {
+  if (p < 0.001) return "p < 0.001";
+  return p > 0.999 ? "p > 0.999" : `p = ${p.toFixed(3)}`;
 }
 
 const signed = (value) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(3)}`;

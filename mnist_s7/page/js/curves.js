@@ -11,8 +11,10 @@ const MEASURES = [
   { field: "train_loss", title: "training loss", unit: " nats", digits: 4 },
   { field: "lr", title: "learning rate", unit: "", digits: 4 },
 ];
+const LOWEST = 90; // percent: where all lines end above it, what is below it would take most of the chart
 const MEAN = 0;
 const EVERY = 1;
+const MANY = 12; // lines
 
 // Puts the panel into `element`. `experiments` as `experiments_data` in measured.py makes them, `note` what is to be
 // said of their digits, `first` the names of those that are shown at first.
@@ -28,10 +30,24 @@ export function mountCurves(element, { experiments, note, first }) {
     const measure = MEASURES[measures.select.selectedIndex];
     const which = choice.select.selectedIndex;
     const lines = linesOf(experiments, checks.chosen(), measure.field, which, seeds[which - 2]);
+    const told = which === EVERY ? linesOf(experiments, checks.chosen(), measure.field, MEAN) : lines;
+    const spec = lines.length ? specification(lines, told, measure, looksOf(experiments)) : null;
+    const text = spec ? captionOf(lines, measure, which, seeds[which - 2]) : "No curve: tick an experiment with this seed.";
+    chart.draw(spec, { text, ...tableOf(lines, measure) });
+  }
+
+  function captionOf(lines, measure, which, seed) {
     const ends = which === MEAN ? "the line is the mean of the seeds that trained, the band their range" : shown[which];
-    const text = `${capital(measure.title)} by epoch: ${ends}${note && `, ${note}`}. Epochs count from 0.`;
-    const spec = lines.length ? specification(lines, measure, looksOf(experiments)) : null;
-    chart.draw(spec, { text: spec ? text : "Tick an experiment to see its curve.", ...tableOf(lines, measure) });
+    const drawn = new Set(lines.map(({ index }) => index));
+    const missing = checks.chosen().filter((index) => !drawn.has(index));
+    const names = missing.map((index) => experiments[index].name).join(", ");
+    const off = measure.unit === " %" && lines.some(({ points }) => points.some(({ low }) => low < lowestOf(lines)));
+    return (
+      `${capital(measure.title)} by epoch: ${ends}${note && `, ${note}`}. Epochs count from 0.` +
+      (measure.field === "lr" ? " The learning rate is that at the start of an epoch." : "") +
+      (off ? ` Values below ${LOWEST} % are off the chart; the table has them.` : "") +
+      (names ? ` No seed ${seed} that trained: ${names}.` : "")
+    );
   }
 
   element.append(make("div", { class: "choices" }, measures.element, choice.element), checks.element, chart.element);
@@ -60,6 +76,10 @@ function meanOf(curves) {
   });
 }
 
+function lowestOf(lines) {
+  return lines.every(({ points }) => (points.at(-1).low ?? 0) > LOWEST) ? LOWEST : 0;
+}
+
 const capital = (text) => text[0].toUpperCase() + text.slice(1);
 
 function words({ value, low, high }, { digits }) {
@@ -77,7 +97,7 @@ function tableOf(lines, measure) {
   return { heads: ["epoch", ...lines.map(({ title }) => `${title}${measure.unit && ` (${measure.unit.trim()})`}`)], rows };
 }
 
-function specification(lines, measure, looks) {
+function specification(lines, told, measure, looks) {
   const isAccuracy = measure.unit === " %";
   const place = isAccuracy ? errorOf : (value) => value;
   const points = lines.flatMap(({ index, points: own }, line) =>
@@ -85,7 +105,9 @@ function specification(lines, measure, looks) {
       .filter(({ value }) => value !== null)
       .map(({ epoch, value, low, high }) => ({ epoch, line, index, y: place(value), low: place(low), high: place(high) })),
   );
-  const values = lines.flatMap((line) => line.points.flatMap(({ low, high }) => [low, high]));
+  const ends = lines.flatMap((line) => line.points.flatMap(({ low, high }) => [low, high]));
+  const lowest = lowestOf(lines);
+  const values = ends.map((value) => (value === null ? null : Math.max(value, lowest)));
   const plain = { type: "quantitative", scale: { type: measure.field === "lr" ? "linear" : "log", nice: false } };
   const y = isAccuracy
     ? accuracyScale(values, measure.title)
@@ -99,15 +121,15 @@ function specification(lines, measure, looks) {
         field: "epoch",
         type: "quantitative",
         scale: { domain: [-0.5, last + 0.5], nice: false },
-        axis: { title: "epoch", tickMinStep: 1, format: "d", grid: false },
+        axis: { title: "epoch", values: epochTicks(last), format: "d", grid: false },
       },
       color: { field: "index", type: "nominal", legend: null, scale: { domain: indices, range: looks.map(({ colour }) => colour) } },
       detail: { field: "line" },
     },
     layer: [
-      { mark: { type: "area", opacity: 0.2 }, encoding: { y: { field: "low", ...y }, y2: { field: "high" } } },
+      { mark: { type: "area", opacity: 0.2, clip: true }, encoding: { y: { field: "low", ...y }, y2: { field: "high" } } },
       {
-        mark: { type: "line", strokeWidth: 2, strokeJoin: "round", point: !last },
+        mark: { type: "line", strokeWidth: 2, strokeJoin: "round", clip: true },
         encoding: {
           y: { field: "y", ...y },
           strokeDash: {
@@ -118,24 +140,35 @@ function specification(lines, measure, looks) {
           },
         },
       },
-      pointer(lines, measure),
+      {
+        mark: { type: "point", filled: true, size: lines.length > MANY ? 12 : 40, opacity: 1, clip: true },
+        encoding: {
+          y: { field: "y", ...y },
+          shape: { field: "index", type: "nominal", legend: null, scale: { domain: indices, range: looks.map(({ shape }) => shape) } },
+        },
+      },
+      pointer(told, measure, last),
     ],
   };
 }
 
+function epochTicks(last) {
+  const step = Math.ceil((last + 1) / 16);
+  return Array.from({ length: Math.floor(last / step) + 1 }, (_, index) => index * step);
+}
+
 // A band at the epoch under the pointer, with all values there.
-function pointer(lines, measure) {
-  const epochs = new Map();
-  lines.forEach(({ points }, line) => {
-    for (const point of points) {
-      const { epoch } = point;
-      if (!epochs.has(epoch)) epochs.set(epoch, { epoch, from: epoch - 0.5, to: epoch + 0.5 });
-      epochs.get(epoch)[`line${line}`] = words(point, measure) + measure.unit;
-    }
+function pointer(lines, measure, last) {
+  const epochs = Array.from({ length: last + 1 }, (_, epoch) => {
+    const values = lines.map(({ points }, line) => [
+      `line${line}`,
+      points[epoch] ? words(points[epoch], measure) + measure.unit : "–",
+    ]);
+    return { epoch, from: epoch - 0.5, to: epoch + 0.5, ...Object.fromEntries(values) };
   });
   const named = lines.map(({ title }, line) => ({ field: `line${line}`, type: "nominal", title }));
   return {
-    data: { values: [...epochs.values()] },
+    data: { values: epochs },
     params: [{ name: "pointed", select: { type: "point", on: "pointerover", clear: "pointerout", encodings: ["x"] } }],
     mark: "rect",
     encoding: {
@@ -144,7 +177,7 @@ function pointer(lines, measure) {
       color: { value: "#888888" },
       detail: { field: "epoch" },
       opacity: { condition: { param: "pointed", empty: false, value: 0.25 }, value: 0 },
-      tooltip: [{ field: "epoch", type: "quantitative" }, ...named],
+      tooltip: [{ field: "epoch", type: "nominal" }, ...named],
     },
   };
 }

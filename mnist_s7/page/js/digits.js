@@ -21,9 +21,10 @@ export function makeDigits(sheet, labelErrors) {
     const found = divided(better, worse);
     const list = make("ul", { class: "digits" }, ...found.slice(0, SHOWN).map((each) => card(each, better, worse)));
     const title = make("h3", {}, `${better.name} more often right than ${worse.name}: ${counted(found.length)}`);
-    const section = make("section", {}, title, list);
+    const order = make("p", { class: "note" }, "Those with the largest difference in their share of seeds come first.");
+    const section = make("section", {}, title, ...(found.length > 1 ? [order] : []), list);
     if (found.length > SHOWN) {
-      const more = make("button", { type: "button" }, `Show all ${found.length}`);
+      const more = make("button", { type: "button" }, `Show all ${found.length.toLocaleString("en")}`);
       more.addEventListener("click", () => {
         list.append(...found.slice(SHOWN).map((each) => card(each, better, worse)));
         more.remove();
@@ -77,4 +78,4 @@ function told(experiment, index) {
 }
 
 const labelError = (digit) => (digit === null ? "label disputed" : `wrong label: it is a ${digit}`);
-const counted = (count) => `${count} test ${count === 1 ? "image" : "images"}`;
+const counted = (count) => `${count.toLocaleString("en")} test ${count === 1 ? "image" : "images"}`;

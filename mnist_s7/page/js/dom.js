@@ -17,6 +17,12 @@ function filled(element, attributes, children) {
   return element;
 }
 
+// A name as it can stand in any sentence and be any key: one of other letters keeps its own direction of writing, and one
+// that JavaScript has a meaning for loses that.
+export function shownName(name) {
+  return /^[\w .,=()/+-]+$/.test(name) && !(name in {}) ? name : `\u2068${name}\u2069`;
+}
+
 // Draws greys from 0 black to 255 white on a canvas of as many pixels.
 export function paint(canvas, greys) {
   const context = canvas.getContext("2d");

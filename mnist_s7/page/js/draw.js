@@ -59,4 +59,8 @@ export function mountDrawing(element, { networks, start = START }) {
   maps.start();
 }
 
-const sentence = (text) => `${text[0].toUpperCase()}${text.slice(1)}.`;
+// What a picture's sender is told to do, one who draws cannot.
+const sentence = (text) =>
+  `${text[0].toUpperCase()}${text.slice(1)}.`
+    .replace(/crop (the picture|it) to (the|one) digit/, "draw one digit, with strokes")
+    .replace(/write darker, or take a sharper picture/, "draw one digit, with strokes");

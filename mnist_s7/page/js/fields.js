@@ -111,7 +111,7 @@ export function mountFields(element, { networks, digits }) {
     ),
     table.element,
   );
-  whenNear(element, selectNetwork);
+  whenIdle(selectNetwork);
 }
 
 // The steps that have a field, each with its place among the steps.
@@ -136,17 +136,9 @@ function makeSelect(name, label, options) {
   return select;
 }
 
-// The networks run on all digits at first: not before the reader comes near, so that the page is quick to open.
-function whenNear(element, start) {
-  const observer = new IntersectionObserver(
-    (entries) => {
-      if (!entries.some(({ isIntersecting }) => isIntersecting)) return;
-      observer.disconnect();
-      start();
-    },
-    { rootMargin: "100%" },
-  );
-  observer.observe(element);
+// The network runs on all digits at first: not before the rest of the page is there, so that it is quick to open.
+function whenIdle(start) {
+  (window.requestIdleCallback ?? setTimeout)(start);
 }
 
 // What the unit sees, as a sentence.
@@ -162,7 +154,7 @@ function inWords({ field, units }, [row, column], [before, after]) {
   const apart = down === across ? `${pixels(down)} apart` : `${pixels(down)} apart downwards and ${across} sideways`;
   const stride = Math.max(...units) > 1 ? ` The fields of neighbouring units are ${apart} (effective stride).` : "";
   const gradient = after
-    ? `95 % of the gradient lies within ${after.radius.toFixed(1)} pixels of its centre`
+    ? `95 % of the gradient lies within ${after.radius.toFixed(1)} pixels of the gradient’s centre`
     : "the unit has no gradient here";
   return `${place}: ${seen}; ${gradient} (before training: ${before ? before.radius.toFixed(1) : "none"}).${stride}`;
 }

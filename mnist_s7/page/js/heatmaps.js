@@ -26,7 +26,7 @@ export function makeHeatMaps(side) {
       paintColours(picture.canvas, shares.map((share) => Math.sqrt(share / (highest || 1))));
       picture.markBox(rows, columns);
       picture.markCircle(field);
-      caption.textContent = `${when}: ${field ? `95 % within ${field.radius.toFixed(1)} pixels` : "no gradient"}`;
+      caption.textContent = `${when}: ${field ? `95 % within a radius of ${field.radius.toFixed(1)} pixels` : "no gradient"}`;
       picture.canvas.setAttribute("aria-label", `Heat map. ${caption.textContent}`);
     });
     // The colour goes with the square root: half of the scale is a quarter of the share.
@@ -40,7 +40,7 @@ export function makeHeatMaps(side) {
   const legend = make(
     "div",
     { class: "fields-legend" },
-    make("div", {}, bar, make("div", { class: "fields-ticks" }, ...ticks), "share of the gradient in a pixel"),
+    make("div", {}, bar, make("div", { class: "fields-ticks" }, ...ticks), "share of the gradient in a pixel (square-root scale)"),
     make("div", { class: "fields-key" }, makeKey("rect", { x: 3, y: 3, width: 18, height: 18 }), "theoretical field"),
     make("div", { class: "fields-key" }, makeKey("circle", { cx: 12, cy: 12, r: 9 }), "holds 95 % of the gradient"),
   );

@@ -2,6 +2,7 @@
 
 import { mountComparison } from "./comparison.js";
 import { mountCurves } from "./curves.js";
+import { shownName } from "./dom.js";
 import { mountDrawing } from "./draw.js";
 import { mountFields } from "./fields.js";
 import { mountParameters } from "./parameters.js";
@@ -14,6 +15,9 @@ export function start() {
     const element = document.getElementById(id);
     if (element) panel(element, { ...data, ...settings });
   };
+  for (const each of [...data.experiments, ...data.networks, ...data.others]) each.name = shownName(each.name);
+  for (const each of data.pairs) each.pair = each.pair.map(shownName);
+  data.first = data.first.map(shownName);
   const names = data.experiments.map(({ name }) => name);
   const [one = 0, other = Math.min(1, names.length - 1)] = data.first.map((name) => names.indexOf(name)).toReversed();
   mount("drawing", mountDrawing);

@@ -39,7 +39,7 @@ export function makePaper(strokes, changed) {
     make(
       "p",
       { class: "draw-help", id: "draw-help" },
-      "Draw with the mouse, a pen or a finger. With the keyboard, focus the paper: the arrow keys move the pen, and " +
+      "The 3 is an example: clear it, and draw your own, with the mouse, a pen or a finger. With the keyboard, focus the paper: the arrow keys move the pen, and " +
         "the space bar puts it down or up.",
     ),
   );

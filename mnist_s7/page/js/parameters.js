@@ -3,7 +3,7 @@
 import { accuracyScale, errorOf, makeChart } from "./charts.js";
 import { looksOf } from "./choices.js";
 
-const ROW = 0.045; // of the chart's height, which a label takes
+const LINE = 14; // pixels, which a label takes
 
 // Puts the panel into `element`. `experiments` and `others` as measured.py makes them, `limit`
 // the parameters that the series is to stay under.
@@ -17,24 +17,26 @@ export function mountParameters(element, { experiments, others, limit, note }) {
     sd,
     measured: `mean of ${seeds.length} ${seeds.length === 1 ? "run" : "runs"}, final epoch${failed}`,
     colour: looks[index].colour,
+    shape: looks[index].shape,
     kind: "this package",
   }));
-  const stated = others.map((network) => ({ ...network, colour: looksOf([{}])[0].colour, kind: "public, as stated" }));
+  const stated = others.map((network) => ({ ...network, ...looksOf([{ marker: "o" }])[0], kind: "public, as stated" }));
   const networks = [...own, ...stated].map((network) => ({ ...network, ends: endsOf(network) }));
   const text =
     `Final test accuracy against parameters${note && `, ${note}`}: mean of the seeds (filled) with one standard ` +
     "deviation on each side, and what the authors of public networks state of theirs (hollow)." +
     (others.length && note ? " Public networks are measured on MNIST." : "");
   element.append(chart.element);
-  chart.draw(specification(networks, limit, element.clientWidth - 80), { text, ...tableOf(networks) });
+  const size = { width: element.clientWidth - 80, height: chart.element.firstChild.clientHeight - 60 };
+  chart.draw(specification(networks, limit, size), { text, ...tableOf(networks) });
 }
 
 function endsOf({ mean, sd }) {
-  return [mean - (sd ?? 0), Math.min(mean + (sd ?? 0), 100)];
+  return [Math.max(mean - (sd ?? 0), 0), Math.min(mean + (sd ?? 0), 100)];
 }
 
 function tableOf(networks) {
-  const accuracy = ({ mean, sd }) => mean.toFixed(2) + (sd === null ? "" : ` ± ${sd.toFixed(2)}`);
+  const accuracy = ({ mean, sd, kind }) => mean.toFixed(2) + (sd === null ? "" : ` ± ${kind === "public, as stated" ? sd : sd.toFixed(2)}`);
   return {
     heads: ["network", "parameters", "test accuracy (%)", "how it was measured"],
     rows: networks
@@ -43,7 +45,7 @@ function tableOf(networks) {
   };
 }
 
-function specification(networks, limit, width) {
+function specification(networks, limit, { width, height }) {
   const y = accuracyScale(networks.flatMap(({ ends }) => ends), "test accuracy");
   const sizes = networks.map(({ parameters }) => parameters);
   const points = networks.map(({ ends, ...network }) => ({
@@ -52,6 +54,7 @@ function specification(networks, limit, width) {
     low: errorOf(ends[0]),
     high: errorOf(ends[1]),
     accuracy: `${network.mean.toFixed(2)} %`,
+    size: network.parameters.toLocaleString("en"),
   }));
   const x = {
     field: "parameters",
@@ -60,15 +63,17 @@ function specification(networks, limit, width) {
     axis: { title: "parameters (log scale)", format: ",", grid: false, values: [500, 1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5, 2e5, 5e5, 1e6] },
   };
   const color = { field: "colour", type: "nominal", scale: null, legend: null };
-  const tooltip = ["name", "parameters", "accuracy", "measured"].map((field) => ({ field, type: "nominal" }));
-  const labels = (side, align, dx) => ({
-    transform: [{ filter: `datum.side === '${side}'` }],
-    mark: { type: "text", align, dx, baseline: "middle" },
+  const tooltip = Object.entries({ name: "network", size: "parameters", accuracy: "test accuracy", measured: "measured" }).map(
+    ([field, title]) => ({ field, title, type: "nominal" }),
+  );
+  const labels = (side, align, dx, rows) => ({
+    transform: [{ filter: `datum.side === '${side}${rows}'` }],
+    mark: { type: "text", align, dx, dy: LINE * rows, baseline: "middle" },
     encoding: { x, y: { field: "y", ...y }, text: { field: "label" } },
   });
   const bound = { data: { values: [{ at: limit, words: `limit ${limit.toLocaleString("en")}` }] }, encoding: { x: { ...x, field: "at" } } };
   return {
-    data: { values: withLabels(points, x.scale.domain, y.scale.domain, width) },
+    data: { values: withLabels(points, x.scale.domain, y.scale.domain, width, height) },
     layer: [
       { ...bound, mark: { type: "rule", strokeDash: [2, 3] } },
       {
@@ -78,39 +83,41 @@ function specification(networks, limit, width) {
       },
       { mark: { type: "rule" }, encoding: { x, y: { field: "low", ...y }, y2: { field: "high" }, color } },
       {
-        mark: { type: "point", size: 90, strokeWidth: 2, opacity: 1 },
+        mark: { type: "point", size: 80, strokeWidth: 2, opacity: 1 },
         encoding: {
           x,
+          shape: { field: "shape", type: "nominal", scale: null, legend: null },
           y: { field: "y", ...y },
           tooltip,
           stroke: color,
           fill: { condition: { test: "datum.kind === 'this package'", ...color }, value: null },
         },
       },
-      labels("right", "left", 10),
-      labels("left", "right", -10),
+      ...[0, -1, 1].flatMap((rows) => [labels("right", "left", 10, rows), labels("left", "right", -10, rows)]),
     ],
   };
 }
 
-// Names for the points beside which there is room: to the right of them, or else to the left, or none. Places and sizes
-// are shares of the chart, which is `width` pixels wide.
-function withLabels(points, [fewest, most], [least, worst], width) {
-  const letter = 7.5 / width;
-  const gap = 8 / width;
+// Names for the points beside which there is room: beside them, or a line above or below that. Places and sizes are shares
+// of the chart, which is `width` pixels wide and `height` high.
+function withLabels(points, [fewest, most], [least, worst], width, height) {
+  const [letter, gap, row] = [7.2 / width, 8 / width, LINE / height];
   const across = ({ parameters }) => Math.log(parameters / fewest) / Math.log(most / fewest);
   const along = ({ y }) => Math.log(y / least) / Math.log(worst / least);
   const taken = points.map((point) => ({ from: across(point) - gap, to: across(point) + gap, at: along(point) }));
   return points.map((point, index) => {
     const label = point.name.replace(/^.*\//, "");
-    const [x, at, length] = [across(point), along(point), letter * label.length];
-    const sides = { right: { from: x + gap, to: x + gap + length, at }, left: { from: x - gap - length, to: x - gap, at } };
-    const isFree = ({ from, to }) =>
+    const [x, y, length] = [across(point), along(point), letter * label.length];
+    const places = [0, -1, 1].flatMap((rows) => [
+      { side: "right", rows, from: x + gap, to: x + gap + length, at: y + rows * row },
+      { side: "left", rows, from: x - gap - length, to: x - gap, at: y + rows * row },
+    ]);
+    const isFree = ({ from, to, at }) =>
       from > 0 &&
       to < 1 &&
-      taken.every((other, of) => of === index || other.to <= from || other.from >= to || Math.abs(other.at - at) > ROW);
-    const side = Object.keys(sides).find((each) => isFree(sides[each]));
-    if (side) taken.push(sides[side]);
-    return { ...point, label, side: side ?? "none" };
+      taken.every((other, of) => of === index || other.to <= from || other.from >= to || Math.abs(other.at - at) > 0.9 * row);
+    const free = places.find(isFree);
+    if (free) taken.push(free);
+    return { ...point, label, side: free ? `${free.side}${free.rows}` : "none" };
   });
 }
