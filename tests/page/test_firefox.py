@@ -9,14 +9,14 @@ from mnist_s7.page import write_page
 
 
 @pytest.fixture
-def firefox():
+def firefox(tmp_path):
     if not find_spec("marionette_driver"):
         pytest.skip("marionette_driver is not installed: pip install marionette-driver")
     if not (program := shutil.which("firefox-esr") or shutil.which("firefox")):
         pytest.skip("there is no Firefox to test the page in")
     from marionette_driver.marionette import Marionette
 
-    driver = Marionette(bin=program, headless=True, startup_timeout=180)
+    driver = Marionette(bin=program, headless=True, startup_timeout=180, gecko_log=str(tmp_path / "firefox.log"))
     driver.start_session()
     yield driver
     driver.quit()
