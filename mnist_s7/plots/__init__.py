@@ -2,8 +2,8 @@
 
 May import matplotlib, and of the package `results`, `receptive_field`, `bench`, `images` and `robustness`. The figures
 live outside pyplot: one shows itself where a notebook's cell ends with it. Open `runs` first, the figures of one run;
-`across_seeds` has those of many seeds, `images` those made of digits, `benchmark` and `robustness` those of what they
-are named for, and `style` and `axes` how all of them look.
+`across_seeds` has those of many seeds, `images` those made of digits, `benchmark`, `conclusions` and `robustness` those
+of what they are named for, and `style` and `axes` how all of them look.
 """
 
 from mnist_s7.plots.across_seeds import (
@@ -15,6 +15,7 @@ from mnist_s7.plots.across_seeds import (
     results_figure,
 )
 from mnist_s7.plots.benchmark import benchmark_figure
+from mnist_s7.plots.conclusions import two_data_sets
 from mnist_s7.plots.images import (
     augmentation_grid,
     confident_errors,
@@ -46,5 +47,6 @@ __all__ = [
     "results_figure",
     "robustness_figure",
     "training_curves",
+    "two_data_sets",
     "write_figure",
 ]
