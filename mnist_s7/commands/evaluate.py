@@ -86,14 +86,14 @@ def _publish(arguments: argparse.Namespace) -> None:
 
 def _test_robustness(networks: list[Trained], digits: Digits, record: Path | None = None) -> None:
     from mnist_s7 import plots
-    from mnist_s7.report.robustness import how_robust, most_robust, robustness_table
+    from mnist_s7.report.robustness import robustness_report
     from mnist_s7.robustness import measure_robustness
 
     by_name: dict[str, dict[int, nn.Module]] = {}
     for each in networks:
         by_name.setdefault(each.facts["experiment"], {})[int(each.facts["seed"])] = each.model
     found = measure_robustness(by_name, digits, on_corruption=lambda each: print(f"{each.name} ...", flush=True))
-    print(f"\n{robustness_table(found)}\n\n{most_robust(found)}\n\n{how_robust(found)}\n")
+    print(f"\n{robustness_report(found)}\n")
     name = f"{'-'.join(by_name)}-robustness.png"
     print(f"drawn as {plots.write_figure(plots.robustness_figure(found), FIGURES / name)}")
     if record:

@@ -11,8 +11,8 @@ from mnist_s7.data.datasets import FASHION_MNIST
 from mnist_s7.experiments import start_alike
 from mnist_s7.report.across_seeds import READINGS, means
 from mnist_s7.report.markdown import Markdown, table
-from mnist_s7.report.stored import series, stored_runs, validation_runs
-from mnist_s7.results import FASHION, MNIST, Difference, Run, Runs, adjusted, compare, failures
+from mnist_s7.report.stored import series, stored_runs
+from mnist_s7.results import FASHION, MNIST, PUBLISHED, VALIDATION, Difference, Run, Runs, adjusted, compare, failures
 from mnist_s7.results.claims import signed
 from mnist_s7.results.conclusions import HOLDS, INCONCLUSIVE, NOT_MEASURED, REVERSED, Comparison, Conclusion
 
@@ -29,13 +29,17 @@ CONCLUSIONS = (
     Conclusion("shifts and scaling beside rotations raise accuracy", "T4", "T4-rotations"),
 )
 NAMES = (MNIST, FASHION_MNIST.name)
+TOO_FEW = (
+    "Too few runs on Fashion-MNIST are stored to compare any. `mnist-s7 sweep T1 T2 T3 T4 --dataset fashion-mnist "
+    "--output notebooks/results/fashion-mnist` makes some."
+)
 MARGIN_READINGS = {True: "yes", False: "no", None: "inconclusive"}
 
 
 @cache
 def stored_comparisons() -> tuple[Comparison, ...]:
     """`comparisons` of the published runs."""
-    return comparisons(stored_runs(), validation_runs(), stored_runs(FASHION))
+    return comparisons(*map(stored_runs, (PUBLISHED, VALIDATION, FASHION)))
 
 
 def comparisons(on_mnist: Runs, on_validation: Runs, on_fashion: Runs) -> tuple[Comparison, ...]:
@@ -59,18 +63,28 @@ def comparisons(on_mnist: Runs, on_validation: Runs, on_fashion: Runs) -> tuple[
     return tuple(map(Comparison, CONCLUSIONS, zip(*columns, strict=True), notes))
 
 
-def fashion_means() -> Markdown:
-    """The iterations' accuracies on Fashion-MNIST."""
-    runs = series(stored_runs(FASHION))
-    return means(runs, details=False) if runs else _nothing()
+def compared_runs() -> dict[str, list[Run]]:
+    """The published runs that `stored_comparisons` are of, by folder and experiment."""
+    names = {name for each in CONCLUSIONS for name in (each.one, each.other)}
+    return {
+        f"{folder.name}/{name}": group
+        for folder in (PUBLISHED, VALIDATION, FASHION)
+        for name, group in stored_runs(folder).items()
+        if name in names
+    }
 
 
-def fashion_table(found: Sequence[Comparison] | None = None) -> Markdown:
-    """A row for each conclusion: its difference on both data sets, and the verdict; `found` of None stands for that of
-    the published runs."""
-    found = stored_comparisons() if found is None else found
-    if not _any_measured(found):
-        return _nothing()
+def fashion_report() -> Markdown:
+    """All that is said of the published runs: accuracies, conclusions and verdicts; or how to make some where there
+    are too few."""
+    runs, found = series(stored_runs(FASHION)), stored_comparisons()
+    parts = [means(runs, details=False)] if runs else []
+    parts += [fashion_verdicts(found), fashion_table(found)] if any_measured(found) else [Markdown(TOO_FEW)]
+    return Markdown("\n\n".join(parts))
+
+
+def fashion_table(found: Sequence[Comparison]) -> Markdown:
+    """A row for each conclusion: its difference on both data sets, and the verdict."""
     rows = (
         (
             each.conclusion.text,
@@ -84,12 +98,9 @@ def fashion_table(found: Sequence[Comparison] | None = None) -> Markdown:
     return table(header, rows)
 
 
-def fashion_verdicts(found: Sequence[Comparison] | None = None) -> Markdown:
+def fashion_verdicts(found: Sequence[Comparison]) -> Markdown:
     """In sentences: how many of the conclusions hold, and which do not."""
-    found = stored_comparisons() if found is None else found
     measured = [each for each in found if each.verdict != NOT_MEASURED]
-    if not measured:
-        return _nothing()
     held, turned, unsettled = (
         _counted([each.conclusion.text for each in measured if each.verdict == verdict])
         for verdict in (HOLDS, REVERSED, INCONCLUSIVE)
@@ -100,18 +111,19 @@ def fashion_verdicts(found: Sequence[Comparison] | None = None) -> Markdown:
     )
 
 
-def fashion_figure(found: Sequence[Comparison] | None = None) -> Figure | None:
-    """The differences side by side; None where none is stored on Fashion-MNIST."""
-    found = stored_comparisons() if found is None else found
-    return plots.two_data_sets(found, NAMES) if _any_measured(found) else None
+def any_measured(found: Sequence[Comparison]) -> bool:
+    """Whether one of the differences is there on Fashion-MNIST."""
+    return any(each.differences[1] for each in found)
+
+
+def fashion_figure() -> Figure | None:
+    """The differences of the published runs side by side; None where none is stored on Fashion-MNIST."""
+    found = stored_comparisons()
+    return plots.two_data_sets(found, NAMES) if any_measured(found) else None
 
 
 def _counted(texts: list[str]) -> str:
     return f"{len(texts)} ({'; '.join(texts)})" if texts else "none"
-
-
-def _any_measured(found: Sequence[Comparison]) -> bool:
-    return any(each.differences[1] for each in found)
 
 
 def _adjusted(differences: Sequence[Difference | None]) -> list[Difference | None]:
@@ -133,10 +145,3 @@ def _cell(conclusion: Conclusion, difference: Difference | None, note: str) -> s
     interval = " to ".join(map(signed, difference.interval))
     readings = READINGS if conclusion.margin is None else MARGIN_READINGS
     return f"{signed(difference.mean)} ({interval}), {runs}{note}: {readings[conclusion.finding(difference)]}"
-
-
-def _nothing() -> Markdown:
-    return Markdown(
-        "Too few runs on Fashion-MNIST are stored. `mnist-s7 sweep T1 T2 T3 T4 --dataset fashion-mnist --output "
-        "notebooks/results/fashion-mnist` makes some."
-    )

@@ -3,9 +3,20 @@
 import math
 
 from mnist_s7.report.markdown import Markdown, table
+from mnist_s7.report.stored import ROBUSTNESS
 from mnist_s7.robustness import Curve, Robustness
 
 LEVELS = (99, 95)  # percent of test images
+
+
+def stored_robustness() -> Robustness:
+    """That of the series. Raises `RobustnessFileError` where it is not stored."""
+    return Robustness.load(ROBUSTNESS)
+
+
+def robustness_report(record: Robustness) -> Markdown:
+    """All that is said of it: in sentences, as a table, and how it was measured."""
+    return Markdown(f"{most_robust(record)}\n\n{robustness_table(record)}\n\n{how_robust(record)}")
 
 
 def robustness_table(record: Robustness) -> Markdown:

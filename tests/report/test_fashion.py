@@ -8,8 +8,15 @@ from test_across_seeds import cells, ending
 
 from mnist_s7.catalog import EXPERIMENTS
 from mnist_s7.report import fashion
-from mnist_s7.report.fashion import CONCLUSIONS, comparisons, fashion_figure, fashion_table, fashion_verdicts
-from mnist_s7.results import adjusted, compare
+from mnist_s7.report.fashion import (
+    CONCLUSIONS,
+    comparisons,
+    fashion_figure,
+    fashion_report,
+    fashion_table,
+    fashion_verdicts,
+)
+from mnist_s7.results import FASHION, PUBLISHED, VALIDATION, adjusted, compare
 
 ON_MNIST = {"T1": 98.4, "T2": 99.4, "T3": 99.39, "T4": 99.5, "T3-no-batchnorm": 98.9, "T3-no-augmentation": 99.38}
 ON_VALIDATION = {"T4": 99.4, "T4-standard": 99.2, "T4-StepLR": 99.1, "T4-rotations": 99.2}
@@ -96,15 +103,38 @@ def test_some_runs_leave_the_others_unmeasured():
     assert cells(fashion_table(found), "BatchNorm raises")[3:] == ["-", "not measured"]
     assert "of 1 that are measured on both data sets: 1 (T2's changes" in fashion_verdicts(found)
     assert "Reversed there: none." in fashion_verdicts(found)
-    assert fashion_figure(found) is not None
+
+
+@pytest.fixture
+def published(monkeypatch):
+    """Has these runs on Fashion-MNIST stored."""
+
+    def store(on_fashion):
+        stored = {PUBLISHED: MNIST_RUNS, VALIDATION: VALIDATION_RUNS, FASHION: on_fashion}
+        monkeypatch.setattr(fashion, "stored_runs", stored.__getitem__)
+        monkeypatch.setattr(fashion, "stored_comparisons", fashion.stored_comparisons.__wrapped__)
+
+    return store
+
+
+def test_all_that_is_stored_is_reported(published, all_of_them):
+    published(runs(ON_FASHION, "Fashion-MNIST"))
+
+    said = fashion_report()
+
+    assert "on Fashion-MNIST" in said and fashion_table(all_of_them) in said and fashion_verdicts(all_of_them) in said
+    assert cells(said, "T4 ")[2] == "4"
+    assert fashion_figure() is not None
+    assert len(fashion.compared_runs()) == 6 + 4 + 9
 
 
 @pytest.mark.parametrize("stored", [{}, {"T1": ending("T1", 90.0), "T2": ending("T2", 91.0)}])
-def test_with_too_few_runs_it_is_said_how_to_make_some(stored):
-    found = compared(stored)
+def test_with_too_few_runs_it_is_said_how_to_make_some(stored, published):
+    published(stored)
 
-    assert "--dataset fashion-mnist" in fashion_table(found) == fashion_verdicts(found)
-    assert fashion_figure(found) is None
+    assert "--dataset fashion-mnist" in fashion_report()
+    assert ("| T1 " in fashion_report()) == bool(stored)
+    assert fashion_figure() is None
 
 
 def test_runs_that_failed_to_train_are_counted():
@@ -115,10 +145,3 @@ def test_runs_that_failed_to_train_are_counted():
     cell = cells(fashion_table(compared(on_fashion)), "BatchNorm raises")[3]
 
     assert "n = 4, T3-no-batchnorm (1 of 5 runs failed to train): higher" in cell
-
-
-def test_what_is_stored_can_be_shown():
-    """Whatever it is by now."""
-    assert fashion.fashion_means() and fashion_table() and fashion_verdicts()
-    shown = fashion_figure() is not None
-    assert shown == any(each.differences[1] for each in fashion.stored_comparisons())
