@@ -5,7 +5,7 @@ import math
 from matplotlib.lines import Line2D
 
 from mnist_s7.plots.axes import ERROR_SCALE, accuracy_axis
-from mnist_s7.plots.style import INK, MUTED, Picture, looks_by_name, plain_axes
+from mnist_s7.plots.style import INK, Picture, looks_by_name, plain_axes
 from mnist_s7.robustness import Robustness
 
 COLUMNS = 3
@@ -35,5 +35,5 @@ def robustness_figure(record: Robustness) -> Picture:
     lines.append(Line2D([], [], color=INK, linewidth=1, linestyle=":", label="images as they are"))
     for ax in panels[len(record.curves) :]:
         ax.set_axis_off()
-    panels[len(record.curves)].legend(handles=lines, loc="center left", frameon=False, fontsize=11, labelcolor=MUTED)
+    panels[len(record.curves)].legend(handles=lines, loc="center left", frameon=False, fontsize=11, labelcolor=INK)
     return figure

@@ -121,7 +121,7 @@ def _leader(curve: Curve, record: Robustness) -> str | None:
 
 
 def _range(low: float, high: float) -> str:
-    return f"{low:g} to {high:g}"
+    return f"{low:g} to {high:g}" if low < high else f"{low:g} alone"
 
 
 def _listed(names: list[str]) -> str:
