@@ -33,11 +33,12 @@ ARROWS = {
     "sweep": {"training", "catalog", "experiments", "schedules", "results", "data", "transforms", "kernels"},
     "bench": {"training", "catalog", "experiments", "results", "data", "transforms", "kernels"},
     "images": {"data", "training", "results"},
-    "plots": {"results", "receptive_field", "bench", "images"},
+    "robustness": {"data", "transforms", "training", "results"},
+    "plots": {"results", "receptive_field", "bench", "images", "robustness"},
     "export": {"training", "catalog", "experiments", "results", "data", "transforms", "plots"},
     "report": {
         *("results", "experiments", "data", "transforms", "receptive_field", "plots", "bench", "training", "models"),
-        *("source_code", "catalog", "export"),
+        *("source_code", "catalog", "export", "robustness"),
     },
     "page": {
         *("export", "catalog", "experiments", "results", "report", "plots", "images", "data", "training"),
@@ -45,7 +46,7 @@ ARROWS = {
     },
     "commands": {
         *("models", "transforms", "receptive_field", "kernels", "data", "results", "experiments", "training"),
-        *("catalog", "baselines", "sweep", "bench", "plots", "report", "images", "export", "page"),
+        *("catalog", "baselines", "sweep", "bench", "plots", "report", "images", "export", "page", "robustness"),
     },
     "cli": {"commands", "receptive_field"},
     "__main__": {"cli"},

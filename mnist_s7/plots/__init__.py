@@ -1,9 +1,9 @@
 """Every figure: functions that take runs, images or tables, and return a matplotlib `Figure`.
 
-May import matplotlib, and of the package `results`, `receptive_field`, `bench` and `images`. The figures live outside
-pyplot: one shows itself where a notebook's cell ends with it. Open `runs` first, the figures of one run; `across_seeds`
-has those of many seeds, `images` those made of digits, `benchmark` that of a benchmark, and `style` and `axes` how all
-of them look.
+May import matplotlib, and of the package `results`, `receptive_field`, `bench`, `images` and `robustness`. The figures
+live outside pyplot: one shows itself where a notebook's cell ends with it. Open `runs` first, the figures of one run;
+`across_seeds` has those of many seeds, `images` those made of digits, `benchmark`, `conclusions` and `robustness` those
+of what they are named for, and `style` and `axes` how all of them look.
 """
 
 from mnist_s7.plots.across_seeds import (
@@ -15,6 +15,7 @@ from mnist_s7.plots.across_seeds import (
     results_figure,
 )
 from mnist_s7.plots.benchmark import benchmark_figure
+from mnist_s7.plots.conclusions import two_data_sets
 from mnist_s7.plots.images import (
     augmentation_grid,
     confident_errors,
@@ -23,6 +24,7 @@ from mnist_s7.plots.images import (
     predictions,
     receptive_fields,
 )
+from mnist_s7.plots.robustness import robustness_figure
 from mnist_s7.plots.runs import accuracy_per_digit, compare_curves, confusion_matrix, training_curves
 from mnist_s7.plots.style import write_figure
 
@@ -43,6 +45,8 @@ __all__ = [
     "predictions",
     "receptive_fields",
     "results_figure",
+    "robustness_figure",
     "training_curves",
+    "two_data_sets",
     "write_figure",
 ]

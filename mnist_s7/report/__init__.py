@@ -2,10 +2,10 @@
 
 May import every room but `sweep`. Open `iteration` first, which says of one run whether it met its targets;
 `across_seeds` asks the same of many seeds, `benchmark` and `deployed` have the tables of a benchmark and of deployed
-networks, and `markdown` is what all of them are written in. `stored` reads and checks the published runs. `readme` and
-`results_page` make the generated parts of those pages, and `pages` writes and checks them. `notebooks` executes the
-notebooks, in `jupyter_kernels` and with `notebook_progress`; `notebook_cells` is what their cells call besides tables
-and plots.
+networks, `robustness` that of corrupted images, `fashion` what holds on Fashion-MNIST, and `markdown` is what all of
+them are written in. `stored` reads and checks the published runs. `readme` and `results_page` make the generated parts
+of those pages, and `pages` writes and checks them. `notebooks` executes the notebooks, in `jupyter_kernels` and with
+`notebook_progress`; `notebook_cells` is what their cells call besides tables and plots.
 """
 
 from mnist_s7.report.across_seeds import (
@@ -17,6 +17,7 @@ from mnist_s7.report.across_seeds import (
     rank_among_seeds,
     replication,
 )
+from mnist_s7.report.fashion import fashion_figure, fashion_report
 from mnist_s7.report.iteration import (
     analysis,
     architecture,
@@ -39,6 +40,7 @@ from mnist_s7.report.notebook_cells import (
     save,
     shown_runs,
 )
+from mnist_s7.report.robustness import robustness_report, stored_robustness
 from mnist_s7.report.stored import series, series_runs, stored_runs, validation_runs
 
 __all__ = [
@@ -55,17 +57,21 @@ __all__ = [
     "confident_errors",
     "digits",
     "effective_fields",
+    "fashion_figure",
+    "fashion_report",
     "means",
     "most_misclassified",
     "public_comparison",
     "rank_among_seeds",
     "replication",
+    "robustness_report",
     "save",
     "search",
     "series",
     "series_runs",
     "shown_runs",
     "source",
+    "stored_robustness",
     "stored_runs",
     "summary",
     "targets",

@@ -10,15 +10,18 @@ from PIL import Image
 from mnist_s7 import InvalidArgument, plots
 from mnist_s7.bench import Benchmark
 from mnist_s7.data import PROJECT
+from mnist_s7.report import fashion, robustness
 from mnist_s7.report.notebooks import NOTEBOOKS, ORDER, refresh, stale_cells
 from mnist_s7.report.readme import digest, fill, readme_parts
 from mnist_s7.report.results_page import results_parts
 from mnist_s7.report.stored import series, series_runs, stored_runs
-from mnist_s7.results import PUBLISHED, SYNTHETIC, write_atomically
+from mnist_s7.results import PUBLISHED, SYNTHETIC, Runs, write_atomically
+from mnist_s7.robustness import Robustness
 
 README = PROJECT / "README.md"
 RESULTS_PAGE = PUBLISHED / "README.md"
 BENCHMARK = PUBLISHED / "benchmark.json"
+ROBUSTNESS_FIGURE, FASHION_FIGURE = NOTEBOOKS / "robustness.png", NOTEBOOKS / "fashion-mnist.png"
 RESULTS_FIGURE, BENCHMARK_FIGURE = NOTEBOOKS / "results.png", NOTEBOOKS / "benchmark.png"
 
 
@@ -29,6 +32,9 @@ def write_pages() -> None:
     runs = series(stored_runs())
     _draw(RESULTS_FIGURE, plots.results_figure(runs), digest(runs))
     draw_benchmark(Benchmark.load(BENCHMARK), NOTEBOOKS)
+    _draw(ROBUSTNESS_FIGURE, plots.robustness_figure(record := robustness.stored_robustness()), digest(record))
+    if figure := fashion.fashion_figure():
+        _draw(FASHION_FIGURE, figure, digest(fashion.compared_runs()))
     for name in ORDER[:-1]:
         refresh(name)
 
@@ -41,6 +47,7 @@ def stale_pages(at_once: int) -> list[str]:
     found = [path for path, text in _pages().items() if path.read_text(encoding="utf-8") != text]
     shown = {RESULTS_FIGURE: series(stored_runs()), BENCHMARK_FIGURE: Benchmark.load(BENCHMARK)}
     found += [path for path, figures in shown.items() if not _shows(path, digest(figures))]
+    found += [path for path, figures in _of_other_images().items() if not _shows(path, digest(figures))]
     stale = [
         f"{path.relative_to(PROJECT)} is not what notebooks/results gives: run `mnist-s7 readme`" for path in found
     ]
@@ -52,6 +59,13 @@ def stale_pages(at_once: int) -> list[str]:
             line = source.splitlines()[-1]
             stale.append(f"{name}.ipynb, {line}: not what notebooks/results gives: run `mnist-s7 {remedy}`")
     return stale
+
+
+def _of_other_images() -> dict[Path, Robustness | Runs]:
+    """The figures of corrupted images and of Fashion-MNIST, and what they show; the second once there are runs."""
+    shown = {ROBUSTNESS_FIGURE: robustness.stored_robustness()}
+    there = fashion.any_measured(fashion.stored_comparisons())
+    return shown | ({FASHION_FIGURE: fashion.compared_runs()} if there else {})
 
 
 def draw_benchmark(benchmark: Benchmark, folder: Path) -> Path:

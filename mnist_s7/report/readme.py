@@ -12,6 +12,7 @@ from mnist_s7.report.iteration import seconds_per_epoch
 from mnist_s7.report.markdown import Markdown, mean_sd, table
 from mnist_s7.report.stored import SEED, stored_runs
 from mnist_s7.results import Run, Runs, failures, summarize, trained
+from mnist_s7.robustness import Robustness
 
 
 def readme_parts(benchmark: Benchmark) -> dict[str, str]:
@@ -44,9 +45,9 @@ def fill(text: str, parts: dict[str, str]) -> str:
     return text
 
 
-def digest(shown: Runs | Benchmark) -> str:
+def digest(shown: Runs | Benchmark | Robustness) -> str:
     """Changes whenever a figure that is shown does: stored in an image file, it says what the image shows."""
-    if isinstance(shown, Benchmark):
+    if isinstance(shown, (Benchmark, Robustness)):
         figures = repr(shown)
     else:
         runs = [run for name in sorted(shown) for run in shown[name]]

@@ -4,6 +4,7 @@ from mnist_s7.bench import Benchmark
 from mnist_s7.experiments import SERIES, Experiment
 from mnist_s7.export import DeployedNetworks
 from mnist_s7.receptive_field import receptive_field
+from mnist_s7.report import fashion, robustness
 from mnist_s7.report.across_seeds import (
     ablation_table,
     against_previous,
@@ -36,6 +37,8 @@ def results_parts(benchmark: Benchmark) -> dict[str, str]:
         "speed": "\n\n".join(table(benchmark) for table in speed),
         "layers": _pytorch_layers(),
         "deployed": f"{deployed_table(deployed)}\n\n{how_deployed(deployed)}",
+        "robustness": robustness.robustness_report(robustness.stored_robustness()),
+        "fashion": _fashion(),
     }
 
 
@@ -73,6 +76,13 @@ room](../../mnist_s7/receptive_field/README.md).
 
 </details>
 """
+
+
+def _fashion() -> str:
+    """The figure is there once there are runs to compare."""
+    figure = "![Differences on MNIST and on Fashion-MNIST, with their 95 % CI](../fashion-mnist.png)\n\n"
+    there = fashion.any_measured(fashion.stored_comparisons())
+    return f"{figure if there else ''}{fashion.fashion_report()}"
 
 
 def _pytorch_layers() -> Markdown:

@@ -23,6 +23,7 @@ from mnist_s7.results import (
 from mnist_s7.results.folders import OPTIONS, STORED
 
 DEPLOYED = PUBLISHED / "deployed.json"  # what the series' networks cost elsewhere
+ROBUSTNESS = PUBLISHED / "robustness.json"  # how they do on corrupted images
 SEED = 1  # of the runs that the notebooks show
 
 

@@ -2,12 +2,14 @@
 
 May import torch, safetensors, SciPy and of the package `data` alone. Open `run` first, which says what a `Run` file
 holds; `files` writes it, and `weights` keeps its network. `statistics` has means, intervals and tests, `claims` the
-checks of runs, `rerun` whether a repeated run agrees with the stored ones, `public_networks` the figures of others,
-`folders` where runs are, `machine` what they depend on, and `progress` what a run shows while it trains.
+checks of runs, `conclusions` what two data sets say of one, `rerun` whether a repeated run agrees with the stored ones,
+`public_networks` the figures of others, `folders` where runs are, `machine` what they depend on, and `progress` what a
+run shows while it trains.
 """
 
 from mnist_s7.results.files import OutputError, prepare, write_atomically, write_together
 from mnist_s7.results.folders import (
+    FASHION,
     MNIST,
     PUBLISHED,
     PUBLISHED_BASELINES,
@@ -54,6 +56,7 @@ from mnist_s7.results.weights import NETWORKS, WeightsError, load_model, read_fa
 __all__ = [
     "CORRECTED_LABELS",
     "ENOUGH",
+    "FASHION",
     "LABEL_ERRORS",
     "MNIST",
     "NETWORKS",

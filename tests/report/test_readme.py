@@ -51,6 +51,8 @@ def test_the_pages_and_their_figures_are_what_the_results_give():
         assert page.read_text(encoding="utf-8") == text
     assert pages._shows(pages.RESULTS_FIGURE, readme.digest(series(stored_runs())))
     assert pages._shows(pages.BENCHMARK_FIGURE, readme.digest(Benchmark.load(pages.BENCHMARK)))
+    for path, figures in pages._of_other_images().items():
+        assert pages._shows(path, readme.digest(figures))
 
 
 @pytest.fixture
@@ -64,6 +66,8 @@ def project(tmp_path, monkeypatch, measured):
     monkeypatch.setattr(pages, "NOTEBOOKS", tmp_path / "notebooks")
     monkeypatch.setattr(pages, "RESULTS_FIGURE", tmp_path / "notebooks" / "results.png")
     monkeypatch.setattr(pages, "BENCHMARK_FIGURE", tmp_path / "notebooks" / "benchmark.png")
+    monkeypatch.setattr(pages, "ROBUSTNESS_FIGURE", tmp_path / "notebooks" / "robustness.png")
+    monkeypatch.setattr(pages, "FASHION_FIGURE", tmp_path / "notebooks" / "fashion-mnist.png")
     monkeypatch.setattr(pages, "BENCHMARK", tmp_path / "benchmark.json")
     monkeypatch.setattr(pages, "stale_cells", lambda name: [])
     monkeypatch.setattr(pages, "refresh", lambda name: (tmp_path / name).touch())
