@@ -2,8 +2,8 @@
 
 May import matplotlib, and of the package `results`, `receptive_field`, `bench` and `images`. The figures live outside
 pyplot: one shows itself where a notebook's cell ends with it. Open `runs` first, the figures of one run; `across_seeds`
-has those of many seeds, `images` those made of digits, `benchmark` that of a benchmark, and `style` and `axes` how all
-of them look.
+has those of many seeds, `published_networks` what others state beside runs of their networks, `images` those made of
+digits, `benchmark` that of a benchmark, and `style` and `axes` how all of them look.
 """
 
 from mnist_s7.plots.across_seeds import (
@@ -23,6 +23,7 @@ from mnist_s7.plots.images import (
     predictions,
     receptive_fields,
 )
+from mnist_s7.plots.published_networks import claims_figure, selection_figure
 from mnist_s7.plots.runs import accuracy_per_digit, compare_curves, confusion_matrix, training_curves
 from mnist_s7.plots.style import write_figure
 
@@ -33,6 +34,7 @@ __all__ = [
     "accuracy_per_digit",
     "augmentation_grid",
     "benchmark_figure",
+    "claims_figure",
     "compare_curves",
     "confident_errors",
     "confusion_matrix",
@@ -43,6 +45,7 @@ __all__ = [
     "predictions",
     "receptive_fields",
     "results_figure",
+    "selection_figure",
     "training_curves",
     "write_figure",
 ]

@@ -2,10 +2,10 @@
 
 May import every room but `sweep`. Open `iteration` first, which says of one run whether it met its targets;
 `across_seeds` asks the same of many seeds, `benchmark` and `deployed` have the tables of a benchmark and of deployed
-networks, and `markdown` is what all of them are written in. `stored` reads and checks the published runs. `readme` and
-`results_page` make the generated parts of those pages, and `pages` writes and checks them. `notebooks` executes the
-notebooks, in `jupyter_kernels` and with `notebook_progress`; `notebook_cells` is what their cells call besides tables
-and plots.
+networks, `published_networks` those of the networks of others, `selection` what choosing on the test set adds, and
+`markdown` is what all of them are written in. `stored` reads and checks the published runs. `readme` and `results_page`
+make the generated parts of those pages, and `pages` writes and checks them. `notebooks` executes the notebooks, in
+`jupyter_kernels` and with `notebook_progress`; `notebook_cells` is what their cells call besides tables and plots.
 """
 
 from mnist_s7.report.across_seeds import (
@@ -13,7 +13,6 @@ from mnist_s7.report.across_seeds import (
     ablations,
     against_previous,
     means,
-    public_comparison,
     rank_among_seeds,
     replication,
 )
@@ -32,6 +31,7 @@ from mnist_s7.report.markdown import Markdown
 from mnist_s7.report.notebook_cells import (
     augmentation,
     check_rerun,
+    claims_figure,
     confident_errors,
     digits,
     effective_fields,
@@ -39,7 +39,9 @@ from mnist_s7.report.notebook_cells import (
     save,
     shown_runs,
 )
-from mnist_s7.report.stored import series, series_runs, stored_runs, validation_runs
+from mnist_s7.report.published_networks import claims_table, place, public_comparison, variants_table
+from mnist_s7.report.selection import selection_table, selections
+from mnist_s7.report.stored import baseline_runs, series, series_runs, stored_runs, validation_runs
 
 __all__ = [
     "Markdown",
@@ -49,19 +51,25 @@ __all__ = [
     "analysis",
     "architecture",
     "augmentation",
+    "baseline_runs",
     "changes",
     "check_rerun",
+    "claims_figure",
+    "claims_table",
     "comparison",
     "confident_errors",
     "digits",
     "effective_fields",
     "means",
     "most_misclassified",
+    "place",
     "public_comparison",
     "rank_among_seeds",
     "replication",
     "save",
     "search",
+    "selection_table",
+    "selections",
     "series",
     "series_runs",
     "shown_runs",
@@ -70,5 +78,6 @@ __all__ = [
     "summary",
     "targets",
     "validation_runs",
+    "variants_table",
     "verdicts",
 ]

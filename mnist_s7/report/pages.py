@@ -1,6 +1,7 @@
 """The generated pages and figures: README.md, the results page, their figures, and the notebooks' tables."""
 
 import io
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,23 +12,26 @@ from mnist_s7 import InvalidArgument, plots
 from mnist_s7.bench import Benchmark
 from mnist_s7.data import PROJECT
 from mnist_s7.report.notebooks import NOTEBOOKS, ORDER, refresh, stale_cells
+from mnist_s7.report.published_networks import checked_claims
 from mnist_s7.report.readme import digest, fill, readme_parts
-from mnist_s7.report.results_page import results_parts
-from mnist_s7.report.stored import series, series_runs, stored_runs
+from mnist_s7.report.results_page import CLAIMS_FIGURE, SELECTION_FIGURE, results_parts
+from mnist_s7.report.selection import selections
+from mnist_s7.report.stored import baseline_runs, series, series_runs, stored_runs
 from mnist_s7.results import PUBLISHED, SYNTHETIC, write_atomically
 
 README = PROJECT / "README.md"
 RESULTS_PAGE = PUBLISHED / "README.md"
 BENCHMARK = PUBLISHED / "benchmark.json"
 RESULTS_FIGURE, BENCHMARK_FIGURE = NOTEBOOKS / "results.png", NOTEBOOKS / "benchmark.png"
+CLAIMS, SELECTION = NOTEBOOKS / CLAIMS_FIGURE, NOTEBOOKS / SELECTION_FIGURE
 
 
 def write_pages() -> None:
     """Make all of them from notebooks/results. Raises what `stored_runs`, `series_runs` and `fill` do."""
     for page, text in _pages().items():
         write_atomically(page, text)
-    runs = series(stored_runs())
-    _draw(RESULTS_FIGURE, plots.results_figure(runs), digest(runs))
+    for path, (draw, shown) in _figures().items():
+        _draw(path, draw(), shown)
     draw_benchmark(Benchmark.load(BENCHMARK), NOTEBOOKS)
     for name in ORDER[:-1]:
         refresh(name)
@@ -39,8 +43,9 @@ def stale_pages(at_once: int) -> list[str]:
     `at_once` notebooks are executed at a time.
     """
     found = [path for path, text in _pages().items() if path.read_text(encoding="utf-8") != text]
-    shown = {RESULTS_FIGURE: series(stored_runs()), BENCHMARK_FIGURE: Benchmark.load(BENCHMARK)}
-    found += [path for path, figures in shown.items() if not _shows(path, digest(figures))]
+    shown = {path: shown for path, (_, shown) in _figures().items()}
+    shown[BENCHMARK_FIGURE] = digest(Benchmark.load(BENCHMARK))
+    found += [path for path, figures in shown.items() if not _shows(path, figures)]
     stale = [
         f"{path.relative_to(PROJECT)} is not what notebooks/results gives: run `mnist-s7 readme`" for path in found
     ]
@@ -52,6 +57,20 @@ def stale_pages(at_once: int) -> list[str]:
             line = source.splitlines()[-1]
             stale.append(f"{name}.ipynb, {line}: not what notebooks/results gives: run `mnist-s7 {remedy}`")
     return stale
+
+
+def _figures() -> dict[Path, tuple[Callable[[], Figure], str]]:
+    """What draws each figure of the pages that is made of runs, and the digest of what it shows. That of the claims is
+    there once one of them has runs."""
+    runs, baselines = stored_runs(), baseline_runs()
+    own, claims, found = series(runs), checked_claims(baselines), selections({**runs, **baselines})
+    figures = {
+        RESULTS_FIGURE: (lambda: plots.results_figure(own), digest(own)),
+        SELECTION: (lambda: plots.selection_figure(found), digest(found)),
+    }
+    if claims:
+        figures[CLAIMS] = lambda: plots.claims_figure(claims, own), digest([*claims, digest(own)])
+    return figures
 
 
 def draw_benchmark(benchmark: Benchmark, folder: Path) -> Path:

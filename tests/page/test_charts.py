@@ -165,7 +165,7 @@ def test_accuracy_against_parameters_has_the_public_networks(open_whole, runs):
     page = open_whole()
 
     rows = {row[0]: row[1:] for row in numbers(page, "parameters")}
-    assert rows["JoshWarn/Parameter-Efficient-MNIST"] == ["997", "98.76 ± 0.10", "mean of 223 runs"]
+    assert rows["cdeotte/MNIST-CNN-99.75"] == ["326,000", "99.64 ± 0.05", "mean of 1,500 runs"]
     assert rows["T4"][0] == "7,824"
     assert rows["T4"][2] == f"mean of {len(runs['T4'])} runs, final epoch"
     for name in (*runs, "limit 8,000"):
