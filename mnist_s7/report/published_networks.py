@@ -35,10 +35,9 @@ NONE = Markdown(
 
 
 def stored_networks(baselines: Runs) -> list[Published]:
-    """Those that have runs, by their parameters, and variants after their network."""
+    """Those that have runs, by their parameters; variants have as many as their network, and follow it."""
     found = [each for each in PUBLISHED_NETWORKS if baselines.get(each.experiment.name)]
-    first = [each.experiment.name for each in PUBLISHED_NETWORKS]
-    return sorted(found, key=lambda each: (each.experiment.parameters, first.index(_network_of(each))))
+    return sorted(found, key=lambda each: each.experiment.parameters)
 
 
 def checked_claims(baselines: Runs) -> list[CheckedClaim]:
@@ -152,10 +151,6 @@ def stated_elsewhere(baselines: Runs) -> list[PublicNetwork]:
     """The public networks of which we have no runs, with the figures of their authors."""
     again = {(each.source.repository, each.experiment.parameters) for each in _networks(baselines)}
     return [other for other in PUBLIC_NETWORKS if (other.source, other.parameters) not in again]
-
-
-def _network_of(each: Published) -> str:
-    return each.variant_of or each.experiment.name
 
 
 def _networks(baselines: Runs) -> list[Published]:
