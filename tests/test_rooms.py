@@ -27,7 +27,7 @@ ARROWS = {
     "data": set(),
     "results": {"data"},
     "experiments": {"models", "transforms", "schedules", "optimizers", "source_code", "results"},
-    "baselines": {"transforms", "schedules", "optimizers", "experiments"},
+    "baselines": {"transforms", "schedules", "optimizers", "experiments", "results"},
     "catalog": {"models", "transforms", "experiments", "source_code", "results", "baselines"},
     "training": {"experiments", "catalog", "transforms", "data", "kernels", "results"},
     "sweep": {"training", "catalog", "experiments", "schedules", "results", "data", "transforms", "kernels"},
@@ -38,7 +38,7 @@ ARROWS = {
     "export": {"training", "catalog", "experiments", "results", "data", "transforms", "plots"},
     "report": {
         *("results", "experiments", "data", "transforms", "receptive_field", "plots", "bench", "training", "models"),
-        *("source_code", "catalog", "export", "robustness"),
+        *("source_code", "catalog", "export", "robustness", "baselines"),
     },
     "page": {
         *("export", "catalog", "experiments", "results", "report", "plots", "images", "data", "training"),

@@ -1,8 +1,9 @@
 """Networks with fewer than 10,000 parameters that others have published, as experiments that train them again.
 
-May import `transforms`, `schedules`, `optimizers` and `experiments`. Open `below_5k` first, whose networks are in the
-words that `notation` reads, each with the recipe of its authors and what they state; `below_7k` and `below_10k` go on.
-`published` says what is kept of each, `architecture` builds a network, and `layers` has what PyTorch lacks for that.
+May import `transforms`, `schedules`, `optimizers`, `experiments` and `results`. Open `below_5k` first, whose networks
+are in the words that `notation` reads, each with the recipe of its authors and what they state; `below_7k` and
+`below_10k` go on. `published` says what is kept of each, `architecture` builds a network, and `layers` has what PyTorch
+lacks for that.
 
 All was read in the repositories that are named, at the commits that are named; no code of theirs is here.
 """

@@ -132,7 +132,7 @@ SCHOOL_OF_AI_8932 = published(
 EVA6_9320 = published(
     Source("EVA6-Group-15/MNIST_99_4", "b8834aa"),
     "eva6-9320",
-    Stated(99.57, "best epoch, which is the last, of the best of about 60 runs"),
+    Stated(99.57, "best epoch, which is the last, of the best of about 60 runs", best_of=60),
     Architecture(
         """
         conv 3x3 4 pad 1 bias, relu, dropout 0.069
@@ -162,7 +162,11 @@ EVA6_9320 = published(
 SATYAJIT_9962 = published(
     Source("satyajitghana/TSAI-DeepVision-EVA4.0", "bfcf567"),
     "satyajit-9962",
-    Stated(99.47, "best epoch, which is the last, of the better of two runs of one recipe; the other's last: 99.42"),
+    Stated(
+        99.47,
+        "best epoch, which is the last, of the better of two runs of one recipe; the other's last: 99.42",
+        best_of=2,
+    ),
     Architecture(
         """
         conv 3x3 14, relu, batchnorm, dropout 0.1

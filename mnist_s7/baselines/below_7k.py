@@ -5,6 +5,7 @@ from torchvision import transforms
 from mnist_s7.baselines.architecture import Architecture
 from mnist_s7.baselines.published import Source, Stated, augmented_by, published
 from mnist_s7.optimizers import Adam
+from mnist_s7.results import LAST_EPOCH, LAST_THREE
 from mnist_s7.schedules import OneCycleLR, RateTable, ReduceLROnPlateau, StepLR
 
 # -------------------------------------------------------------------------------- nagalakshmi-nimmagadda
@@ -104,7 +105,7 @@ NAVYABHAT_4312 = published(
 NAVYABHAT_7524 = published(
     _NAVYABHAT,
     "navyabhat-7524",
-    Stated(99.28, "best epoch of two runs of one recipe, 99.11 and 99.28; last epochs 99.02 and 99.18"),
+    Stated(99.28, "best epoch of two runs of one recipe, 99.11 and 99.28; last epochs 99.02 and 99.18", best_of=2),
     Architecture(
         """
         conv 3x3 8, relu, batchnorm
@@ -204,7 +205,7 @@ SUNPAU_6128 = published(
 SHWETHAAMRUTHA_6260 = published(
     Source("Shwethaamrutha/TSAI-S6", "9a34f09"),
     "shwethaamrutha-6260",
-    Stated(99.42, "mean of the last three epochs of one run: 99.42, 99.40 and 99.44"),
+    Stated(99.42, "mean of the last three epochs of one run: 99.42, 99.40 and 99.44", LAST_THREE),
     Architecture(
         """
         conv 3x3 8 pad 1 bias, batchnorm, relu
@@ -233,7 +234,11 @@ SHWETHAAMRUTHA_AS_WRITTEN = SHWETHAAMRUTHA_6260.variant(
 JAIBHAGAT_6712 = published(
     Source("JaiBhagat/ERA-Session-7-", "0e7abb6"),
     "jaibhagat-6712",
-    Stated(98.96, "last epoch of one run's first 15, at a learning rate of 0.01; what they put forward has 75"),
+    Stated(
+        98.96,
+        "last epoch of one run's first 15, at a learning rate of 0.01; what they put forward has 75",
+        figure=None,  # of the recipe that they write down, whose learning rate is 0.021
+    ),
     Architecture(
         """
         conv 3x3 8, relu, batchnorm, dropout 0.1
@@ -261,7 +266,7 @@ JAIBHAGAT_VARIANTS = (
     JAIBHAGAT_6712.variant(
         "five-times",
         "75 epochs at five learning rates, as their 15 were at least the fifth training of the same weights",
-        Stated(99.44, "last epoch of one run that they call 15 epochs, and which is at least the 75th"),
+        Stated(99.44, "last epoch of one run that they call 15 epochs, and which is at least the 75th", LAST_EPOCH),
         differs="the optimiser's momentum goes on where theirs starts again, at 0",
         schedule=RateTable(_FIVE_TRAININGS),
         lr=_FIVE_TRAININGS[0],

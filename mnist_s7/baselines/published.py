@@ -6,6 +6,7 @@ from torchvision import transforms
 
 from mnist_s7.baselines.architecture import Architecture
 from mnist_s7.experiments import Experiment
+from mnist_s7.results import BEST_EPOCH
 from mnist_s7.transforms import PLAIN
 
 
@@ -21,11 +22,14 @@ class Source:
 class Stated:
     """The test accuracy on MNIST that its authors state, in percent, and how they came by it.
 
-    Where they show several, such as a best and a last epoch, it is the one that they put forward.
+    Where they show several, such as a best and a last epoch, it is the one that they put forward. `figure` is which of
+    a run's figures it is, one of `FIGURES`, and None where it is none; `best_of` is of how many runs it is the highest.
     """
 
     accuracy: float
     how: str
+    figure: str | None = BEST_EPOCH
+    best_of: int = 1
 
 
 @dataclass(frozen=True)

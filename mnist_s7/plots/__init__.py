@@ -2,8 +2,9 @@
 
 May import matplotlib, and of the package `results`, `receptive_field`, `bench`, `images` and `robustness`. The figures
 live outside pyplot: one shows itself where a notebook's cell ends with it. Open `runs` first, the figures of one run;
-`across_seeds` has those of many seeds, `images` those made of digits, `benchmark`, `conclusions` and `robustness` those
-of what they are named for, and `style` and `axes` how all of them look.
+`across_seeds` has those of many seeds, `published_networks` what others state beside runs of their networks, `images`
+those made of digits, `benchmark`, `conclusions` and `robustness` those of what they are named for, and `style` and
+`axes` how all of them look.
 """
 
 from mnist_s7.plots.across_seeds import (
@@ -24,6 +25,7 @@ from mnist_s7.plots.images import (
     predictions,
     receptive_fields,
 )
+from mnist_s7.plots.published_networks import claims_figure, selection_figure
 from mnist_s7.plots.robustness import robustness_figure
 from mnist_s7.plots.runs import accuracy_per_digit, compare_curves, confusion_matrix, training_curves
 from mnist_s7.plots.style import write_figure
@@ -35,6 +37,7 @@ __all__ = [
     "accuracy_per_digit",
     "augmentation_grid",
     "benchmark_figure",
+    "claims_figure",
     "compare_curves",
     "confident_errors",
     "confusion_matrix",
@@ -46,6 +49,7 @@ __all__ = [
     "receptive_fields",
     "results_figure",
     "robustness_figure",
+    "selection_figure",
     "training_curves",
     "two_data_sets",
     "write_figure",

@@ -50,19 +50,19 @@ def _accuracy(height):
     return 100.05 - 10.0 ** -np.asarray(height)
 
 
-def accuracy_axis(ax: Axes, accuracies: Sequence[float]) -> None:
-    """Scale the y axis to hold the accuracies (percent)."""
+def accuracy_axis(ax: Axes, accuracies: Sequence[float], along: str = "y") -> None:
+    """Scale the axis `along`, "x" or "y", to hold the accuracies (percent)."""
     low, high = _height(min(accuracies)), _height(max(accuracies))
     pad = max(0.1 * (high - low), 0.05)
     bottom, top = _accuracy(low - pad), min(_accuracy(high + pad), 100.03)
-    ax.set_yscale("function", functions=(_height, _accuracy))
-    ax.set_ylim(bottom, top)
+    getattr(ax, f"set_{along}scale")("function", functions=(_height, _accuracy))
+    getattr(ax, f"set_{along}lim")(bottom, top)
     coarse, fine = ([t for t in ticks if bottom <= t <= top] for ticks in (TICKS, FINE_TICKS))
-    ticks = coarse if len(coarse) >= 4 else fine
+    ticks = coarse if len(coarse) >= (4 if along == "y" else 3) else fine  # side by side, labels take more room
     if len(ticks) < 3:  # a narrow range, where the scale is almost a plain one
         ticks = MaxNLocator(5).tick_values(bottom, min(top, 100))
         ticks = [t for t in ticks if bottom <= t <= min(top, 100)]
-    ax.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+    getattr(ax, f"set_{along}ticks")(ticks, [f"{tick:g}" for tick in ticks])
     ax.minorticks_off()
 
 

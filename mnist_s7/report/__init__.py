@@ -2,9 +2,10 @@
 
 May import every room but `sweep`. Open `iteration` first, which says of one run whether it met its targets;
 `across_seeds` asks the same of many seeds, `benchmark` and `deployed` have the tables of a benchmark and of deployed
-networks, `robustness` that of corrupted images, `fashion` what holds on Fashion-MNIST, and `markdown` is what all of
-them are written in. `stored` reads and checks the published runs. `readme` and `results_page` make the generated parts
-of those pages, and `pages` writes and checks them. `notebooks` executes the notebooks, in `jupyter_kernels` and with
+networks, `published_networks` those of the networks of others, `selection` what choosing on the test set adds,
+`robustness` that of corrupted images, `fashion` what holds on Fashion-MNIST, and `markdown` is what all of them are
+written in. `stored` reads and checks the published runs. `readme` and `results_page` make the generated parts of those
+pages, and `pages` writes and checks them. `notebooks` executes the notebooks, in `jupyter_kernels` and with
 `notebook_progress`; `notebook_cells` is what their cells call besides tables and plots.
 """
 
@@ -13,7 +14,6 @@ from mnist_s7.report.across_seeds import (
     ablations,
     against_previous,
     means,
-    public_comparison,
     rank_among_seeds,
     replication,
 )
@@ -33,6 +33,7 @@ from mnist_s7.report.markdown import Markdown
 from mnist_s7.report.notebook_cells import (
     augmentation,
     check_rerun,
+    claims_figure,
     confident_errors,
     digits,
     effective_fields,
@@ -40,8 +41,10 @@ from mnist_s7.report.notebook_cells import (
     save,
     shown_runs,
 )
+from mnist_s7.report.published_networks import claims_table, place, public_comparison, variants_table
 from mnist_s7.report.robustness import robustness_report, stored_robustness
-from mnist_s7.report.stored import series, series_runs, stored_runs, validation_runs
+from mnist_s7.report.selection import selection_table, selections
+from mnist_s7.report.stored import baseline_runs, series, series_runs, stored_runs, validation_runs
 
 __all__ = [
     "Markdown",
@@ -51,8 +54,11 @@ __all__ = [
     "analysis",
     "architecture",
     "augmentation",
+    "baseline_runs",
     "changes",
     "check_rerun",
+    "claims_figure",
+    "claims_table",
     "comparison",
     "confident_errors",
     "digits",
@@ -61,12 +67,15 @@ __all__ = [
     "fashion_report",
     "means",
     "most_misclassified",
+    "place",
     "public_comparison",
     "rank_among_seeds",
     "replication",
     "robustness_report",
     "save",
     "search",
+    "selection_table",
+    "selections",
     "series",
     "series_runs",
     "shown_runs",
@@ -76,5 +85,6 @@ __all__ = [
     "summary",
     "targets",
     "validation_runs",
+    "variants_table",
     "verdicts",
 ]

@@ -1,4 +1,4 @@
-"""What the runs of many seeds say of the experiments: means, differences, which claims replicate, other networks."""
+"""What the runs of many seeds say of the experiments: means, differences, which claims replicate."""
 
 from collections.abc import Iterable, Sequence
 
@@ -9,12 +9,12 @@ from mnist_s7.report.stored import stored_runs
 from mnist_s7.results import (
     CORRECTED_LABELS,
     MNIST,
-    PUBLIC_NETWORKS,
     TEST_IMAGES,
     Difference,
     Run,
     Runs,
     RunsMissing,
+    Summary,
     adjusted,
     compare,
     corrected_accuracy,
@@ -49,10 +49,7 @@ def means(runs: Runs, details: bool = True) -> Markdown:
         if not group:
             return cells + ["-"] * (len(header) - len(cells))
         final = summarize([run.final.test_accuracy for run in group])
-        cells += [
-            f"**{mean_sd(final.mean, final.sd)}**",
-            between(final.interval_within(0, 100)) if final.interval else "-",
-        ]
+        cells += [f"**{mean_sd(final.mean, final.sd)}**", confidence_interval(final)]
         if details:
             best = summarize([run.best.test_accuracy for run in group])
             on_mnist = group[0].dataset == MNIST
@@ -83,18 +80,18 @@ def differences(runs: Runs, pairs: Iterable[tuple[str, str]]) -> dict[tuple[str,
 def against_previous(runs: Runs) -> Markdown:
     """Each iteration compared with the one before."""
     names = [experiment.name for experiment in SERIES]
-    return _differences(runs, zip(names[1:], names, strict=False))
+    return difference_table(runs, zip(names[1:], names, strict=False))
 
 
 def against_first(runs: Runs) -> Markdown:
     """Each experiment compared with the first of them."""
     first, *others = runs
-    return _differences(runs, ((other, first) for other in others))
+    return difference_table(runs, ((other, first) for other in others))
 
 
 def ablation_table(runs: Runs) -> Markdown:
     """Each variant compared with the iteration that it is one of."""
-    return _differences(runs, _variants())
+    return difference_table(runs, _variants())
 
 
 def ablations(runs: Runs) -> dict[str, Difference]:
@@ -105,21 +102,36 @@ def ablations(runs: Runs) -> dict[str, Difference]:
     }
 
 
-def public_comparison(runs: Runs) -> Markdown:
-    """The experiments and public networks, by their parameters, with how each accuracy was measured."""
+def difference_table(runs: Runs, pairs: Iterable[tuple[str, str]]) -> Markdown:
+    """A row for each pair of experiments that two or more runs say something of, and for one of which too many failed
+    to train."""
+    pairs = [(one, other) for one, other in pairs if min(len(runs.get(one, ())), len(runs.get(other, ()))) > 1]
+    found = differences(runs, pairs)
     rows = []
-    for name, group in runs.items():
-        finals = [run.final.test_accuracy for run in trained(group)]
-        measured = "one run" if len(finals) == 1 else f"mean of {len(finals)} runs, final epoch{failures(group)}"
-        final = summarize(finals) if finals else None
-        rows.append((name, group[0].parameters, mean_sd(final.mean, final.sd) if final else "-", measured))
-    for other in PUBLIC_NETWORKS:
-        link = f"[{other.source}](https://github.com/{other.source})"
-        sd = f" ± {other.sd:g}" if other.sd else ""  # with all the digits that they state
-        rows.append((link, other.parameters, f"{other.accuracy:.2f}{sd}", other.measured))
-    rows.sort(key=lambda row: row[1])
-    header = ("network", "parameters", "test accuracy (%)", "how it was measured")
-    return table(header, [(name, f"{parameters:,}", *others) for name, parameters, *others in rows])
+    for one, other in pairs:
+        failed = failures(runs[one]), failures(runs[other])
+        names, change = f"{one}{failed[0]} minus {other}{failed[1]}", _change(one, other)
+        if (difference := found.get((one, other))) is None:
+            rows += [(names, change, *["-"] * 5)] if any(failed) else []
+            continue
+        n, pairing = difference.n, difference.test.removesuffix(" t-test").removesuffix("-test")
+        rows.append(
+            (
+                names,
+                change,
+                f"{pairing}, {n[0]} seeds"
+                if n[0] == n[1] and difference.test.startswith("paired")
+                else f"{pairing}, {n[0]} and {n[1]} runs",
+                f"**{signed(difference.mean)}**",
+                " to ".join(map(signed, difference.interval)),
+                p_value(difference.p),
+                f"**{READINGS[difference.positive]}**",
+            )
+        )
+    if not rows:
+        return Markdown("No difference is tested: that needs two runs or more of each.")
+    header = ("difference (pp)", "what changed", "t-test", "mean", "95 % CI", "p (Holm)", "the first is")
+    return table(header, rows)
 
 
 def replicated(experiment: Experiment, runs: Runs) -> dict[Claim, tuple[Verdict, str]]:
@@ -184,6 +196,11 @@ def rank_among_seeds(run: Run) -> Markdown:
     )
 
 
+def confidence_interval(accuracy: Summary) -> str:
+    """The mean's confidence interval, in percent, or `-`."""
+    return between(accuracy.interval_within(0, 100)) if accuracy.interval else "-"
+
+
 def _start_alike(one: str, other: str) -> bool:
     known = one in EXPERIMENTS and other in EXPERIMENTS
     return known and start_alike(EXPERIMENTS[one], EXPERIMENTS[other])
@@ -198,37 +215,6 @@ def _change(one: str, other: str) -> str:
 
 def _variants() -> list[tuple[str, str]]:
     return [(variant.name, base_of(variant).name) for variant in ABLATIONS]
-
-
-def _differences(runs: Runs, pairs: Iterable[tuple[str, str]]) -> Markdown:
-    """A row for each pair that two or more runs say something of, and for one of which too many failed to train."""
-    pairs = [(one, other) for one, other in pairs if min(len(runs.get(one, ())), len(runs.get(other, ()))) > 1]
-    found = differences(runs, pairs)
-    rows = []
-    for one, other in pairs:
-        failed = failures(runs[one]), failures(runs[other])
-        names, change = f"{one}{failed[0]} minus {other}{failed[1]}", _change(one, other)
-        if (difference := found.get((one, other))) is None:
-            rows += [(names, change, *["-"] * 5)] if any(failed) else []
-            continue
-        n, pairing = difference.n, difference.test.removesuffix(" t-test").removesuffix("-test")
-        rows.append(
-            (
-                names,
-                change,
-                f"{pairing}, {n[0]} seeds"
-                if n[0] == n[1] and difference.test.startswith("paired")
-                else f"{pairing}, {n[0]} and {n[1]} runs",
-                f"**{signed(difference.mean)}**",
-                " to ".join(map(signed, difference.interval)),
-                p_value(difference.p),
-                f"**{READINGS[difference.positive]}**",
-            )
-        )
-    if not rows:
-        return Markdown("No difference is tested: that needs two runs or more of each.")
-    header = ("difference (pp)", "what changed", "t-test", "mean", "95 % CI", "p (Holm)", "the first is")
-    return table(header, rows)
 
 
 def _verdict(claim: Claim, own: Sequence[Run], runs: Runs, name: str, difference: Difference | None) -> Verdict:

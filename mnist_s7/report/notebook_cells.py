@@ -10,11 +10,13 @@ from mnist_s7.data import Digits, digits_or_synthetic, normalization
 from mnist_s7.experiments import Experiment
 from mnist_s7.receptive_field import effective_receptive_field, receptive_field
 from mnist_s7.report.markdown import Markdown
-from mnist_s7.report.stored import series_runs
+from mnist_s7.report.published_networks import checked_claims
+from mnist_s7.report.stored import series, series_runs
 from mnist_s7.results import (
     MNIST,
     RUNS,
     Run,
+    Runs,
     check_against_stored,
     misclassified,
     results_folder,
@@ -70,6 +72,12 @@ def most_misclassified(runs: Sequence[Run], digits: Digits) -> Figure | None:
     if digits.name != MNIST:
         return None
     return plots.most_misclassified(digits.test_images, digits.test_labels, misclassified(runs), len(trained(runs)))
+
+
+def claims_figure(runs: Runs, baselines: Runs) -> Figure | None:
+    """Each claim beside our runs of its network, and the series among them; None where there are no such runs."""
+    claims = checked_claims(baselines)
+    return plots.claims_figure(claims, series(runs)) if claims else None
 
 
 def effective_fields(experiment: Experiment, run: Run, digits: Digits) -> Figure:

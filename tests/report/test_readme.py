@@ -14,7 +14,6 @@ from mnist_s7.bench import Benchmark
 from mnist_s7.data import PROJECT
 from mnist_s7.report import pages, readme
 from mnist_s7.report.notebooks import ORDER
-from mnist_s7.report.stored import series, stored_runs
 from mnist_s7.results import Epoch
 
 BLOCK = re.compile(r"^```(.*?)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -49,7 +48,8 @@ def test_the_readmes_own_network_can_be_trained(own_file):
 def test_the_pages_and_their_figures_are_what_the_results_give():
     for page, text in pages._pages().items():
         assert page.read_text(encoding="utf-8") == text
-    assert pages._shows(pages.RESULTS_FIGURE, readme.digest(series(stored_runs())))
+    for path, (_, shown) in pages._figures().items():
+        assert pages._shows(path, shown), path
     assert pages._shows(pages.BENCHMARK_FIGURE, readme.digest(Benchmark.load(pages.BENCHMARK)))
     for path, figures in pages._of_other_images().items():
         assert pages._shows(path, readme.digest(figures))
@@ -65,6 +65,8 @@ def project(tmp_path, monkeypatch, measured):
     monkeypatch.setattr(pages, "PROJECT", tmp_path)
     monkeypatch.setattr(pages, "NOTEBOOKS", tmp_path / "notebooks")
     monkeypatch.setattr(pages, "RESULTS_FIGURE", tmp_path / "notebooks" / "results.png")
+    monkeypatch.setattr(pages, "SELECTION", tmp_path / "notebooks" / "selection.png")
+    monkeypatch.setattr(pages, "CLAIMS", tmp_path / "notebooks" / "claims.png")
     monkeypatch.setattr(pages, "BENCHMARK_FIGURE", tmp_path / "notebooks" / "benchmark.png")
     monkeypatch.setattr(pages, "ROBUSTNESS_FIGURE", tmp_path / "notebooks" / "robustness.png")
     monkeypatch.setattr(pages, "FASHION_FIGURE", tmp_path / "notebooks" / "fashion-mnist.png")
@@ -197,6 +199,7 @@ def test_parts_are_put_between_their_markers_and_nowhere_else():
 
     assert filled == "Of `<!-- begin a -->` it says:\n<!-- begin a -->\n\nnew \\1\n\n<!-- end a -->\nend\n"
     assert readme.fill(filled, {"a": "new \\1"}) == filled
+    assert readme.fill(filled, {"a": ""}).endswith("\n<!-- begin a -->\n<!-- end a -->\nend\n")
 
 
 def test_the_readmes_first_sentence_has_the_sizes_and_epochs_of_the_series():
