@@ -62,7 +62,7 @@ def stale_pages(at_once: int) -> list[str]:
 
 
 def _figures() -> dict[Path, tuple[Callable[[], Figure], str]]:
-    """What draws each figure of the pages but the benchmark's, and the digest of what it shows. Those of the claims and of
+    """What draws each figure but the benchmark's, and the digest of what it shows. Those of the claims and of
     Fashion-MNIST are there once there are runs to compare."""
     runs, baselines = stored_runs(), baseline_runs()
     own, claims, found = series(runs), checked_claims(baselines), selections({**runs, **baselines})
