@@ -18,13 +18,13 @@ export function mountParameters(element, { experiments, others, limit, note }) {
     measured: `mean of ${seeds.length} ${seeds.length === 1 ? "run" : "runs"}, final epoch${failed}`,
     colour: looks[index].colour,
     shape: looks[index].shape,
-    kind: "this package",
+    own: true,
   }));
-  const stated = others.map((network) => ({ ...network, ...looksOf([{ marker: "o" }])[0], kind: "public, as stated" }));
+  const stated = others.map((network) => ({ ...network, ...looksOf([{ marker: "o" }])[0], own: network.trainedAgain }));
   const networks = [...own, ...stated].map((network) => ({ ...network, ends: endsOf(network) }));
   const text =
-    `Final test accuracy against parameters${note && `, ${note}`}: mean of the seeds (filled) with one standard ` +
-    "deviation on each side, and what the authors of public networks state of theirs (hollow)." +
+    `Final test accuracy against parameters${note && `, ${note}`}: mean of our runs (filled) with one standard ` +
+    "deviation on each side, and what the authors of other public networks state of theirs (hollow)." +
     (others.length && note ? " Public networks are measured on MNIST." : "");
   element.append(chart.element);
   const size = { width: element.clientWidth - 80, height: chart.element.firstChild.clientHeight - 60 };
@@ -36,7 +36,7 @@ function endsOf({ mean, sd }) {
 }
 
 function tableOf(networks) {
-  const accuracy = ({ mean, sd, kind }) => mean.toFixed(2) + (sd === null ? "" : ` ± ${kind === "public, as stated" ? sd : sd.toFixed(2)}`);
+  const accuracy = ({ mean, sd, own }) => mean.toFixed(2) + (sd === null ? "" : ` ± ${own ? sd.toFixed(2) : sd}`);
   return {
     heads: ["network", "parameters", "test accuracy (%)", "how it was measured"],
     rows: networks
@@ -90,7 +90,7 @@ function specification(networks, limit, { width, height }) {
           y: { field: "y", ...y },
           tooltip,
           stroke: color,
-          fill: { condition: { test: "datum.kind === 'this package'", ...color }, value: null },
+          fill: { condition: { test: "datum.own", ...color }, value: null },
         },
       },
       ...[0, -1, 1].flatMap((rows) => [labels("right", "left", 10, rows), labels("left", "right", -10, rows)]),
