@@ -8,10 +8,8 @@ from mnist_s7.catalog import EXPERIMENTS
 from mnist_s7.commands.options import Command
 from mnist_s7.data import DATASETS, Digits, DigitsError, load_digits
 from mnist_s7.experiments import SERIES
-from mnist_s7.results import RUNS, Run, Runs, RunsMissing, load_runs, stored_folder
+from mnist_s7.results import MNIST, RUNS, Run, Runs, RunsMissing, load_runs, stored_folder
 from mnist_s7.results.folders import OPTIONS
-
-PAGE = RUNS.parent / "page.html"
 
 
 def add(command: Command) -> None:
@@ -25,16 +23,28 @@ def add(command: Command) -> None:
         help="of runs, beside which the published ones are shown; default: the published ones alone",
     )
     parser.add_argument("--dataset", choices=DATASETS, default="mnist", help="default: %(default)s")
-    parser.add_argument("--output", type=Path, default=PAGE, metavar="FILE", help="default: runs/page.html")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="default: runs/page.html, or with the name of other digits than MNIST",
+    )
     parser.add_argument("--open", action="store_true", help="show it in the browser")
 
 
 def _page(arguments: argparse.Namespace) -> None:
     dataset, digits = DATASETS[arguments.dataset], _digits(arguments.dataset)
     folder = arguments.folder or stored_folder(dataset) or RUNS
-    print(f"written: {write(folder, dataset, digits, arguments.output)}")
+    path = write(folder, dataset, digits, arguments.output or page_path(dataset))
+    print(f"written: {path}")
     if arguments.open:
-        webbrowser.open(arguments.output.resolve().as_uri())
+        webbrowser.open(path.resolve().as_uri())
+
+
+def page_path(dataset: str) -> Path:
+    """Where a page about runs on these digits goes, unless another file is named."""
+    suffix = "" if dataset == MNIST else f"-{dataset.replace(' ', '-')}"
+    return RUNS.parent / f"page{suffix}.html"
 
 
 def write(folder: Path, dataset: str, digits: Digits | None, output: Path) -> Path:

@@ -9,7 +9,7 @@ from pathlib import Path
 from mnist_s7 import InvalidArgument
 from mnist_s7.catalog import EXPERIMENTS
 from mnist_s7.commands.options import KERNEL_MEMORY, Command
-from mnist_s7.commands.page import PAGE
+from mnist_s7.commands.page import page_path
 from mnist_s7.commands.page import write as write_page
 from mnist_s7.data import PROJECT, digits_or_synthetic
 from mnist_s7.kernels import library
@@ -71,7 +71,7 @@ def _run(arguments: argparse.Namespace) -> None:
     print(f"The runs are in {os.path.relpath(results)}.")
     print(f"To look at the notebooks: {_jupyter()} lab {os.path.relpath(folder)}")
     if compare in names:
-        page = write_page(results, digits.name, digits, PAGE)
+        page = write_page(results, digits.name, digits, page_path(digits.name))
         print(f"To look, compare and draw a digit, open this page in a browser: {os.path.relpath(page)}")
         print(f"\n{comparison(series_runs(results, dataset=digits.name))}")
 

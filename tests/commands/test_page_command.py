@@ -4,6 +4,7 @@ import dataclasses
 import json
 import re
 
+from mnist_s7.commands import page
 from mnist_s7.commands.options import DATASETS
 from mnist_s7.report.stored import stored_runs
 from mnist_s7.results import MNIST, SYNTHETIC
@@ -72,3 +73,16 @@ def test_a_folder_that_is_not_there_and_one_with_other_digits(mnist_s7, tmp_path
     synthetic = SYNTHETIC / "T1-seed1-synthetic-digits.json"
     (tmp_path / synthetic.name).write_bytes(synthetic.read_bytes())
     assert "no run on MNIST, but on synthetic digits: see --dataset" in mnist_s7("page", tmp_path)[2]
+
+
+def test_a_page_on_other_digits_has_their_name(mnist_s7, monkeypatch, tmp_path):
+    monkeypatch.setattr(page, "RUNS", tmp_path / "results")
+    synthetic = SYNTHETIC / "T1-seed1-synthetic-digits.json"
+    (tmp_path / synthetic.name).write_bytes(synthetic.read_bytes())
+
+    code, output, errors = mnist_s7("page", tmp_path, "--dataset", "synthetic")
+
+    assert (code, errors) == (0, "")
+    assert output == f"written: {tmp_path / 'page-synthetic-digits.html'}\n"
+    assert "on synthetic digits, not on MNIST" in (tmp_path / "page-synthetic-digits.html").read_text(encoding="utf-8")
+    assert page.page_path(MNIST) == tmp_path / "page.html"
