@@ -8,7 +8,7 @@ from mnist_s7.catalog import EXPERIMENTS
 from mnist_s7.commands.options import Command
 from mnist_s7.data import DATASETS, Digits, DigitsError, load_digits
 from mnist_s7.experiments import SERIES
-from mnist_s7.results import MNIST, RUNS, Run, Runs, RunsMissing, load_runs, stored_folder
+from mnist_s7.results import RUNS, Run, Runs, RunsMissing, load_runs, named_after, stored_folder
 from mnist_s7.results.folders import OPTIONS
 
 
@@ -43,8 +43,7 @@ def _page(arguments: argparse.Namespace) -> None:
 
 def page_path(dataset: str) -> Path:
     """Where a page about runs on these digits goes, unless another file is named."""
-    suffix = "" if dataset == MNIST else f"-{dataset.replace(' ', '-')}"
-    return RUNS.parent / f"page{suffix}.html"
+    return RUNS.parent / f"{named_after('page', dataset)}.html"
 
 
 def write(folder: Path, dataset: str, digits: Digits | None, output: Path) -> Path:

@@ -26,6 +26,7 @@ from mnist_s7.results import (
     TEST_IMAGES,
     OutputError,
     Run,
+    named_after,
     on_dataset,
     run_name,
     write_atomically,
@@ -89,9 +90,8 @@ class _Execution:
         self.stopped = False
         self.environment = os.environ | {"MNIST_S7_RESULTS": os.fspath(results)}
         self.notebook = _read(name)
-        self.file = f"{name}.ipynb"
+        self.file = f"{named_after(name, digits.name)}.ipynb"
         if digits.name != MNIST:
-            self.file = f"{name}-{digits.name.replace(' ', '-')}.ipynb"
             title = self.notebook.cells[0].source.split("\n")
             self.notebook.cells[0].source = "\n".join([f"{title[0]} ({on_dataset(digits.name)})", *title[1:]])
             self.environment["MNIST_S7_DATASET"] = option_of(digits.name)  # no need to look for MNIST again

@@ -39,7 +39,7 @@ from mnist_s7.results.published_claims import (
     check_claim,
 )
 from mnist_s7.results.rerun import RunDiffers, check_against_stored
-from mnist_s7.results.run import Epoch, Run, RunFileError, RunsMissing, load_runs, run_name
+from mnist_s7.results.run import Epoch, Run, RunFileError, RunsMissing, load_runs, named_after, run_name
 from mnist_s7.results.selection import BEST_OF, Selection, expected_best, selection
 from mnist_s7.results.statistics import (
     CORRECTED_LABELS,
@@ -116,6 +116,7 @@ __all__ = [
     "load_model",
     "load_runs",
     "misclassified",
+    "named_after",
     "on_dataset",
     "prediction_interval",
     "prepare",

@@ -222,8 +222,12 @@ class Run:
 
 def run_name(experiment: str, seed: int, dataset: str) -> str:
     """`T3-seed1`, the name of a run's file; on other digits than MNIST's these are named too."""
-    suffix = "" if dataset == MNIST else f"-{dataset.replace(' ', '-')}"
-    return f"{experiment}-seed{seed}{suffix}"
+    return named_after(f"{experiment}-seed{seed}", dataset)
+
+
+def named_after(name: str, dataset: str) -> str:
+    """The name of a file about digits: their name is added where they are not MNIST's."""
+    return name if dataset == MNIST else f"{name}-{dataset.replace(' ', '-')}"
 
 
 def load_runs(folder: str | os.PathLike) -> list[Run]:

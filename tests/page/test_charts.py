@@ -10,7 +10,7 @@ from test_page import HOSTILE
 
 from mnist_s7.page import measured
 from mnist_s7.page.measured import pairs_data
-from mnist_s7.results import LABEL_ERRORS, Epoch, compare
+from mnist_s7.results import LABEL_ERRORS, compare
 
 MEASURES = ("test accuracy", "training accuracy", "test loss", "training loss", "learning rate")
 
@@ -188,7 +188,6 @@ def test_one_run_and_a_loss_without_end(open_whole, runs):
     epochs = [dataclasses.replace(run.epochs[0], test_loss=float("inf")), *run.epochs[1:]]
     page = open_whole({"mine": [dataclasses.replace(run, experiment="mine", epochs=epochs)], "T4": runs["T4"][:1]})
 
-    assert isinstance(epochs[0], Epoch)
     drawn(page, "curves", lambda: page.get_by_label("Measure", exact=True).select_option(label="test loss"))
     assert numbers(page, "curves")[1][1:].count("–") == 1
     assert "a test needs two runs or more" in page.locator(".finding").inner_text()

@@ -84,12 +84,11 @@ function specification(two, colours) {
   });
   const means = two.map(({ name, mean, interval }) => {
     const [low, high] = interval ?? [mean, mean];
-    const within = (accuracy) => errorOf(Math.min(Math.max(accuracy, 0), 100));
     const words = interval ? `${mean.toFixed(2)} % (${low.toFixed(2)} to ${high.toFixed(2)})` : `${mean.toFixed(2)} %`;
-    return { name, x: within(mean), low: within(low), high: within(high), up: -1.5, words };
+    return { name, x: errorOf(mean), low: errorOf(low), high: errorOf(high), up: -1.5, words };
   });
   const accuracies = two.flatMap((experiment) => [...finals(experiment), ...(experiment.interval ?? [])]);
-  const x = accuracyScale(accuracies.map((accuracy) => Math.min(Math.max(accuracy, 0), 100)), "final test accuracy");
+  const x = accuracyScale(accuracies, "final test accuracy");
   const highest = Math.max(3, ...seeds.map(({ up }) => up));
   const common = {
     y: { field: "name", type: "nominal", sort: null, axis: { title: null, labelLimit: 130, domain: false, ticks: false } },
