@@ -1,9 +1,15 @@
-"""Optimisers as data: the algorithm, and those of its settings that an experiment has no field for."""
+"""Optimisers as data: the algorithm, and those of its settings that an experiment has no field for.
+
+Each makes PyTorch's own optimiser of a network, and does the same steps itself for several networks at once, whose
+weights are the rows of one tensor: with the learning rate and the momentum as tensors, they are the same kernels in
+every step, so that a CUDA graph can hold them.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from torch import nn, optim
+import torch
+from torch import Tensor, nn, optim
 
 
 @dataclass(frozen=True)
@@ -14,6 +20,27 @@ class SGD:
         self, parameters: Iterable[nn.Parameter], lr: float, momentum: float, nesterov: bool, weight_decay: float
     ) -> optim.Optimizer:
         return optim.SGD(parameters, lr=lr, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay)
+
+    def state(self, weights: Tensor) -> tuple[Tensor, ...]:
+        """What it remembers of (S, P) `weights` before the first step."""
+        return (torch.zeros_like(weights),)
+
+    def step(
+        self,
+        weights: Tensor,
+        gradient: Tensor,
+        state: tuple[Tensor, ...],
+        lr: Tensor,
+        momentum: Tensor,
+        nesterov: bool,
+        weight_decay: float,
+    ) -> None:
+        """Move (S, P) `weights` and their `state`, with (S, 1) learning rates, or (1, 1) for all, and () momentum."""
+        [velocity] = state
+        if weight_decay:
+            gradient = gradient.add(weights, alpha=weight_decay)
+        velocity.mul_(momentum).add_(gradient)
+        weights.sub_(lr * (gradient + momentum * velocity if nesterov else velocity))
 
     def described(self, momentum: float, nesterov: bool) -> str:
         return f"SGD, {'Nesterov momentum' if nesterov else 'momentum'} {momentum:g}"
@@ -36,6 +63,32 @@ class Adam:
     ) -> optim.Optimizer:
         kind = optim.AdamW if self.decoupled else optim.Adam
         return kind(parameters, lr=lr, betas=(momentum, self.beta2), eps=self.eps, weight_decay=weight_decay)
+
+    def state(self, weights: Tensor) -> tuple[Tensor, ...]:
+        """What it remembers of (S, P) `weights` before the first step."""
+        return torch.zeros_like(weights), torch.zeros_like(weights), weights.new_zeros(())
+
+    def step(
+        self,
+        weights: Tensor,
+        gradient: Tensor,
+        state: tuple[Tensor, ...],
+        lr: Tensor,
+        momentum: Tensor,
+        nesterov: bool,
+        weight_decay: float,
+    ) -> None:
+        """Move (S, P) `weights` and their `state`, with (S, 1) learning rates, or (1, 1) for all, and () beta1."""
+        mean, square, steps = state
+        steps += 1
+        if self.decoupled:
+            weights.mul_(1 - lr * weight_decay)
+        elif weight_decay:
+            gradient = gradient.add(weights, alpha=weight_decay)
+        mean.lerp_(gradient, 1 - momentum)
+        square.mul_(self.beta2).addcmul_(gradient, gradient, value=1 - self.beta2)
+        deviation = (square / (1 - self.beta2**steps)).sqrt_().add_(self.eps)
+        weights.sub_(lr / (1 - momentum**steps) * mean / deviation)
 
     def described(self, momentum: float, nesterov: bool) -> str:
         return f"{'AdamW' if self.decoupled else 'Adam'}, betas {momentum:g} and {self.beta2:g}"

@@ -16,7 +16,7 @@ from mnist_s7.catalog import check_network
 from mnist_s7.data import Digits, check_images, check_labels, normalization, normalization_of
 from mnist_s7.experiments import Experiment, torch_defaults
 from mnist_s7.kernels import accelerate
-from mnist_s7.kernels.cuda_graphs import CapturedStep, Step, own_stream
+from mnist_s7.kernels.cuda_graphs import Step, own_stream
 from mnist_s7.results import Epoch, Run
 from mnist_s7.results.machine import environment, in_fast_layout, usable_device
 from mnist_s7.results.progress import Lines, Silent
@@ -140,7 +140,7 @@ def fit(
             records.append(epoch_record(epoch, lr, trained, tested, time.perf_counter() - started))
             progress.epoch_ends(records[-1], len(test_images))
         progress.run_ends(records)
-    ran = {"kernels": kernels_of(step, accelerated.kernels), "freed_memory": accelerated.freed_memory}
+    ran = {"kernels": accelerated.kernels, "freed_memory": accelerated.freed_memory}
 
     return Run(
         experiment=experiment.name,
@@ -168,7 +168,8 @@ def shuffled_batches(
     Their order comes from the generator `order`, None being PyTorch's global one; the transform draws from `generator`.
     """
     shuffled = dataloader_order(len(images), order).to(images.device)
-    for chosen in shuffled.split(TRANSFORMED_AT_ONCE * batch_size):
+    batches = TRANSFORMED_AT_ONCE if images.device.type == "cpu" else max(TRANSFORMED_AT_ONCE, 12_800 // batch_size)
+    for chosen in shuffled.split(batches * batch_size):
         inputs = transform(images[chosen].unsqueeze(1), generator)
         yield from zip(inputs.split(batch_size), labels[chosen].split(batch_size), strict=True)
 
@@ -186,22 +187,18 @@ def dataloader_order(n: int, generator: Generator | None = None) -> Tensor:
 def training_step(model: nn.Module, optimizer: optim.Optimizer) -> Step:
     """A step of training: of inputs and labels, the mean loss and the number of right images, still on the device.
 
-    The model gives (N, 10) log-probabilities for (N,) labels, and loss and number are scalars; or it is S networks and
-    gives (N, S, 10) for (N, S), and they are (S,). On a GPU it is captured in a CUDA graph.
+    The model gives (N, 10) log-probabilities for (N,) labels.
     """
 
     def step(inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         log_probabilities = model(inputs)
-        if labels.dim() == 1:
-            loss = F.nll_loss(log_probabilities, labels)
-        else:
-            loss = F.nll_loss(log_probabilities.movedim(2, 1), labels, reduction="none").mean(0)
+        loss = F.nll_loss(log_probabilities, labels)
         optimizer.zero_grad(set_to_none=True)
-        loss.sum().backward()  # of S networks, each loss moves its own weights
+        loss.backward()
         optimizer.step()
-        return loss.detach(), (log_probabilities.detach().argmax(-1) == labels).sum(0)
+        return loss.detach(), (log_probabilities.detach().argmax(1) == labels).sum()
 
-    return CapturedStep(step, model, optimizer) if next(model.parameters()).is_cuda else step
+    return step
 
 
 def train_epoch(
@@ -220,7 +217,7 @@ def train_epoch(
         loss, correct = step(inputs, labels)
         losses.append(loss)
         corrects.append(correct)
-        sizes.append(len(labels))
+        sizes.append(labels.shape[-1])  # of each, where they are those of several networks
         on_step(loss, correct, sizes[-1])
     return Steps(torch.stack(losses), torch.stack(corrects), torch.tensor(sizes, device=losses[0].device))
 
@@ -320,8 +317,3 @@ def repeatable(device: torch.device) -> Iterator[None]:
     exact = torch.backends.cudnn.flags(benchmark=False, deterministic=True, allow_tf32=False)
     with torch.random.fork_rng(devices=every_gpu), exact, own_stream(device), torch_defaults():
         yield
-
-
-def kernels_of(step: Step, layers: str) -> str:
-    """What ran the steps, `layers` where no graph did: it is known only after them, since a capture can fail."""
-    return "CUDA graphs" if isinstance(step, CapturedStep) and step.works else layers

@@ -27,12 +27,11 @@ from mnist_s7 import (
     load_model,
     predict,
 )
-from mnist_s7.kernels.cuda_graphs import CapturedStep
 from mnist_s7.kernels.library import load
 from mnist_s7.results.machine import usable_device
 from mnist_s7.schedules import OneCycle, StepLR
 from mnist_s7.sweep.ensemble import fit_seeds
-from mnist_s7.training import kernels_of, shuffled_batches, train_epoch, training_step
+from mnist_s7.training import shuffled_batches, train_epoch, training_step
 from mnist_s7.transforms import PLAIN, batched, normalize
 
 QUICK = {"batch_size": 100, "epochs": 2}
@@ -160,14 +159,6 @@ def test_evaluate_against_one_pass(few_digits):
     assert found.loss == pytest.approx(F.nll_loss(log_probabilities, labels).item(), rel=1e-5)
     assert found.accuracy == pytest.approx(100 * (predicted == labels).float().mean().item())
     assert found.errors == [(i, predicted[i].item()) for i in range(len(labels)) if predicted[i] != labels[i]]
-
-
-@pytest.mark.parametrize(("works", "kernels"), [(True, "CUDA graphs"), (False, "PyTorch")])
-def test_a_run_says_captured_only_if_its_steps_were(works, kernels):
-    step = CapturedStep(None, None, None)
-    step.works = works
-
-    assert kernels_of(step, "PyTorch") == kernels
 
 
 def test_predicting_in_parts_changes_nothing(few_digits):

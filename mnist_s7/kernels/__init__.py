@@ -9,6 +9,7 @@ a layer is computed, and how to add one.
 
 from mnist_s7.kernels.accelerated import Accelerated, accelerate
 from mnist_s7.kernels.dropout import keep_mask
+from mnist_s7.kernels.gpu import gpu_layers
 from mnist_s7.kernels.library import CompiledLayersMissing, CompiledLayersNotKept
 from mnist_s7.kernels.memory import keep_freed_memory
 
@@ -17,6 +18,7 @@ __all__ = [
     "CompiledLayersMissing",
     "CompiledLayersNotKept",
     "accelerate",
+    "gpu_layers",
     "keep_freed_memory",
     "keep_mask",
 ]

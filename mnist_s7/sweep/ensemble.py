@@ -1,22 +1,21 @@
 """Several seeds of one experiment, trained at once in one network that holds a network for each."""
 
-import copy
-import math
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from mnist_s7 import InvalidArgument
 from mnist_s7.data import Digits, normalization
 from mnist_s7.experiments import Experiment
-from mnist_s7.kernels import keep_freed_memory, keep_mask
+from mnist_s7.kernels import gpu_layers, keep_freed_memory
+from mnist_s7.kernels.cuda_graphs import CapturedStep, Step
 from mnist_s7.results import Run
 from mnist_s7.results.machine import environment
 from mnist_s7.schedules import Stepped
+from mnist_s7.sweep.joined import Joined
 from mnist_s7.training import (
     LossNotFinite,
     Steps,
@@ -24,14 +23,13 @@ from mnist_s7.training import (
     dataloader_order,
     epoch_record,
     evaluation,
-    kernels_of,
-    predict,
     repeatable,
     shuffled_batches,
     train_epoch,
-    training_step,
 )
-from mnist_s7.transforms import batched, renormalized
+from mnist_s7.transforms import batched, normalize, renormalized
+
+TESTED_AT_ONCE = 20_000  # images, of all networks
 
 
 def fit_seeds(
@@ -40,12 +38,14 @@ def fit_seeds(
     seeds: Sequence[int],
     epochs: int | None = None,
     device: str | torch.device | None = None,
+    on_epoch: Callable[[int], None] = lambda epoch: None,
 ) -> list[Run | LossNotFinite]:
     """Train `experiment` once with each of `seeds`, all at once, and return a run for each, with its trained model.
 
     Each has its own initialisation, shuffling, augmentation and dropout. On a CPU they are those of `fit` with that
-    seed, and so is the run within rounding; on a GPU dropout draws other numbers. An epoch's seconds are those of all
-    seeds together. It is for GPUs, which one such network leaves idle: on a CPU, a process for each core is faster.
+    seed, and so is the run within rounding; on a GPU augmentation and dropout draw other numbers. An epoch's seconds
+    are those of all seeds together. It is for GPUs, which one such network leaves idle: on a CPU, a process for each
+    core is faster. `on_epoch` gets the number of each epoch that is done.
 
     A seed whose loss turns NaN or infinite has its `LossNotFinite` in the place of a run, and the others go on.
 
@@ -53,11 +53,6 @@ def fit_seeds(
     """
     if not seeds:
         raise InvalidArgument("no seeds: give at least one")
-    if experiment.schedule.stepped is Stepped.TRAINING_LOSS:
-        raise InvalidArgument(
-            f"{experiment.name}: its learning rate follows the training loss, which each seed has of its own; train "
-            "one seed at a time"
-        )
     seeds, epochs, device = checked(experiment, digits, seeds, epochs, device)
     keeps = device.type == "cpu" and keep_freed_memory()
     machine = environment(device) | {"freed_memory": "kept" if keeps else "given back", "seeds_together": len(seeds)}
@@ -71,38 +66,45 @@ def fit_seeds(
     with repeatable(device):
         models, own = zip(*(_initialised(experiment, seed) for seed in seeds), strict=True)
         augmenting = [Generator(device).manual_seed(seed) for seed in seeds]
-        dropping = own if device.type == "cpu" else augmenting
-        model = Ensemble(models, dropping).to(device, memory_format=torch.channels_last)
-        for each in (model, *models):
-            each.trained_on = digits.name  # as in `fit`
-        optimizer = experiment.optimizer(model)
-        stepping = experiment.stepping(optimizer, epochs, count)
-        step = training_step(model, optimizer)
+        joined = Joined(models, own if device.type == "cpu" else augmenting, device)
+        rates = Rates(experiment, len(seeds), epochs, count, device)
+        step = _training_step(joined, experiment, rates)
+        captured = CapturedStep(step) if device.type == "cuda" else step
+
+        def at_its_rate(inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+            rates.fill()
+            return captured(inputs, labels)
+
         for epoch in range(epochs):
             started = time.perf_counter()
-            lr = optimizer.param_groups[0]["lr"]
+            lrs = rates.of_networks()
             batches = (
                 shuffled_batches(train_images, train_labels, transform, experiment.batch_size, generator, order)
                 for generator, order in zip(augmenting, own, strict=True)
             )
-            trained = train_epoch(model, _ensemble_batches(batches), step, lambda *step_gave: stepping.after_step())
-            tested = [evaluation(each, test_labels) for each in predict(model, test_images).unbind(1)]
+            trained = train_epoch(joined, _batches_together(batches), at_its_rate, lambda *gave: rates.after_step())
+            tested = [
+                evaluation(each, test_labels) for each in _predict(joined, test_images, normalization(digits.name))
+            ]
             for order in own:
                 dataloader_order(len(test_images), order)  # as in `fit`
-            stepping.after_epoch(math.nan)  # which no schedule here asks for
+            of_each = [Steps(trained.losses[:, i], trained.correct[:, i], trained.sizes) for i in range(len(seeds))]
+            rates.after_epoch([steps.loss for steps in of_each])
             seconds = time.perf_counter() - started
-            for i, each in enumerate(tested):
-                steps = Steps(trained.losses[:, i], trained.correct[:, i], trained.sizes)
+            for i, (steps, each) in enumerate(zip(of_each, tested, strict=True)):
                 try:
-                    steps.check(experiment.name, epoch, lr)
-                    each.check(experiment.name, epoch, lr)
+                    steps.check(experiment.name, epoch, lrs[i])
+                    each.check(experiment.name, epoch, lrs[i])
                 except LossNotFinite as error:
                     lost.setdefault(i, error)
-                records[i].append(epoch_record(epoch, lr, steps, each, seconds))
+                records[i].append(epoch_record(epoch, lrs[i], steps, each, seconds))
             if len(lost) == len(seeds):
                 return [lost[i] for i in range(len(seeds))]
-        model.give_back(models)
-    machine["kernels"] = kernels_of(step, "PyTorch")
+            on_epoch(epoch)
+        joined.give_back(models)
+    machine["kernels"] = _kernels(captured, device)
+    for model in models:
+        model.trained_on = digits.name
 
     return [
         lost.get(i)
@@ -121,6 +123,68 @@ def fit_seeds(
     ]
 
 
+class Rates:
+    """The learning rates and the momentum of S networks, as tensors that stay and as the schedule has them.
+
+    A schedule that goes by the training loss gives each network a rate of its own; others give all the same.
+    """
+
+    def __init__(self, experiment: Experiment, networks: int, epochs: int, images: int, device: torch.device):
+        self.networks = networks
+        alone = experiment.schedule.stepped is Stepped.TRAINING_LOSS
+        # Of a parameter that nothing moves: PyTorch's schedules set an optimiser's rates.
+        self.optimizers = [
+            experiment.optimizer(nn.Linear(1, 1, device="meta")) for _ in range(networks if alone else 1)
+        ]
+        self.steppings = [experiment.stepping(optimizer, epochs, images) for optimizer in self.optimizers]
+        for optimizer in self.optimizers:
+            optimizer.step()  # PyTorch warns of a schedule that is ahead of its optimiser
+        self.lr = torch.zeros(len(self.optimizers), 1, device=device)
+        self.momentum = torch.zeros((), device=device)
+        self.set: tuple[list[float], float] | None = None
+
+    def fill(self) -> None:
+        """Put the rates of the step to come into the tensors."""
+        group = self.optimizers[0].param_groups[0]
+        rates = [optimizer.param_groups[0]["lr"] for optimizer in self.optimizers]
+        momentum = group["momentum"] if "momentum" in group else group["betas"][0]
+        if self.set != (rates, momentum):
+            self.set = rates, momentum
+            for place, rate in enumerate(rates):
+                self.lr[place].fill_(rate)
+            self.momentum.fill_(momentum)
+
+    def of_networks(self) -> list[float]:
+        rates = [optimizer.param_groups[0]["lr"] for optimizer in self.optimizers]
+        return rates if len(rates) == self.networks else rates * self.networks
+
+    def after_step(self) -> None:
+        for stepping in self.steppings:
+            stepping.after_step()
+
+    def after_epoch(self, losses: list[float]) -> None:
+        for stepping, loss in zip(self.steppings, losses, strict=False):
+            stepping.after_epoch(loss)
+
+
+def _training_step(joined: Joined, experiment: Experiment, rates: Rates) -> Step:
+    """A step of S networks: of (S, B, 1, 28, 28) inputs and (S, B) labels, the (S,) mean losses and right images."""
+    state = experiment.algorithm.state(joined.weights)
+
+    def step(inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        log_probabilities = joined(inputs)
+        loss = F.nll_loss(log_probabilities.flatten(0, 1), labels.flatten(), reduction="none").view_as(labels).mean(1)
+        # Each loss moves its own weights.
+        gradients = torch.autograd.grad(loss.sum(), joined.views)
+        gradient = torch.cat([each.reshape(joined.size, -1) for each in gradients], dim=1)
+        with torch.no_grad():
+            settings = rates.lr, rates.momentum, experiment.nesterov, experiment.weight_decay
+            experiment.algorithm.step(joined.weights, gradient, state, *settings)
+        return loss.detach(), (log_probabilities.detach().argmax(-1) == labels).sum(1)
+
+    return step
+
+
 def _initialised(experiment: Experiment, seed: int) -> tuple[nn.Module, Generator]:
     """A seed's network, and a generator that goes on from its initialisation, as the global one does in `fit`."""
     torch.manual_seed(seed)
@@ -128,100 +192,23 @@ def _initialised(experiment: Experiment, seed: int) -> tuple[nn.Module, Generato
     return model, Generator().set_state(torch.get_rng_state())
 
 
-def _ensemble_batches(batches: Iterable[Iterator[tuple[Tensor, Tensor]]]) -> Iterator[tuple[Tensor, Tensor]]:
-    """(B, 1, 28, 28) inputs and (B,) labels of each of S -> (B, S, 28, 28) and (B, S)."""
+def _batches_together(batches: Iterable[Iterator[tuple[Tensor, Tensor]]]) -> Iterator[tuple[Tensor, Tensor]]:
+    """(B, 1, 28, 28) inputs and (B,) labels of each of S -> (S, B, 1, 28, 28) and (S, B)."""
     for several in zip(*batches, strict=True):
         inputs, labels = zip(*several, strict=True)
-        yield torch.cat(inputs, dim=1), torch.stack(labels, dim=1)
+        yield torch.stack(inputs), torch.stack(labels)
 
 
-class Ensemble(nn.Module):
-    """S networks of one architecture as one: (N, S, 28, 28), or (N, 1, 28, 28) for all -> (N, S, 10).
-
-    Convolutions become grouped ones, with a group for each network; BatchNorm and pooling work by channel anyway;
-    dropout draws for each network from its own generator, and a log_softmax, their last layer, is over the classes of
-    one network. So nothing that happens to one of them reaches the others.
-
-    Raises `InvalidArgument` for a layer with parameters that is neither a convolution nor a BatchNorm, and for dropout
-    of whole channels.
-    """
-
-    def __init__(self, models: Sequence[nn.Module], generators: Sequence[Generator]):
-        super().__init__()
-        self.size = len(models)
-        self.joined = copy.deepcopy(models[0])
-        for name, layer in list(self.joined.named_modules()):
-            match layer:
-                case nn.Conv2d():
-                    layer.in_channels, layer.out_channels = (
-                        self.size * layer.in_channels,
-                        self.size * layer.out_channels,
-                    )
-                    layer.groups *= self.size
-                case nn.BatchNorm2d():
-                    layer.num_features *= self.size
-                case nn.Dropout():
-                    self.joined.set_submodule(name, _OwnDropout(layer.p, generators))
-                case _ if type(layer) is nn.Dropout2d or next(layer.parameters(recurse=False), None) is not None:
-                    raise InvalidArgument(
-                        f"{name} is a {type(layer).__name__}: only convolutions, BatchNorm and dropout of single "
-                        "values can be joined; train one seed at a time"
-                    )
-        with torch.no_grad():
-            for name, together in self._tensors():
-                together.data = torch.cat([_tensor(model, name) for model in models])
-
-    def forward(self, x: Tensor) -> Tensor:
-        with _LogSoftmaxByNetwork(self.size):
-            return self.joined(x.expand(-1, self.size, -1, -1)).unflatten(1, (self.size, -1))
-
-    def give_back(self, models: Sequence[nn.Module]) -> None:
-        """Put each network's weights and statistics into its own of `models`."""
-        counts = {name: buffer for name, buffer in self.joined.named_buffers() if buffer.dim() == 0}
-        with torch.no_grad():
-            for name, together in self._tensors():
-                for model, part in zip(models, together.chunk(self.size), strict=True):
-                    _tensor(model, name).copy_(part)
-            for name, count in counts.items():
-                for model in models:
-                    _tensor(model, name).copy_(count)
-
-    def _tensors(self) -> list[tuple[str, Tensor]]:
-        """Parameters, and buffers but for counts, which are the same in all."""
-        buffers = [(name, buffer) for name, buffer in self.joined.named_buffers() if buffer.dim() > 0]
-        return [*self.joined.named_parameters(), *buffers]
+def _predict(joined: Joined, images: Tensor, constants: tuple[float, float]) -> Tensor:
+    """(S, N, 10) log-probabilities of S networks for uint8 (N, 28, 28) `images`."""
+    joined.eval()
+    at_once = max(1, TESTED_AT_ONCE // joined.size)
+    with torch.inference_mode():
+        parts = [joined(normalize(part.unsqueeze(1), *constants)) for part in images.split(at_once)]
+    return torch.cat(parts, dim=1)
 
 
-class _LogSoftmaxByNetwork(TorchFunctionMode):
-    """Makes a log_softmax over the classes of S networks, (N, S * 10), one over those of each."""
-
-    def __init__(self, size: int):
-        super().__init__()
-        self.size = size
-
-    def __torch_function__(self, function, types, arguments=(), settings=None):
-        if function in (F.log_softmax, torch.log_softmax, Tensor.log_softmax):
-            scores = arguments[0].unflatten(1, (self.size, -1))
-            return scores.log_softmax(2).flatten(1)
-        return function(*arguments, **(settings or {}))
-
-
-def _tensor(model: nn.Module, name: str) -> Tensor:
-    path, _, last = name.rpartition(".")
-    return getattr(model.get_submodule(path), last)
-
-
-class _OwnDropout(nn.Module):
-    """Dropout on (N, S * C, H, W), for each of S networks from its own generator, as `fit` does for one."""
-
-    def __init__(self, p: float, generators: Sequence[Generator]):
-        super().__init__()
-        self.p, self.generators = p, generators  # by this name, a CapturedStep finds them
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.training or self.p == 0:
-            return x
-        n, channels, height, width = x.shape
-        shape = torch.Size((n, height, width, channels // len(self.generators)))
-        masks = [keep_mask(shape.numel(), self.p, generator).view(shape) for generator in self.generators]
-        return x * torch.stack(masks, dim=3).flatten(3).permute(0, 3, 1, 2) / (1 - self.p)
+def _kernels(step: Step, device: torch.device) -> str:
+    """What ran the steps: it is known only after them, since a capture can fail."""
+    layers = "Triton" if gpu_layers(device) else "PyTorch"
+    return f"{layers}, CUDA graphs" if isinstance(step, CapturedStep) and step.works else layers

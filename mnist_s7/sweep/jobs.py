@@ -53,7 +53,10 @@ def run_job(job: Job, digits: bytes, send: Callable[[Message], None]) -> None:
             show = _EachEpoch(send, job.epochs)
             runs = [fit(experiment, pickle.loads(digits), job.seeds[0], job.epochs, job.device, show)]
         else:
-            runs = fit_seeds(experiment, pickle.loads(digits), job.seeds, job.epochs, job.device)
+            each = 1 / job.epochs
+            runs = fit_seeds(
+                experiment, pickle.loads(digits), job.seeds, job.epochs, job.device, lambda epoch: send(each)
+            )
     except Exception as error:  # whatever it is: the other runs go on, and the sweep ends with it
         if not isinstance(error, MnistS7Error):  # a fault of our own, or of a network from elsewhere
             traceback.print_exc()

@@ -11,7 +11,8 @@ from mnist_s7.catalog import EXPERIMENTS
 from mnist_s7.kernels.library import load
 from mnist_s7.optimizers import Adam
 from mnist_s7.schedules import StepLR
-from mnist_s7.sweep.ensemble import Ensemble, fit_seeds
+from mnist_s7.sweep.ensemble import fit_seeds
+from mnist_s7.sweep.joined import Joined
 from mnist_s7.training import Steps
 
 SEEDS = [3, 1, 2]
@@ -87,12 +88,12 @@ def test_networks_in_an_ensemble_give_what_each_gives():
             if isinstance(layer, nn.BatchNorm2d):
                 nn.init.normal_(layer.running_mean)
                 nn.init.normal_(layer.weight)
-    joined = Ensemble(models, [torch.Generator() for _ in models]).eval()
+    joined = Joined(models, [torch.Generator() for _ in models], torch.device("cpu")).eval()
     x = torch.randn(5, 1, 28, 28)
 
-    expected = torch.stack([model(x) for model in models], dim=1)
+    expected = torch.stack([model(x) for model in models])
     torch.testing.assert_close(joined(x), expected, rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(joined(x.expand(-1, 3, -1, -1)), expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(joined(x.expand(3, -1, -1, -1, -1)), expected, rtol=1e-4, atol=1e-4)
 
 
 def nan_for_seed_2():
@@ -145,9 +146,3 @@ def test_where_all_seeds_diverge_none_trains_on_and_each_has_its_own_error(few_d
 def test_what_cannot_be_trained_is_refused(few_digits, arguments, message):
     with pytest.raises(ValueError, match=message):
         fit_seeds(T3, few_digits, **arguments)
-
-
-@pytest.mark.parametrize("layer", [nn.Linear(784, 10), nn.PReLU(1), nn.Dropout2d(0.1), nn.BatchNorm1d(784)])
-def test_a_layer_that_cannot_be_joined_is_named(layer):
-    with pytest.raises(ValueError, match=f"1 is a {type(layer).__name__}: only convolutions, BatchNorm"):
-        Ensemble([nn.Sequential(nn.Flatten(), layer)], [torch.Generator()])
