@@ -59,6 +59,22 @@ def test_a_fingerprint_is_that_of_one_recipe():
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
+def test_a_fingerprint_does_not_depend_on_how_pytorch_words_a_batchnorm(monkeypatch):
+    """With its bias named, as later releases than 2.11 have it, and without."""
+    worded = {
+        "affine={affine}, bias={affine}, track_running_stats={track_running_stats}",
+        "affine={affine}, track_running_stats={track_running_stats}",
+    }
+    found = set()
+    for words in worded:
+        text = "{num_features}, eps={eps}, momentum={momentum}, " + words
+        monkeypatch.setattr(nn.BatchNorm2d, "extra_repr", lambda norm, text=text: text.format(**vars(norm)))
+        found.add(T3.fingerprint)
+    monkeypatch.undo()
+
+    assert found == {T3.fingerprint}
+
+
 def rates(schedule, lr, epochs):
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=lr)
     scheduler = schedule.scheduler(optimizer, epochs)
