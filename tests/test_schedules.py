@@ -11,8 +11,7 @@ from mnist_s7 import T1, InvalidArgument, fit
 from mnist_s7.catalog import EXPERIMENTS
 from mnist_s7.optimizers import SGD, Adam
 from mnist_s7.schedules import OneCycleLR, RateTable, ReduceLROnPlateau
-from mnist_s7.sweep.ensemble import fit_seeds
-from mnist_s7.training import Steps
+from mnist_s7.training import Steps, fit_seeds
 
 STEPS = 6  # of an epoch: 512 images in batches of 100
 

@@ -1,4 +1,4 @@
-"""Whether layers of several networks are computed in Triton."""
+"""Layers on a GPU: in Triton, where it is installed."""
 
 import os
 from functools import cache
@@ -6,10 +6,18 @@ from types import ModuleType
 
 import torch
 
+GRAPHS = "CUDA graphs"
+
 
 def gpu_layers(device: torch.device) -> ModuleType | None:
-    """`triton_layers` for a GPU, where Triton is; None elsewhere. Triton's interpreter takes the CPU for one."""
+    """`triton_layers` for a GPU; None elsewhere, and where Triton is missing. Its interpreter takes a CPU for a GPU."""
     return _triton_layers() if device.type == "cuda" or os.environ.get("TRITON_INTERPRET") == "1" else None
+
+
+def kernels_on(device: torch.device, captured: bool) -> str:
+    """What a run of several seeds says of its layers: `captured` tells whether its steps are CUDA graphs."""
+    layers = "Triton" if gpu_layers(device) else "PyTorch"
+    return f"{layers}, {GRAPHS}" if captured else layers
 
 
 @cache

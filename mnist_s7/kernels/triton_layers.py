@@ -184,12 +184,12 @@ class Normalization(torch.autograd.Function):
         return of_x, of_weight, of_bias, *(None,) * 8
 
 
-def normalize(x: Tensor, factor: Tensor, constant: Tensor, relu_before: bool, relu_after: bool) -> Tensor:
-    """With (S, C) factors and constants that are known, as in evaluation; without gradients."""
+def normalize(x: Tensor, mean: Tensor, factor: Tensor, offset: Tensor, relu_before: bool, relu_after: bool) -> Tensor:
+    """(x - mean) * factor + offset with (S, C) statistics that are known, as in evaluation; without gradients."""
     networks, channels = factor.shape
     x = x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x.contiguous()
     rows, y = x.numel() // networks // channels, torch.empty_like(x)
-    found = torch.stack([factor, constant, factor, constant], dim=1)
+    found = torch.stack([mean, factor, factor, offset], dim=1)
     triton_norms.normalize[-(-rows // PIXELS), networks](
         x, found, x, y, x, rows, 0, 0.0, channels, relu_before, relu_after, False, PIXELS, _lanes(channels)
     )

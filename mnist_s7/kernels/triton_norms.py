@@ -42,7 +42,7 @@ def finish_moments(
     x, partial, weight, bias, running_mean, running_var, found, rows, parts, weight_stride, bias_stride, eps, momentum,
     C: tl.constexpr, RELU_BEFORE: tl.constexpr, PARTS: tl.constexpr, LANES: tl.constexpr,
 ):  # fmt: skip
-    """found, (S, 4, c): mean, 1 / deviation, and the factor and the constant of the norm."""
+    """found, (S, 4, c): mean, 1 / deviation, and the factor and the offset of the norm."""
     network = tl.program_id(0).to(tl.int64)
     lanes = tl.arange(0, LANES)
     used = lanes < C
@@ -58,12 +58,12 @@ def finish_moments(
     variance = tl.maximum(squares - sums * sums, 0.0)
     scale = 1 / tl.sqrt(variance + eps)
     factor = tl.load(weight + network * weight_stride + lanes, mask=used, other=0.0) * scale
-    constant = tl.load(bias + network * bias_stride + lanes, mask=used, other=0.0) - mean * factor
+    offset = tl.load(bias + network * bias_stride + lanes, mask=used, other=0.0)
     found += network * 4 * C
     tl.store(found + lanes, mean, mask=used)
     tl.store(found + C + lanes, scale, mask=used)
     tl.store(found + 2 * C + lanes, factor, mask=used)
-    tl.store(found + 3 * C + lanes, constant, mask=used)
+    tl.store(found + 3 * C + lanes, offset, mask=used)
     running_mean += network * C
     running_var += network * C
     old_mean = tl.load(running_mean + lanes, mask=used, other=0.0)
@@ -79,7 +79,7 @@ def normalize(
     C: tl.constexpr, RELU_BEFORE: tl.constexpr, RELU_AFTER: tl.constexpr, DROPOUT: tl.constexpr,
     BLOCK: tl.constexpr, LANES: tl.constexpr,
 ):  # fmt: skip
-    """y = dropout(relu(factor * relu(x) + constant)), and the mask of what dropout and the ReLU after the norm keep."""
+    """y = dropout(relu((relu(x) - mean) * factor + offset)), and the mask of what dropout and the second ReLU keep."""
     network = tl.program_id(1).to(tl.int64)
     lanes = tl.arange(0, LANES)
     used = lanes < C
@@ -90,9 +90,10 @@ def normalize(
     if RELU_BEFORE:
         values = tl.maximum(values, 0.0)
     found += network * 4 * C
+    mean = tl.load(found + lanes, mask=used, other=0.0)
     factor = tl.load(found + 2 * C + lanes, mask=used, other=0.0)
-    constant = tl.load(found + 3 * C + lanes, mask=used, other=0.0)
-    values = values * factor[None, :] + constant[None, :]
+    offset = tl.load(found + 3 * C + lanes, mask=used, other=0.0)
+    values = (values - mean[None, :]) * factor[None, :] + offset[None, :]
     if RELU_AFTER:
         values = tl.maximum(values, 0.0)
     if DROPOUT:
@@ -123,8 +124,8 @@ def _through_norm(
         given = tl.where(keeps != 0, given / (1 - p), 0.0)
     elif RELU_AFTER:
         factor = tl.load(found + 2 * C + lanes, mask=used, other=0.0)
-        constant = tl.load(found + 3 * C + lanes, mask=used, other=0.0)
-        given = tl.where(taken * factor[None, :] + constant[None, :] > 0, given, 0.0)
+        offset = tl.load(found + 3 * C + lanes, mask=used, other=0.0)
+        given = tl.where((taken - mean[None, :]) * factor[None, :] + offset[None, :] > 0, given, 0.0)
     return values, tl.where(read, (taken - mean[None, :]) * scale[None, :], 0.0), given
 
 

@@ -106,7 +106,8 @@ class _Figures:
         self.copy = self.copied = None
 
     def add(self, loss: Tensor, correct: Tensor, size: int) -> None:
-        step = torch.stack([loss * size, correct, torch.full_like(loss, size)])
+        loss = loss.mean()  # of several networks, where they are trained together
+        step = torch.stack([loss * size, correct.to(loss.dtype).mean(), torch.full_like(loss, size)])
         self.total = step if self.total is None else self.total + step
 
     def latest(self) -> str | None:

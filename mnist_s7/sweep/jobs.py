@@ -16,8 +16,7 @@ from mnist_s7 import MnistS7Error
 from mnist_s7.catalog import EXPERIMENTS, Origin
 from mnist_s7.results import Epoch, Run
 from mnist_s7.results.progress import Silent
-from mnist_s7.sweep.ensemble import fit_seeds
-from mnist_s7.training import LossNotFinite, fit
+from mnist_s7.training import LossNotFinite, fit, fit_seeds
 
 
 @dataclass(frozen=True)
@@ -49,14 +48,11 @@ def run_job(job: Job, digits: bytes, send: Callable[[Message], None]) -> None:
     torch.set_num_threads(1)
     try:
         experiment = job.origin.experiment() if job.origin else EXPERIMENTS[job.experiment]
+        show = _EachEpoch(send, job.epochs)
         if len(job.seeds) == 1:
-            show = _EachEpoch(send, job.epochs)
             runs = [fit(experiment, pickle.loads(digits), job.seeds[0], job.epochs, job.device, show)]
         else:
-            each = 1 / job.epochs
-            runs = fit_seeds(
-                experiment, pickle.loads(digits), job.seeds, job.epochs, job.device, lambda epoch: send(each)
-            )
+            runs = fit_seeds(experiment, pickle.loads(digits), job.seeds, job.epochs, job.device, show)
     except Exception as error:  # whatever it is: the other runs go on, and the sweep ends with it
         if not isinstance(error, MnistS7Error):  # a fault of our own, or of a network from elsewhere
             traceback.print_exc()

@@ -9,12 +9,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import torch
 from tqdm import tqdm
 
 from mnist_s7 import InvalidArgument, MnistS7Error, MnistS7Warning
 from mnist_s7.catalog import EXPERIMENTS, origin_of
 from mnist_s7.data import Digits
 from mnist_s7.experiments import Experiment
+from mnist_s7.kernels import kernels_on
 from mnist_s7.kernels.library import cpu_layers
 from mnist_s7.results import Run, prepare, refuse_publishing, run_name
 from mnist_s7.sweep.jobs import FailedRun, Job, Message
@@ -209,10 +211,10 @@ def _missing(job: Job, digits: Digits, folder: Path, outcome: Outcome) -> tuple[
 def _warn_of_mixed_layers(layers: dict[str, str], folder: Path, device: str) -> None:
     """Warn where runs in the folder have other layers than those to come; on a CPU, processes to come learn of what
     this one finds out about its C compiler."""
-    expected = {"CUDA graphs", "PyTorch"} if device.startswith("cuda") else {cpu_layers()}
-    if others := {name: kind for name, kind in layers.items() if kind not in expected}:
+    expected = kernels_on(torch.device(device), captured=True) if device.startswith("cuda") else cpu_layers()
+    if others := {name: kind for name, kind in layers.items() if kind != expected}:
         warnings.warn(
-            f"runs in {folder} have other layers than new ones get here ({' or '.join(sorted(expected))}), so figures "
+            f"runs in {folder} have other layers than new ones get here ({expected}), so figures "
             f"differ slightly: {_by_layers(others)}. Choose another folder for runs that are to be compared",
             MixedLayers,
             stacklevel=3,

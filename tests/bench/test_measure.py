@@ -90,7 +90,7 @@ def test_the_baseline_is_plain_pytorch_on_torchvisions_images(few_digits, monkey
     optimizer = type(T3).optimizer
     monkeypatch.setattr(type(T3), "optimizer", lambda self, model: trained.append(model) or optimizer(self, model))
     monkeypatch.setattr(measure, "accelerate", lambda model: pytest.fail("accelerated"))
-    monkeypatch.setattr("mnist_s7.training.accelerate", lambda model: pytest.fail("accelerated"))
+    monkeypatch.setattr("mnist_s7.training.fit.accelerate", lambda model: pytest.fail("accelerated"))
 
     seconds = measure.baseline(experiment, few_digits, workers=0)
 

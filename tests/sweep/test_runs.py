@@ -199,8 +199,10 @@ def test_runs_with_other_layers_are_named(digits, tmp_path, monkeypatch):
     assert "PyTorch in 2 (T3-seed2 ...), compiled in 1 (T3-seed1)." in str(outcome)
     assert "The runs have PyTorch's layers: " in str(run_sweep(["T3"], [2, 3], digits, tmp_path, here, epochs=1))
     assert "layers" not in str(run_sweep(["T3"], [1], digits, tmp_path, here, epochs=1))
-    outcome = run_sweep(["T3"], [2, 3, 4], digits, tmp_path, made_with("compiled"), epochs=1, device="cuda")
-    assert "PyTorch in 2 (T3-seed2 ...), compiled in 1 (T3-seed4)." in str(outcome)
+    monkeypatch.setattr(runs, "kernels_on", lambda device, captured: f"{device.type}'s")
+    with pytest.warns(MixedLayers, match=r"than new ones get here \(cuda's\)"):
+        outcome = run_sweep(["T3"], [2, 3, 4], digits, tmp_path, made_with("cuda's"), epochs=1, device="cuda")
+    assert "PyTorch in 2 (T3-seed2 ...), cuda's in 1 (T3-seed4)." in str(outcome)
 
 
 def made_with(layers):

@@ -230,7 +230,7 @@ class JoinedNorm(nn.Module):
                 settings = owner.keys, self.number, self.eps, self.momentum, *relus, p
                 return gpu.Normalization.apply(x, self.weight, self.bias, self.running, *settings)
             factor = self.weight * torch.rsqrt(variance + self.eps)
-            return gpu.normalize(x, factor, self.bias - mean * factor, *relus)
+            return gpu.normalize(x, mean, factor, self.bias, *relus)
         if self.relu_before:
             x = F.relu(x)
         flat = [each.flatten() for each in (self.weight, self.bias)]

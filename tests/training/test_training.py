@@ -30,8 +30,7 @@ from mnist_s7 import (
 from mnist_s7.kernels.library import load
 from mnist_s7.results.machine import usable_device
 from mnist_s7.schedules import OneCycle, StepLR
-from mnist_s7.sweep.ensemble import fit_seeds
-from mnist_s7.training import shuffled_batches, train_epoch, training_step
+from mnist_s7.training import fit_seeds, shuffled_batches, train_epoch, training_step
 from mnist_s7.transforms import PLAIN, batched, normalize
 
 QUICK = {"batch_size": 100, "epochs": 2}

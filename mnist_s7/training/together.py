@@ -1,7 +1,7 @@
 """Several seeds of one experiment, trained at once in one network that holds a network for each."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -10,13 +10,14 @@ from torch import Generator, Tensor, nn
 from mnist_s7 import InvalidArgument
 from mnist_s7.data import Digits, normalization
 from mnist_s7.experiments import Experiment
-from mnist_s7.kernels import gpu_layers, keep_freed_memory
+from mnist_s7.kernels import keep_freed_memory, kernels_on
 from mnist_s7.kernels.cuda_graphs import CapturedStep, Step
 from mnist_s7.results import Run
 from mnist_s7.results.machine import environment
+from mnist_s7.results.progress import Silent
 from mnist_s7.schedules import Stepped
-from mnist_s7.sweep.joined import Joined
-from mnist_s7.training import (
+from mnist_s7.training.joined import Joined
+from mnist_s7.training.loops import (
     LossNotFinite,
     Steps,
     checked,
@@ -38,14 +39,14 @@ def fit_seeds(
     seeds: Sequence[int],
     epochs: int | None = None,
     device: str | torch.device | None = None,
-    on_epoch: Callable[[int], None] = lambda epoch: None,
+    progress: Silent | None = None,
 ) -> list[Run | LossNotFinite]:
     """Train `experiment` once with each of `seeds`, all at once, and return a run for each, with its trained model.
 
     Each has its own initialisation, shuffling, augmentation and dropout. On a CPU they are those of `fit` with that
     seed, and so is the run within rounding; on a GPU augmentation and dropout draw other numbers. An epoch's seconds
     are those of all seeds together. It is for GPUs, which one such network leaves idle: on a CPU, a process for each
-    core is faster. `on_epoch` gets the number of each epoch that is done.
+    core is faster. `progress` shows the mean figures of all seeds while an epoch lasts, and the first seed's after it.
 
     A seed whose loss turns NaN or infinite has its `LossNotFinite` in the place of a run, and the others go on.
 
@@ -54,6 +55,7 @@ def fit_seeds(
     if not seeds:
         raise InvalidArgument("no seeds: give at least one")
     seeds, epochs, device = checked(experiment, digits, seeds, epochs, device)
+    progress = progress or Silent()
     keeps = device.type == "cpu" and keep_freed_memory()
     machine = environment(device) | {"freed_memory": "kept" if keeps else "given back", "seeds_together": len(seeds)}
     count = experiment.trained_on(len(digits.train_images))
@@ -75,6 +77,10 @@ def fit_seeds(
             rates.fill()
             return captured(inputs, labels)
 
+        def on_step(losses: Tensor, correct: Tensor, size: int) -> None:
+            rates.after_step()
+            progress.step(losses, correct, size)
+
         for epoch in range(epochs):
             started = time.perf_counter()
             lrs = rates.of_networks()
@@ -82,7 +88,11 @@ def fit_seeds(
                 shuffled_batches(train_images, train_labels, transform, experiment.batch_size, generator, order)
                 for generator, order in zip(augmenting, own, strict=True)
             )
-            trained = train_epoch(joined, _batches_together(batches), at_its_rate, lambda *gave: rates.after_step())
+            progress.epoch_starts(epoch, lrs[0], steps=-(-count // experiment.batch_size))
+            try:
+                trained = train_epoch(joined, _batches_together(batches), at_its_rate, on_step)
+            finally:
+                progress.epoch_trained()
             tested = [
                 evaluation(each, test_labels) for each in _predict(joined, test_images, normalization(digits.name))
             ]
@@ -100,9 +110,10 @@ def fit_seeds(
                 records[i].append(epoch_record(epoch, lrs[i], steps, each, seconds))
             if len(lost) == len(seeds):
                 return [lost[i] for i in range(len(seeds))]
-            on_epoch(epoch)
+            progress.epoch_ends(records[0][-1], len(test_images))
+        progress.run_ends(records[0])
         joined.give_back(models)
-    machine["kernels"] = _kernels(captured, device)
+    machine["kernels"] = kernels_on(device, captured=isinstance(captured, CapturedStep) and captured.works)
     for model in models:
         model.trained_on = digits.name
 
@@ -206,9 +217,3 @@ def _predict(joined: Joined, images: Tensor, constants: tuple[float, float]) -> 
     with torch.inference_mode():
         parts = [joined(normalize(part.unsqueeze(1), *constants)) for part in images.split(at_once)]
     return torch.cat(parts, dim=1)
-
-
-def _kernels(step: Step, device: torch.device) -> str:
-    """What ran the steps: it is known only after them, since a capture can fail."""
-    layers = "Triton" if gpu_layers(device) else "PyTorch"
-    return f"{layers}, CUDA graphs" if isinstance(step, CapturedStep) and step.works else layers

@@ -1,8 +1,7 @@
-"""The loops: they take a model and digits, and return records. Showing them is `progress`'s business."""
+"""Epochs of training and of testing: they take a model and images, and return figures."""
 
 import math
 import operator
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,14 +12,12 @@ from torch import Generator, Tensor, nn, optim
 
 from mnist_s7 import InvalidArgument, MnistS7Error
 from mnist_s7.catalog import check_network
-from mnist_s7.data import Digits, check_images, check_labels, normalization, normalization_of
+from mnist_s7.data import Digits, check_images, check_labels, normalization_of
 from mnist_s7.experiments import Experiment, torch_defaults
-from mnist_s7.kernels import accelerate
 from mnist_s7.kernels.cuda_graphs import Step, own_stream
-from mnist_s7.results import Epoch, Run
-from mnist_s7.results.machine import environment, in_fast_layout, usable_device
-from mnist_s7.results.progress import Lines, Silent
-from mnist_s7.transforms import Batched, batched, normalize, renormalized
+from mnist_s7.results import Epoch
+from mnist_s7.results.machine import usable_device
+from mnist_s7.transforms import Batched, normalize
 
 TRANSFORMED_AT_ONCE = 10  # batches: a transform's many small steps cost half as much on more images
 
@@ -78,81 +75,6 @@ class Evaluation:
         """Raise `LossNotFinite` if the loss is NaN or infinite: the epoch's last step may have spoiled the weights."""
         if not math.isfinite(self.loss):
             raise LossNotFinite(experiment, epoch, None, self.loss, lr)
-
-
-def fit(
-    experiment: Experiment,
-    digits: Digits,
-    seed: int = 1,
-    epochs: int | None = None,
-    device: str | torch.device | None = None,
-    progress: bool | Silent = True,
-) -> Run:
-    """Train `experiment` on `digits`, testing after every epoch, and return the run with its trained model.
-
-    The same seed on the same machine, with as many threads, gives the same run to the last digit. `epochs` of None
-    stands for the experiment's own number, `device` of None for a CUDA GPU where there is one and the CPU elsewhere.
-    `progress` says whether epochs are shown, or is what shows them.
-    PyTorch's global random state is left as it was.
-
-    Raises `LossNotFinite` when the loss turns NaN or infinite, `NetworkUnfit` before the first step for a network that
-    does not give log-probabilities of ten digits for 28x28 images, and `InvalidArgument` for a device that is not
-    there, a seed that is no whole number from 0 to 2^64 - 1, and other arguments that cannot be.
-    """
-    [seed], epochs, device = checked(experiment, digits, [seed], epochs, device)
-    machine = environment(device)
-    count = experiment.trained_on(len(digits.train_images))
-    train_images, train_labels = digits.train_images[:count].to(device), digits.train_labels[:count].to(device)
-    test_images, test_labels = digits.test_images.to(device), digits.test_labels.to(device)
-    transform = batched(renormalized(experiment.train_transform, *normalization(digits.name)))
-    if isinstance(progress, bool):
-        progress = Lines(experiment.name, epochs) if progress else Silent()
-    records = []
-
-    with repeatable(device):
-        torch.manual_seed(seed)
-        model = in_fast_layout(experiment.network()).to(device)
-        model.trained_on = digits.name  # it wants their normalisation from now on
-        generator = Generator(device).manual_seed(seed)
-        optimizer = experiment.optimizer(model)
-        stepping = experiment.stepping(optimizer, epochs, count)
-        accelerated = accelerate(model)
-        step = training_step(accelerated, optimizer)
-
-        def on_step(loss: Tensor, correct: Tensor, size: int) -> None:
-            stepping.after_step()
-            progress.step(loss, correct, size)
-
-        for epoch in range(epochs):
-            started = time.perf_counter()
-            lr = optimizer.param_groups[0]["lr"]
-            progress.epoch_starts(epoch, lr, steps=-(-len(train_images) // experiment.batch_size))
-            batches = shuffled_batches(train_images, train_labels, transform, experiment.batch_size, generator)
-            try:
-                trained = train_epoch(accelerated, batches, step, on_step)
-            finally:
-                progress.epoch_trained()
-            trained.check(experiment.name, epoch, lr)
-            tested = evaluate(model, test_images, test_labels)
-            tested.check(experiment.name, epoch, lr)
-            dataloader_order(len(test_images))  # the reference series shuffles its test images too: the state moves on
-            stepping.after_epoch(trained.loss)
-            records.append(epoch_record(epoch, lr, trained, tested, time.perf_counter() - started))
-            progress.epoch_ends(records[-1], len(test_images))
-        progress.run_ends(records)
-    ran = {"kernels": accelerated.kernels, "freed_memory": accelerated.freed_memory}
-
-    return Run(
-        experiment=experiment.name,
-        fingerprint=experiment.fingerprint,
-        seed=seed,
-        dataset=digits.name,
-        parameters=sum(parameter.numel() for parameter in model.parameters()),
-        environment=machine | ran,
-        epochs=records,
-        errors=tested.errors,
-        trained_model=model,
-    )
 
 
 def shuffled_batches(

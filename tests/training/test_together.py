@@ -11,9 +11,8 @@ from mnist_s7.catalog import EXPERIMENTS
 from mnist_s7.kernels.library import load
 from mnist_s7.optimizers import Adam
 from mnist_s7.schedules import StepLR
-from mnist_s7.sweep.ensemble import fit_seeds
-from mnist_s7.sweep.joined import Joined
-from mnist_s7.training import Steps
+from mnist_s7.training import Steps, fit_seeds
+from mnist_s7.training.joined import Joined
 
 SEEDS = [3, 1, 2]
 

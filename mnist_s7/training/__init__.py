@@ -1,0 +1,36 @@
+"""Training: `fit` for one seed, `fit_seeds` for several at once, and the loops that both are made of.
+
+May import experiments and catalog, data, transforms, schedules, kernels and results. Open `fit` first. `loops` has its
+parts: batches, steps, epochs, and the test. `together` trains the networks of several seeds as one, which is how a GPU
+is used; `joined` is that network.
+"""
+
+from mnist_s7.training.fit import fit
+from mnist_s7.training.loops import (
+    Evaluation,
+    LossNotFinite,
+    Steps,
+    evaluate,
+    evaluation,
+    predict,
+    shuffled_batches,
+    train_epoch,
+    training_step,
+    whole_number,
+)
+from mnist_s7.training.together import fit_seeds
+
+__all__ = [
+    "Evaluation",
+    "LossNotFinite",
+    "Steps",
+    "evaluate",
+    "evaluation",
+    "fit",
+    "fit_seeds",
+    "predict",
+    "shuffled_batches",
+    "train_epoch",
+    "training_step",
+    "whole_number",
+]
