@@ -5,7 +5,7 @@ import math
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mnist_s7.kernels import library
 from mnist_s7.kernels.dropout import keep_mask
@@ -25,9 +25,11 @@ class Chain(torch.autograd.Function):
             if link.before:
                 size = n * math.prod(link.size)
                 mask = keep_mask(size, link.before.dropout) if link.before.dropout else None
-                alive += [next(given).contiguous(), next(given).contiguous()]
-                before = _norm_for_c(link.before, mask, *alive[-2:])
-                link.before.module.num_batches_tracked.add_(1)
+                own = [next(given).contiguous() for _ in link.before.parameters()]
+                alive += own
+                before = _norm_for_c(link.before, mask, own)
+                if isinstance(link.before.module, nn.BatchNorm2d):
+                    link.before.module.num_batches_tracked.add_(1)
             norms.append(before)
             masks.append(mask)
             weights.append(_channels_last(next(given)) if link.conv else None)
@@ -51,7 +53,9 @@ class Chain(torch.autograd.Function):
             link, before = ctx.links[i], ctx.norms[i]
             layer = _layer_for_c(link, weights[i])
             of_x = of_weight = sums = None
-            of_norm = [_floats(link.size[2]) for _ in range(2)] if before else [None, None]
+            of_norm = [None, None]
+            if before:
+                of_norm = [_floats(link.size[2]) if given else None for given in (before.weight, before.bias)]
             if link.conv:
                 of_weight, sums = torch.empty_like(weights[i]), _floats(PARTS, library.sums_size(layer)).zero_()
             if link.kind == IDENTITY and not after and link.adds is None and i not in of_added:
@@ -73,12 +77,14 @@ def _layer_for_c(link: Link, weight: Tensor | None) -> library.Layer:
     return library.Layer(link.kind, *link.size, *link.size_out, k, padding, link.relu, address(weight))
 
 
-def _norm_for_c(norm: Norm, mask: Tensor | None, weight: Tensor, bias: Tensor) -> library.Norm:
+def _norm_for_c(norm: Norm, mask: Tensor | None, parameters: list[Tensor]) -> library.Norm:
     """`mask` is (n,) uint8, with 1 for every element that dropout keeps; None where it keeps all."""
-    module = norm.module
-    tensors = mask, weight, bias, module.running_mean, module.running_var
-    settings = module.eps, module.momentum, 1 / (1 - norm.dropout)
-    return library.Norm(module.num_features, norm.relu, *map(address, tensors), *settings)
+    module, running, settings = norm.module, (None, None), (0.0, 0.0)
+    if isinstance(module, nn.BatchNorm2d):
+        running, settings = (module.running_mean, module.running_var), (module.eps, module.momentum)
+    weight, bias = [None, *parameters][-2:]
+    tensors = map(address, (mask, weight, bias, *running))
+    return library.Norm(len(bias), norm.relu, *tensors, *settings, 1 / (1 - norm.dropout), norm.below)
 
 
 def _locate_added(

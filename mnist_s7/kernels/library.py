@@ -32,7 +32,7 @@ VERSION_SECONDS, COMPILE_SECONDS = 20, 60
 # As in kernels.h.
 PARTS, LANES, MAX_CHANNELS, MAX_PERIOD = 16, 8, 64, 512
 IDENTITY, CONVOLUTION, DEPTHWISE, MAX_POOL = range(4)
-NO_RELU, RELU_BEFORE, RELU_AFTER = range(3)
+NO_RELU, RELU_BEFORE, RELU_AFTER, LEAKY_AFTER = range(4)
 
 
 class Layer(ctypes.Structure):
@@ -45,12 +45,12 @@ class Layer(ctypes.Structure):
 
 
 class Norm(ctypes.Structure):
-    """kernels.h's: of a BatchNorm, its ReLU and dropout, and what is added: what C is given, and what it finds."""
+    """kernels.h's: of a BatchNorm or a bias, its ReLU and dropout, and what is added: what C is given, and finds."""
 
     _fields_ = [
         *((name, ctypes.c_long) for name in ("c", "relu")),
         *((name, ctypes.c_void_p) for name in ("keep", "weight", "bias", "running_mean", "running_variance")),
-        *((name, ctypes.c_float) for name in ("eps", "momentum", "scale")),
+        *((name, ctypes.c_float) for name in ("eps", "momentum", "scale", "below")),
         *((name, ctypes.c_void_p) for name in ("added", "added_norm")),
         ("variance", ctypes.c_float * MAX_CHANNELS),
         *((name, ctypes.c_float * MAX_PERIOD) for name in ("mean", "factor", "constant", "slope", "offset")),

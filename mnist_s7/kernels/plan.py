@@ -14,6 +14,7 @@ from mnist_s7.kernels.library import (
     DEPTHWISE,
     IDENTITY,
     LANES,
+    LEAKY_AFTER,
     MAX_CHANNELS,
     MAX_POOL,
     NO_RELU,
@@ -35,16 +36,22 @@ BranchOf = Callable[[nn.Module], nn.Sequential | None]
 
 @dataclass(frozen=True)
 class Norm:
-    """A BatchNorm, where the ReLU beside it is, and the probability of the dropout after it.
+    """A BatchNorm, where the ReLU beside it is, and the probability of the dropout after it. Or a convolution's bias,
+    which is a norm without statistics; its ReLU may be a leaky one, which multiplies what is below 0 by `below`.
 
     At the end of a residual branch it `adds` what the link of that number reads, which is that link's input after that
     link's own norm; and a ReLU is after the sum.
     """
 
-    module: nn.BatchNorm2d
+    module: nn.BatchNorm2d | nn.Conv2d
     relu: int
     dropout: float
     adds: int | None = None
+    below: float = 0.0
+
+    def parameters(self) -> list[nn.Parameter]:
+        own = self.module.weight, self.module.bias
+        return list(own[1:] if isinstance(self.module, nn.Conv2d) else own)
 
 
 @dataclass(frozen=True)
@@ -74,7 +81,7 @@ class Link:
         return self.relu or (self.kind == IDENTITY and self.adds is not None)
 
     def parameters(self) -> list[nn.Parameter]:
-        norm = [self.before.module.weight, self.before.module.bias] if self.before else []
+        norm = self.before.parameters() if self.before else []
         return norm + ([self.conv.weight] if self.conv else [])
 
 
@@ -137,7 +144,10 @@ def _continued(plan: _Plan, layers: Layers, branch_of: BranchOf) -> tuple[_Plan,
             if link is None:
                 break
             plan, layers = plan.then(link), layers[1:]
-            if link.kind == CONVOLUTION and layers and layers[0][0] is nn.ReLU and not _norm(layers, plan.shape)[0]:
+            if link.conv is not None and link.conv.bias is not None:
+                bias, layers = _bias(link.conv, layers)
+                plan = replace(plan, norm=bias)
+            elif link.kind == CONVOLUTION and layers and layers[0][0] is nn.ReLU and not _norm(layers, plan.shape)[0]:
                 plan, layers = replace(plan, links=(*plan.links[:-1], replace(link, relu=True))), layers[1:]
     return plan, layers
 
@@ -174,10 +184,26 @@ def _norm(layers: Layers, shape: tuple[int, int, int, int]) -> tuple[Norm | None
             return None, layers
     if not _normalizes(norm, shape):
         return None, layers
-    match rest:
-        case [(nn.Dropout, nn.Dropout(training=True, p=p)), *others] if p < 1:
-            return Norm(norm, relu, p), others
-    return Norm(norm, relu, 0.0), rest
+    return _with_dropout(Norm(norm, relu, 0.0), rest)
+
+
+def _bias(conv: nn.Conv2d, layers: Layers) -> tuple[Norm, Layers]:
+    """The bias of `conv`, together with the ReLU and the dropout that `layers` start with; and the layers after."""
+    match layers:
+        case [(nn.ReLU, _), *rest]:
+            norm = Norm(conv, RELU_AFTER, 0.0)
+        case [(nn.LeakyReLU, nn.LeakyReLU(negative_slope=below)), *rest]:
+            norm = Norm(conv, LEAKY_AFTER, 0.0, below=below)
+        case rest:
+            norm = Norm(conv, NO_RELU, 0.0)
+    return _with_dropout(norm, rest)
+
+
+def _with_dropout(norm: Norm, layers: Layers) -> tuple[Norm, Layers]:
+    match layers:
+        case [(nn.Dropout, nn.Dropout(training=True, p=p)), *rest] if p < 1:
+            return replace(norm, dropout=p), rest
+    return norm, layers
 
 
 def _normalizes(norm: nn.BatchNorm2d, shape: tuple[int, int, int, int]) -> bool:
@@ -214,11 +240,12 @@ def _halves(pool: nn.MaxPool2d) -> bool:
 
 
 def _convolves(conv: nn.Conv2d, size: tuple[int, int, int]) -> bool:
-    """Whether it has few channels, a small square kernel, no bias and nothing out of the ordinary."""
+    """Whether it has few channels, a small square kernel and nothing out of the ordinary."""
     (h, w, c), k = size, conv.kernel_size[0]
     channels = max(conv.in_channels, conv.out_channels)
     depthwise = conv.groups == conv.in_channels == conv.out_channels and k == 3
-    plain = conv.bias is None and (conv.groups == 1 or depthwise) and conv.stride == conv.dilation == (1, 1)
+    biased = conv.bias is None or conv.bias.shape == (conv.out_channels,)
+    plain = biased and (conv.groups == 1 or depthwise) and conv.stride == conv.dilation == (1, 1)
     square = conv.kernel_size == (k, k) and conv.padding in [(p, p) for p in range(k)] and conv.padding_mode == "zeros"
     floats = (channels + LANES) * max((h + 2 * k) * (w + 2 * k), k * k * channels)
     small = channels <= MAX_CHANNELS and floats <= MAX_FLOATS

@@ -57,8 +57,9 @@ def _random_layers(choose: random.Random, n: int, c: int, size: tuple[int, int])
         padding = choose.choice((0, k // 2, k - 1))
         c_out = choose.choice(CHANNELS)
         grown = 2 * padding - k + 1
-        relu = [nn.ReLU()] if choose.random() < 0.4 else []
-        return [nn.Conv2d(c, c_out, k, padding=padding, bias=False), *relu], c_out, (size[0] + grown, size[1] + grown)
+        relu = choose.choice(([nn.ReLU()], [nn.ReLU()], [nn.LeakyReLU(0.2)], [], []))
+        conv = nn.Conv2d(c, c_out, k, padding=padding, bias=choose.random() < 0.5)
+        return [conv, *relu], c_out, (size[0] + grown, size[1] + grown)
     if kind == "depthwise" and min(size) >= 3:
         padding = choose.choice((0, 1, 2))
         grown = 2 * padding - 2

@@ -18,6 +18,7 @@ from mnist_s7.kernels.library import (
     CONVOLUTION,
     DEPTHWISE,
     IDENTITY,
+    LEAKY_AFTER,
     MAX_POOL,
     NO_RELU,
     RELU_AFTER,
@@ -37,6 +38,12 @@ def frozen_norm():
     return norm
 
 
+def frozen_bias():
+    conv = nn.Conv2d(3, 8, 3)
+    conv.bias.requires_grad_(False)
+    return conv
+
+
 def bare(*sizes, **options):
     return nn.Conv2d(*sizes, bias=False, **options)
 
@@ -52,6 +59,17 @@ LAYERS = {
     ],
     "conv of whole images": lambda p: [bare(3, 10, 13), nn.ReLU()],
     "conv with a bias": lambda p: [nn.Conv2d(3, 8, 3), nn.ReLU()],
+    "conv with a bias, dropout": lambda p: [nn.Conv2d(3, 8, 3), nn.Dropout(p), nn.MaxPool2d(2)],
+    "conv with a bias, relu, norm": lambda p: [nn.Conv2d(3, 8, 3), nn.ReLU(), nn.BatchNorm2d(8), nn.Dropout(p)],
+    "conv with a bias, norm, relu": lambda p: [nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU()],
+    "convs with biases, leaky relu, dropout": lambda p: [
+        *(nn.Conv2d(3, 6, 3, padding=1), nn.LeakyReLU(0.2), nn.MaxPool2d(2), nn.Dropout(0.0)),
+        *(bare(6, 6, 3, groups=6), nn.Conv2d(6, 5, 1), nn.LeakyReLU(0.3), nn.Dropout(p)),
+        *(nn.Conv2d(5, 5, 3, groups=5), nn.LeakyReLU()),
+    ],
+    "leaky relu alone": lambda p: [conv(), nn.LeakyReLU(0.2)],
+    "norm, leaky relu": lambda p: [nn.BatchNorm2d(3), nn.LeakyReLU(0.2), conv()],
+    "conv with a frozen bias": lambda p: [frozen_bias(), nn.ReLU()],
     "strided conv": lambda p: [bare(3, 8, 3, stride=2), nn.ReLU()],
     "dilated conv": lambda p: [bare(3, 8, 3, dilation=2)],
     "grouped conv": lambda p: [bare(3, 6, 3, groups=3)],
@@ -130,16 +148,16 @@ def test_fuses_the_norms_that_it_can_and_no_others(links):
     x = torch.randn(2, 3, 13, 13)
     for name, layers in LAYERS.items():
         in_c(nn.Sequential(*layers(0.1)))(x)
-        expected = "norm" in name and not any(
-            word in name for word in ("without", "more", "mean of all", "frozen")
-        ) or name == "everything dropped"  # fmt: skip
+        refused = any(word in name for word in ("without", "more", "mean of all", "frozen"))
+        biased = "bias" in name or name in ("conv, relu", "conv, norm, relu, dropout")  # whose last one has a bias
+        expected = ("norm" in name or biased) and not refused or name == "everything dropped"
         assert any(link.before for link in links) == expected, name
         links.clear()
 
 
 # What C takes of them: kind, channels in, channels out, whether with the ReLU after it.
 TAKEN = {
-    "conv, relu": [(CONVOLUTION, 3, 8, True)],  # the second has a bias
+    "conv, relu": [(CONVOLUTION, 3, 8, True), (CONVOLUTION, 8, 4, False)],
     "convs of all widths": [
         (CONVOLUTION, 3, 9, True),
         (CONVOLUTION, 9, 16, False),
@@ -149,7 +167,7 @@ TAKEN = {
     "padded convs": [(CONVOLUTION, 3, 8, False), (CONVOLUTION, 8, 12, True), (CONVOLUTION, 12, 8, False)],
     "conv of whole images": [(CONVOLUTION, 3, 10, True)],
     "conv, relu, norm, dropout": [(CONVOLUTION, 3, 8, False), (MAX_POOL, 8, 8, False)],
-    "conv, norm, relu, dropout": [(CONVOLUTION, 3, 8, False)],
+    "conv, norm, relu, dropout": [(CONVOLUTION, 3, 8, False), (CONVOLUTION, 8, 4, False)],
     "conv alone": [(CONVOLUTION, 3, 8, False)],
     "norm alone, of one channel, pooled": [(CONVOLUTION, 3, 1, False)],
     "depthwise conv, norm, relu": [(DEPTHWISE, 3, 3, False), (CONVOLUTION, 3, 20, False), (DEPTHWISE, 20, 20, False)],
@@ -162,7 +180,14 @@ TAKEN = {
     "padded pool": [],
     "norm of 64 channels": [],
     "norm of more channels than are fused": [],
-    "conv with a bias": [],
+    "conv with a bias": [(CONVOLUTION, 3, 8, False)],  # the ReLU is the bias's
+    "conv with a bias, dropout": [(CONVOLUTION, 3, 8, False), (MAX_POOL, 8, 8, False)],
+    "convs with biases, leaky relu, dropout": [
+        *((CONVOLUTION, 3, 6, False), (MAX_POOL, 6, 6, False)),
+        *((DEPTHWISE, 6, 6, False), (CONVOLUTION, 6, 5, False), (DEPTHWISE, 5, 5, False)),
+    ],
+    "leaky relu alone": [(CONVOLUTION, 3, 8, False)],
+    "conv with a frozen bias": [],
     "strided conv": [],
     "dilated conv": [],
     "grouped conv": [],
@@ -229,6 +254,8 @@ RESIDUALS = {  # and how many sums are taken in C
     "at the start of another": (lambda p: [residual(Residual(separable()), *separable())], 1),
     "at the end of another": (lambda p: [residual(*separable(), Residual(separable()))], 1),
     "a conv at the end": (lambda p: [residual(nn.BatchNorm2d(3), bare(3, 3, 1))], 0),
+    "a bias at the end": (lambda p: [residual(nn.BatchNorm2d(3), nn.Conv2d(3, 3, 1)), bare(3, 4, 1)], 1),
+    "a leaky relu at the end": (lambda p: [residual(nn.Conv2d(3, 3, 1), nn.LeakyReLU(0.2), nn.Dropout(p))], 1),
     "a conv that is not in C": (lambda p: [residual(bare(3, 3, 3, padding="same"), nn.BatchNorm2d(3))], 0),
     "one channel, added to all": (lambda p: [residual(bare(3, 1, 1), nn.BatchNorm2d(1))], 0),
     "of a single layer": (lambda p: [nn.BatchNorm2d(3), Residual(nn.BatchNorm2d(3))], 0),
@@ -429,7 +456,7 @@ def test_random_layers_have_everything_that_there_is(links):
 
     before = {link.before.relu for link in links if link.before}
     assert {link.kind for link in links} == {IDENTITY, CONVOLUTION, DEPTHWISE, MAX_POOL}
-    assert before == {NO_RELU, RELU_BEFORE, RELU_AFTER}
+    assert before == {NO_RELU, RELU_BEFORE, RELU_AFTER, LEAKY_AFTER}
     for kind in (CONVOLUTION, DEPTHWISE, MAX_POOL):
         some = [link for link in links if link.kind == kind]
         assert any(link.before for link in some) and any(link.adds is not None for link in some)

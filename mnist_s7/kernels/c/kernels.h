@@ -18,7 +18,7 @@ enum { LANES = 8, PARTS = 16, MAX_CHANNELS = 64 };
 /* What is done to each channel is done in periods: the channels of as many pixels as fill whole vectors. */
 enum { MAX_PERIOD = LANES * MAX_CHANNELS };
 enum { IDENTITY, CONVOLUTION, DEPTHWISE, MAX_POOL };
-enum { NO_RELU, RELU_BEFORE, RELU_AFTER };
+enum { NO_RELU, RELU_BEFORE, RELU_AFTER, LEAKY_AFTER };
 
 typedef float Vector __attribute__((vector_size(LANES * sizeof(float)), aligned(sizeof(float))));
 typedef int Mask __attribute__((vector_size(LANES * sizeof(int))));
@@ -32,13 +32,14 @@ typedef struct {
 } Layer;
 
 /* A BatchNorm with the ReLU before or after it and the dropout after it, which multiplies what it keeps by `scale`. At
-   the end of a residual branch it adds other maps, with a norm of their own or none, and a ReLU is after the sum. */
+   the end of a residual branch it adds other maps, with a norm of their own or none, and a ReLU is after the sum. Where
+   `weight` is NULL it is a convolution's bias alone, and nothing of the batch is found but constant and factor. */
 typedef struct Norm {
     long c, relu;
     const unsigned char *keep; /* 1 for every element that dropout keeps, 0 for the others; NULL where it keeps all */
     const float *weight, *bias;
     float *running_mean, *running_variance;
-    float eps, momentum, scale;
+    float eps, momentum, scale, below; /* a leaky ReLU multiplies by `below` what is below 0 */
     const float *added; /* NULL where nothing is */
     const struct Norm *added_norm;
     /* From the batch, for v, which is x (after the ReLU, if that is before the norm) less its mean:

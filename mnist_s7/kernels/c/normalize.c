@@ -1,4 +1,4 @@
-/* BatchNorm together with the ReLU before or after it and the dropout after it.
+/* BatchNorm, or a bias alone, together with the ReLU before or after it and the dropout after it.
 
    S. Ioffe and C. Szegedy, "Batch Normalization" (arXiv:1502.03167), section 3. */
 
@@ -34,6 +34,7 @@ static long group_at(long at, long period) {
         CASE_OF_KIND(NO_RELU, __VA_ARGS__) \
         CASE_OF_KIND(RELU_BEFORE, __VA_ARGS__) \
         CASE_OF_KIND(RELU_AFTER, __VA_ARGS__) \
+        CASE_OF_KIND(LEAKY_AFTER, __VA_ARGS__) \
     }
 
 /* `function` on the vectors of all periods in `size` floats that lie in them where `at` does, the next ones, ... */
@@ -77,13 +78,17 @@ INLINED void load_channels(Channels *to, const Norm *norm, long at, const int ve
 
 INLINED Vector zero_where(Mask where, Vector x) { return (Vector)((Mask)x & ~where); }
 INLINED Vector rectified(Vector x) { return zero_where(x < 0, x); } /* a NaN stays one */
+INLINED Vector scaled_where(Mask where, Vector x, float scale) {
+    return (Vector)(((Mask)(x * scale) & where) | ((Mask)x & ~where));
+}
 INLINED Vector centred(Vector x, Vector mean, const int relu) {
     return (relu == RELU_BEFORE ? rectified(x) : x) - mean;
 }
 
-/* The gradient before the ReLU that is after the BatchNorm, whose output is v * factor + constant. */
-INLINED Vector through(Vector gradient, Vector v, Vector factor, Vector constant, const int relu) {
-    return relu == RELU_AFTER ? zero_where(v * factor + constant <= 0, gradient) : gradient;
+/* The gradient before the ReLU that is after the norm, whose output is v * factor + constant. */
+INLINED Vector through(Vector gradient, Vector v, Vector factor, Vector constant, const int relu, float below) {
+    if (relu == RELU_AFTER) return zero_where(v * factor + constant <= 0, gradient);
+    return relu == LEAKY_AFTER ? scaled_where(v * factor + constant <= 0, gradient, below) : gradient;
 }
 
 INLINED void normalize_group(const Norm *norm, const float *x, float *y, long size, const int adds, const int relu,
@@ -96,6 +101,7 @@ INLINED void normalize_group(const Norm *norm, const float *x, float *y, long si
             int width = width_at(j, size);
             Vector value = centred(load(x + j, width), of.mean[v], relu) * of.factor[v] + of.constant[v];
             if (relu == RELU_AFTER) value = rectified(value);
+            if (relu == LEAKY_AFTER) value = scaled_where(value < 0, value, norm->below);
             if (keep) value *= load(keep + j, width);
             store(y + j, adds ? rectified(load(y + j, width) + value) : value, width);
         }
@@ -130,7 +136,7 @@ INLINED void normalize_group_backward(const Norm *norm, const float *g, const fl
             Vector input = load(x + j, width), value = centred(input, of.mean[v], relu);
             Vector d = load(g + j, width);
             if (keep) d *= load(keep + j, width);
-            d = through(d, value, of.factor[v], of.constant[v], relu);
+            d = through(d, value, of.factor[v], of.constant[v], relu, norm->below);
             d = d * of.factor[v] + value * slope[v] + offset[v];
             store(x_gradient + j, relu == RELU_BEFORE ? zero_where(input <= 0, d) : d, width);
         }
@@ -188,6 +194,7 @@ INLINED void add_moments_group(const float *x, long size, Sums *sums, const int 
 
 void add_moments(const Norm *norm, const float *x, long size, Sums *sums) {
     long c = norm->c, max = PERIODS_IN_FLOAT * period_of(c);
+    if (!norm->weight) return;
     /* Less the mean of a part's first pixels, the values are about 0: their squares lose no digits to a large mean. */
     if (!sums->n) {
         for (long i = 0; i < size; i += c)
@@ -217,7 +224,7 @@ INLINED void add_gradients_group(const Norm *norm, const float *g, const float *
             Vector value = centred(load(x + j, width), of.mean[v], relu);
             Vector d = load(g + j, width);
             if (keep) d *= load(keep + j, width);
-            d = through(d, value, of.factor[v], of.constant[v], relu);
+            d = through(d, value, of.factor[v], of.constant[v], relu, norm->below);
             first[v] += d;
             second[v] += d * value;
         }
@@ -235,11 +242,16 @@ void add_gradients(const Norm *norm, const float *g, const float *x, const unsig
     count(sums, norm->c, size);
 }
 
-/* The batch's mean and biased variance, from those of the parts; the running ones, the variance unbiased, follow. */
+/* The batch's mean and biased variance, from those of the parts; the running ones, the variance unbiased, follow. A bias
+   alone has neither: what belongs to them stays 0. */
 void finish_moments(Norm *norm, Sums *parts) {
     int c = norm->c;
-    for (int part = 0; part < PARTS; part++) add_late(parts + part, c);
     for (int j = 0; j < c; j++) {
+        norm->factor[j] = norm->scale;
+        norm->constant[j] = norm->bias[j] * norm->scale;
+    }
+    for (int part = 0; part < PARTS; part++) add_late(parts + part, c);
+    for (int j = 0; norm->weight && j < c; j++) {
         double n = 0, mean = 0, squares = 0;
         for (int part = 0; part < PARTS; part++) n += parts[part].n;
         for (int part = 0; part < PARTS; part++)
@@ -252,7 +264,6 @@ void finish_moments(Norm *norm, Sums *parts) {
         norm->mean[j] = (float)mean;
         norm->variance[j] = (float)(squares / n);
         norm->factor[j] = norm->weight[j] * norm->scale / sqrtf(norm->variance[j] + norm->eps);
-        norm->constant[j] = norm->bias[j] * norm->scale;
         norm->running_mean[j] += norm->momentum * (norm->mean[j] - norm->running_mean[j]);
         norm->running_variance[j] += norm->momentum * ((float)(squares / (n - 1)) - norm->running_variance[j]);
     }
@@ -270,6 +281,7 @@ void finish_gradients(Norm *norm, Sums *parts, float *weight_gradient, float *bi
             product += parts[part].second[j];
         }
         bias_gradient[j] = (float)(norm->scale * sum);
+        if (!norm->weight) continue;
         weight_gradient[j] = (float)(norm->scale * product * sqrt(precision));
         norm->offset[j] = (float)(-norm->factor[j] * sum / n);
         norm->slope[j] = (float)(-norm->factor[j] * product * precision / n);
