@@ -2,7 +2,7 @@
 
 May import experiments and catalog, data, transforms, schedules, kernels and results. Open `fit` first. `loops` has its
 parts: batches, steps, epochs, and the test. `together` trains the networks of several seeds as one, which is how a GPU
-is used; `joined` is that network.
+is used; `joined` is that network, and `rates` are its learning rates.
 """
 
 from mnist_s7.training.fit import fit

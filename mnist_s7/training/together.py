@@ -15,9 +15,9 @@ from mnist_s7.kernels.cuda_graphs import CapturedStep, Step
 from mnist_s7.results import Run
 from mnist_s7.results.machine import environment
 from mnist_s7.results.progress import Silent
-from mnist_s7.schedules import Stepped
 from mnist_s7.training.joined import Joined
 from mnist_s7.training.loops import (
+    Evaluation,
     LossNotFinite,
     Steps,
     checked,
@@ -28,6 +28,7 @@ from mnist_s7.training.loops import (
     shuffled_batches,
     train_epoch,
 )
+from mnist_s7.training.rates import Rates
 from mnist_s7.transforms import batched, normalize, renormalized
 
 TESTED_AT_ONCE = 20_000  # images, of all networks
@@ -58,50 +59,22 @@ def fit_seeds(
     progress = progress or Silent()
     keeps = device.type == "cpu" and keep_freed_memory()
     machine = environment(device) | {"freed_memory": "kept" if keeps else "given back", "seeds_together": len(seeds)}
-    count = experiment.trained_on(len(digits.train_images))
-    train_images, train_labels = digits.train_images[:count].to(device), digits.train_labels[:count].to(device)
-    test_images, test_labels = digits.test_images.to(device), digits.test_labels.to(device)
-    transform = batched(renormalized(experiment.train_transform, *normalization(digits.name)))
     records = [[] for _ in seeds]
     lost: dict[int, LossNotFinite] = {}  # by the place of their seeds
 
     with repeatable(device):
-        models, own = zip(*(_initialised(experiment, seed) for seed in seeds), strict=True)
-        augmenting = [Generator(device).manual_seed(seed) for seed in seeds]
-        joined = Joined(models, own if device.type == "cpu" else augmenting, device)
-        rates = Rates(experiment, len(seeds), epochs, count, device)
-        step = _training_step(joined, experiment, rates)
-        captured = CapturedStep(step) if device.type == "cuda" else step
-
-        def at_its_rate(inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-            rates.fill()
-            return captured(inputs, labels)
-
-        def on_step(losses: Tensor, correct: Tensor, size: int) -> None:
-            rates.after_step()
-            progress.step(losses, correct, size)
-
+        training = _Training(experiment, digits, seeds, epochs, device)
         for epoch in range(epochs):
-            started = time.perf_counter()
-            lrs = rates.of_networks()
-            batches = (
-                shuffled_batches(train_images, train_labels, transform, experiment.batch_size, generator, order)
-                for generator, order in zip(augmenting, own, strict=True)
-            )
-            progress.epoch_starts(epoch, lrs[0], steps=-(-count // experiment.batch_size))
+            started, lrs = time.perf_counter(), training.rates.of_networks()
+            progress.epoch_starts(epoch, lrs[0], training.steps)
             try:
-                trained = train_epoch(joined, _batches_together(batches), at_its_rate, on_step)
+                trained = training.train(progress)
             finally:
                 progress.epoch_trained()
-            tested = [
-                evaluation(each, test_labels) for each in _predict(joined, test_images, normalization(digits.name))
-            ]
-            for order in own:
-                dataloader_order(len(test_images), order)  # as in `fit`
-            of_each = [Steps(trained.losses[:, i], trained.correct[:, i], trained.sizes) for i in range(len(seeds))]
-            rates.after_epoch([steps.loss for steps in of_each])
+            tested = training.test()
+            training.rates.after_epoch([steps.loss for steps in trained])
             seconds = time.perf_counter() - started
-            for i, (steps, each) in enumerate(zip(of_each, tested, strict=True)):
+            for i, (steps, each) in enumerate(zip(trained, tested, strict=True)):
                 try:
                     steps.check(experiment.name, epoch, lrs[i])
                     each.check(experiment.name, epoch, lrs[i])
@@ -110,12 +83,10 @@ def fit_seeds(
                 records[i].append(epoch_record(epoch, lrs[i], steps, each, seconds))
             if len(lost) == len(seeds):
                 return [lost[i] for i in range(len(seeds))]
-            progress.epoch_ends(records[0][-1], len(test_images))
+            progress.epoch_ends(records[0][-1], len(digits.test_images))
         progress.run_ends(records[0])
-        joined.give_back(models)
-    machine["kernels"] = kernels_on(device, captured=isinstance(captured, CapturedStep) and captured.works)
-    for model in models:
-        model.trained_on = digits.name
+        models = training.models()
+    machine["kernels"] = training.kernels
 
     return [
         lost.get(i)
@@ -134,48 +105,60 @@ def fit_seeds(
     ]
 
 
-class Rates:
-    """The learning rates and the momentum of S networks, as tensors that stay and as the schedule has them.
+class _Training:
+    """S networks at their training, each with the random numbers of its seed."""
 
-    A schedule that goes by the training loss gives each network a rate of its own; others give all the same.
-    """
+    def __init__(self, experiment: Experiment, digits: Digits, seeds: Sequence[int], epochs: int, device: torch.device):
+        self.experiment, self.device, self.dataset = experiment, device, digits.name
+        count = experiment.trained_on(len(digits.train_images))
+        self.images, self.labels = digits.train_images[:count].to(device), digits.train_labels[:count].to(device)
+        self.test_images, self.test_labels = digits.test_images.to(device), digits.test_labels.to(device)
+        self.transform = batched(renormalized(experiment.train_transform, *normalization(digits.name)))
+        self.alone, self.orders = zip(*(_initialised(experiment, seed) for seed in seeds), strict=True)
+        self.augmenting = [Generator(device).manual_seed(seed) for seed in seeds]
+        self.joined = Joined(self.alone, self.orders if device.type == "cpu" else self.augmenting, device)
+        self.steps = -(-count // experiment.batch_size)  # of an epoch
+        self.rates = Rates(experiment, len(seeds), epochs, count, device)
+        step = _training_step(self.joined, experiment, self.rates)
+        self.step = CapturedStep(step) if device.type == "cuda" else step
 
-    def __init__(self, experiment: Experiment, networks: int, epochs: int, images: int, device: torch.device):
-        self.networks = networks
-        alone = experiment.schedule.stepped is Stepped.TRAINING_LOSS
-        # Of a parameter that nothing moves: PyTorch's schedules set an optimiser's rates.
-        self.optimizers = [
-            experiment.optimizer(nn.Linear(1, 1, device="meta")) for _ in range(networks if alone else 1)
-        ]
-        self.steppings = [experiment.stepping(optimizer, epochs, images) for optimizer in self.optimizers]
-        for optimizer in self.optimizers:
-            optimizer.step()  # PyTorch warns of a schedule that is ahead of its optimiser
-        self.lr = torch.zeros(len(self.optimizers), 1, device=device)
-        self.momentum = torch.zeros((), device=device)
-        self.set: tuple[list[float], float] | None = None
+    def train(self, progress: Silent) -> list[Steps]:
+        """An epoch: the steps of each network."""
 
-    def fill(self) -> None:
-        """Put the rates of the step to come into the tensors."""
-        group = self.optimizers[0].param_groups[0]
-        rates = [optimizer.param_groups[0]["lr"] for optimizer in self.optimizers]
-        momentum = group["momentum"] if "momentum" in group else group["betas"][0]
-        if self.set != (rates, momentum):
-            self.set = rates, momentum
-            for place, rate in enumerate(rates):
-                self.lr[place].fill_(rate)
-            self.momentum.fill_(momentum)
+        def at_its_rate(inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+            self.rates.fill()
+            return self.step(inputs, labels)
 
-    def of_networks(self) -> list[float]:
-        rates = [optimizer.param_groups[0]["lr"] for optimizer in self.optimizers]
-        return rates if len(rates) == self.networks else rates * self.networks
+        def on_step(losses: Tensor, correct: Tensor, size: int) -> None:
+            self.rates.after_step()
+            progress.step(losses, correct, size)
 
-    def after_step(self) -> None:
-        for stepping in self.steppings:
-            stepping.after_step()
+        settings = self.transform, self.experiment.batch_size
+        batches = (
+            shuffled_batches(self.images, self.labels, *settings, *own)
+            for own in zip(self.augmenting, self.orders, strict=True)
+        )
+        trained = train_epoch(self.joined, _batches_together(batches), at_its_rate, on_step)
+        each = zip(trained.losses.unbind(1), trained.correct.unbind(1), strict=True)
+        return [Steps(losses, correct, trained.sizes) for losses, correct in each]
 
-    def after_epoch(self, losses: list[float]) -> None:
-        for stepping, loss in zip(self.steppings, losses, strict=False):
-            stepping.after_epoch(loss)
+    def test(self) -> list[Evaluation]:
+        found = _predict(self.joined, self.test_images, normalization(self.dataset))
+        for order in self.orders:
+            dataloader_order(len(self.test_images), order)  # as in `fit`
+        return [evaluation(each, self.test_labels) for each in found]
+
+    def models(self) -> tuple[nn.Module, ...]:
+        """The networks, trained."""
+        self.joined.give_back(self.alone)
+        for model in self.alone:
+            model.trained_on = self.dataset  # as in `fit`
+        return self.alone
+
+    @property
+    def kernels(self) -> str:
+        """Known only after the steps, since a capture can fail."""
+        return kernels_on(self.device, captured=isinstance(self.step, CapturedStep) and self.step.works)
 
 
 def _training_step(joined: Joined, experiment: Experiment, rates: Rates) -> Step:
@@ -185,8 +168,8 @@ def _training_step(joined: Joined, experiment: Experiment, rates: Rates) -> Step
     def step(inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         log_probabilities = joined(inputs)
         loss = F.nll_loss(log_probabilities.flatten(0, 1), labels.flatten(), reduction="none").view_as(labels).mean(1)
-        # Each loss moves its own weights.
-        gradients = torch.autograd.grad(loss.sum(), joined.views)
+        # Each loss moves its own weights; what a network does not use gets gradients of 0.
+        gradients = torch.autograd.grad(loss.sum(), joined.views, materialize_grads=True)
         gradient = torch.cat([each.reshape(joined.size, -1) for each in gradients], dim=1)
         with torch.no_grad():
             settings = rates.lr, rates.momentum, experiment.nesterov, experiment.weight_decay
