@@ -19,17 +19,29 @@ class Source:
 
 
 @dataclass(frozen=True)
+class Finals:
+    """Of `runs` runs of their own that its authors publish, the final test accuracies' mean and standard deviation, in
+    percent."""
+
+    runs: int
+    mean: float
+    sd: float
+
+
+@dataclass(frozen=True)
 class Stated:
     """The test accuracy on MNIST that its authors state, in percent, and how they came by it.
 
     Where they show several, such as a best and a last epoch, it is the one that they put forward. `figure` is which of
     a run's figures it is, one of `FIGURES`, and None where it is none; `best_of` is of how many runs it is the highest.
+    `finals` are of those runs, where they publish them all.
     """
 
     accuracy: float
     how: str
     figure: str | None = BEST_EPOCH
     best_of: int = 1
+    finals: Finals | None = None
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 `baselines` are the stored runs of these networks, by the names of `PUBLISHED_NETWORKS`: of all, of some, or of none.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from mnist_s7.baselines import PUBLISHED_NETWORKS, Published, Stated
 from mnist_s7.experiments import SERIES
@@ -21,6 +21,7 @@ from mnist_s7.results import (
     Runs,
     Summary,
     check_claim,
+    compare_with_stated,
     failures,
     summarize,
     trained,
@@ -62,7 +63,8 @@ def claims_table(baselines: Runs) -> Markdown:
         "final / best epochs that reach the claim",
         "verdict",
     )
-    return Markdown(f"{table(header, [_row(each, baselines) for each in networks])}\n\n**The verdict.** {RULE}")
+    parts = [table(header, [_row(each, baselines) for each in networks]), f"**The verdict.** {RULE}"]
+    return Markdown("\n\n".join([*parts, *_beside_their_finals(networks, baselines)]))
 
 
 def claim_details(baselines: Runs) -> Markdown:
@@ -206,6 +208,24 @@ def _row(each: Published, baselines: Runs) -> Iterable[str]:
     if claim is None:
         return [*cells, "-", "-"]
     return [*cells, f"{claim.reached_final} / {claim.reached_best} of {claim.runs}", f"**{claim.words}**"]
+
+
+def _beside_their_finals(networks: Sequence[Published], baselines: Runs) -> Iterator[str]:
+    """A paragraph for each network whose authors publish all final accuracies of theirs."""
+    for each in networks:
+        theirs, group = each.stated and each.stated.finals, baselines[each.experiment.name]
+        found = theirs and compare_with_stated(group, theirs.runs, theirs.mean, theirs.sd)
+        if not found:
+            continue
+        final, (low, high) = _final(group), map(signed, found.interval)
+        words = {True: "ours end higher", False: "ours end lower", None: "no difference can be told"}[found.positive]
+        p = p_value(found.p)
+        yield (
+            f"**Protocol.** The authors of {each.experiment.name} publish the final accuracies of all their "
+            f"{theirs.runs} runs: {mean_sd(theirs.mean, theirs.sd)} %. Those of our {final.n} are "
+            f"{mean_sd(final.mean, final.sd)} %, {signed(found.mean)} pp from theirs (95 % CI {low} to {high}, p "
+            f"{p if p.startswith('<') else f'= {p}'}; {found.test}): {words}. What is not as with them: {each.differs}."
+        )
 
 
 def _measured(group: Sequence[Run]) -> tuple[str, str]:

@@ -63,6 +63,18 @@ def test_networks_are_sorted_and_variants_stand_beside_theirs():
     assert row[1:4] == [EXPERIMENTS["navyabhat-4312-stepped"].change, "paired, 2 seeds", "+0.075"]
 
 
+@pytest.mark.parametrize(
+    ("mean", "words"), [(98.761, "no difference can be told"), (98.9, "ours end higher"), (98.6, "ours end lower")]
+)
+def test_our_runs_stand_beside_all_of_theirs_where_they_publish_them(mean, words):
+    said = report.claims_table({"joshwarn-997": around("joshwarn-997", mean)})
+
+    assert "publish the final accuracies of all their 223 runs: 98.76 ± 0.10 %. Those of our 5 are " in said
+    assert f"Welch's t-test): {words}. What is not as with them: the learning rate follows" in said
+    assert "**Protocol.**" not in report.claims_table({"sunpau-6128": around("sunpau-6128", mean)})
+    assert "**Protocol.**" not in report.claims_table({"joshwarn-997": of("joshwarn-997", 9.8, 9.8)})
+
+
 def test_a_network_that_never_trains_keeps_its_row():
     said = report.claims_table({"sunpau-6128": of("sunpau-6128", 9.8, 11.35)})
 
