@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import functools
+import importlib
 import re
 
 import numpy as np
@@ -33,6 +34,7 @@ from mnist_s7.schedules import OneCycle, StepLR
 from mnist_s7.training import fit_seeds, shuffled_batches, train_epoch, training_step
 from mnist_s7.transforms import PLAIN, batched, normalize
 
+GPU = torch.device("cuda")
 QUICK = {"batch_size": 100, "epochs": 2}
 
 
@@ -60,6 +62,23 @@ def test_the_callers_random_state_is_left(few_digits):
     fit(dataclasses.replace(T3, **QUICK), few_digits, epochs=1, progress=False)
 
     assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_on_a_gpu_a_seed_is_trained_as_several_are(few_digits, monkeypatch, capsys):
+    """On a machine without one: with a device that is said to be a GPU, and trained on the CPU."""
+    module = importlib.import_module("mnist_s7.training.fit")
+    monkeypatch.setattr(module, "checked", lambda experiment, digits, seeds, epochs, device: (seeds, 2, GPU))
+    on_cpu = module.fit_seeds
+    monkeypatch.setattr(module, "fit_seeds", lambda *given: on_cpu(*given[:4], "cpu", *given[5:]))
+
+    run = fit(dataclasses.replace(T3, **QUICK), few_digits, seed=7)
+
+    shown = capsys.readouterr().out
+    assert (run.seed, len(run.epochs), run.environment["seeds_together"]) == (7, 2, 1)
+    assert "Epoch=1" in shown and "T3: 2 epochs" in shown
+    diverging = dataclasses.replace(T3, **QUICK, lr=1e30)
+    with pytest.raises(LossNotFinite, match="T3: the loss is"):
+        fit(diverging, few_digits, progress=False)
 
 
 def test_showing_progress_changes_no_figure(few_digits, capsys):
