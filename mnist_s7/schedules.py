@@ -16,6 +16,7 @@ class Stepped(Enum):
     EPOCH = auto()
     STEP = auto()
     TRAINING_LOSS = auto()  # an epoch's
+    TEST_LOSS = auto()
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,18 @@ class ReduceLROnPlateau:
         )
 
 
-Schedule = StepLR | OneCycle | RateTable | OneCycleLR | ReduceLROnPlateau
+@dataclass(frozen=True)
+class PlateauOnTestSet(ReduceLROnPlateau):
+    """The same by the mean loss on the test set, which so selects the learning rates: as in a program whose accuracy is
+    to be measured again, and in no recipe of one's own."""
+
+    stepped: ClassVar = Stepped.TEST_LOSS
+
+    def __str__(self) -> str:
+        return f"ReduceLROnPlateau (test loss, factor {self.factor:g}, patience {self.patience})"
+
+
+Schedule = StepLR | OneCycle | RateTable | OneCycleLR | ReduceLROnPlateau | PlateauOnTestSet
 
 
 class Stepping:
@@ -149,9 +161,11 @@ class Stepping:
         if self.stepped is Stepped.STEP:
             self.scheduler.step()
 
-    def after_epoch(self, train_loss: float) -> None:
-        """`train_loss` is the epoch's mean, in nats."""
+    def after_epoch(self, train_loss: float, test_loss: float) -> None:
+        """The losses are the epoch's means, in nats."""
         if self.stepped is Stepped.EPOCH:
             self.scheduler.step()
         elif self.stepped is Stepped.TRAINING_LOSS:
             self.scheduler.step(train_loss)
+        elif self.stepped is Stepped.TEST_LOSS:
+            self.scheduler.step(test_loss)

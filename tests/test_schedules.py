@@ -10,7 +10,7 @@ from torch.optim import lr_scheduler
 from mnist_s7 import T1, InvalidArgument, fit
 from mnist_s7.catalog import EXPERIMENTS
 from mnist_s7.optimizers import SGD, Adam
-from mnist_s7.schedules import OneCycleLR, RateTable, ReduceLROnPlateau
+from mnist_s7.schedules import OneCycleLR, PlateauOnTestSet, RateTable, ReduceLROnPlateau
 from mnist_s7.training import Steps, fit_seeds
 
 STEPS = 6  # of an epoch: 512 images in batches of 100
@@ -52,11 +52,11 @@ def trained(name, digits, train, **changes):
 
 
 def alone(experiment, digits):
-    fit(experiment, digits, device="cpu", progress=False)
+    return [fit(experiment, digits, device="cpu", progress=False)]
 
 
 def together(experiment, digits):
-    fit_seeds(experiment, digits, [1, 2], device="cpu")
+    return fit_seeds(experiment, digits, [1, 2], device="cpu")
 
 
 def one_cycle(optimizer, scheduler, steps):
@@ -199,7 +199,7 @@ def test_a_plateau_lowers_the_rate_as_keras_does(name):
     found = []
     for loss in losses:
         stepping.after_step()  # which changes nothing
-        stepping.after_epoch(loss)
+        stepping.after_epoch(loss, torch.nan)
         found.append(settings(optimizer)[0])
 
     expected = keras_plateau(losses, 0.01, *KERAS_PLATEAUS[name])
@@ -215,6 +215,28 @@ def test_a_plateau_follows_the_training_loss(few_digits):
     rates = [epoch.lr for epoch in fit(experiment, few_digits, epochs=6, device="cpu", progress=False).epochs]
 
     assert rates == pytest.approx([1e-5, 1e-5, 1e-5, 5e-6, 5e-6, 2.5e-6])
+
+
+def test_one_on_the_test_set_follows_that():
+    stepping = dataclasses.replace(T1, schedule=PlateauOnTestSet(factor=0.5, patience=0)).stepping(
+        optimizer := optim.SGD(weights(), lr=0.01), 4, 60_000
+    )
+    rates = []
+    for train_loss, test_loss in ((1, 1), (1, 0.9), (0.5, 0.9), (0.4, 0.9)):
+        stepping.after_epoch(train_loss, test_loss)
+        rates.append(settings(optimizer)[0])
+
+    assert rates == pytest.approx([0.01, 0.01, 0.005, 0.0025])
+
+
+@pytest.mark.parametrize("train", [alone, together])
+def test_runs_give_it_the_test_loss(few_digits, monkeypatch, train):
+    given = []
+    monkeypatch.setattr(optim.lr_scheduler.ReduceLROnPlateau, "step", lambda scheduler, loss: given.append(loss))
+    experiment = dataclasses.replace(T1, schedule=PlateauOnTestSet(), batch_size=100, epochs=1)
+    run = train(experiment, few_digits)
+
+    assert given == [each.final.test_loss for each in run]
 
 
 def test_seeds_together_go_by_their_own_training_losses(few_digits, monkeypatch):

@@ -1,12 +1,13 @@
 """What is said of a published network, and of the experiment that trains it again."""
 
+import math
 from dataclasses import dataclass, replace
 
 from torchvision import transforms
 
 from mnist_s7.baselines.architecture import Architecture
 from mnist_s7.experiments import Experiment
-from mnist_s7.results import BEST_EPOCH
+from mnist_s7.results import BEST_EPOCH, Run
 from mnist_s7.transforms import PLAIN
 
 
@@ -20,12 +21,22 @@ class Source:
 
 @dataclass(frozen=True)
 class Finals:
-    """Of `runs` runs of their own that its authors publish, the final test accuracies' mean and standard deviation, in
-    percent."""
+    """The final test accuracies of all of its authors' own runs, so many, where they publish them: their mean and
+    standard deviation, in percent. Their runs end when the test accuracy has not risen for `patience` epochs."""
 
     runs: int
     mean: float
     sd: float
+    patience: int
+
+    def of_ours(self, run: Run) -> float:
+        """The test accuracy of the epoch in which their program would have ended the run, in percent."""
+        best, since = -math.inf, 0
+        for epoch in run.epochs:
+            best, since = (epoch.test_accuracy, 0) if epoch.test_accuracy > best else (best, since + 1)
+            if since == self.patience:
+                return epoch.test_accuracy
+        return run.final.test_accuracy
 
 
 @dataclass(frozen=True)
@@ -34,14 +45,12 @@ class Stated:
 
     Where they show several, such as a best and a last epoch, it is the one that they put forward. `figure` is which of
     a run's figures it is, one of `FIGURES`, and None where it is none; `best_of` is of how many runs it is the highest.
-    `finals` are of those runs, where they publish them all.
     """
 
     accuracy: float
     how: str
     figure: str | None = BEST_EPOCH
     best_of: int = 1
-    finals: Finals | None = None
 
 
 @dataclass(frozen=True)
@@ -57,6 +66,7 @@ class Published:
     stated: Stated | None
     differs: str
     variant_of: str | None = None
+    finals: Finals | None = None
 
     def variant(
         self, what: str, change: str, stated: Stated | None = None, differs: str = "", **settings
@@ -74,6 +84,7 @@ def published(
     network: Architecture,
     train_transform: transforms.Compose = PLAIN,
     differs: str = "",
+    finals: Finals | None = None,
     **recipe,
 ) -> Published:
     """The recipe holds the settings of an `Experiment` that are not its defaults: SGD with momentum 0.9 at a constant
@@ -90,7 +101,7 @@ def published(
         reference=None,
         **recipe,
     )
-    return Published(experiment, source, stated, differs)
+    return Published(experiment, source, stated, differs, finals=finals)
 
 
 def augmented_by(*augmentation) -> transforms.Compose:

@@ -211,20 +211,24 @@ def _row(each: Published, baselines: Runs) -> Iterable[str]:
 
 
 def _beside_their_finals(networks: Sequence[Published], baselines: Runs) -> Iterator[str]:
-    """A paragraph for each network whose authors publish all final accuracies of theirs."""
+    """A paragraph for each network whose authors publish all final accuracies of theirs; of a variant, which has more
+    of their protocol, with those of the epochs in which their program would have ended our runs."""
     for each in networks:
-        theirs, group = each.stated and each.stated.finals, baselines[each.experiment.name]
-        found = theirs and compare_with_stated(group, theirs.runs, theirs.mean, theirs.sd)
-        if not found:
+        if (theirs := each.finals) is None:
             continue
-        final, (low, high) = _final(group), map(signed, found.interval)
+        figure = theirs.of_ours if each.variant_of else lambda run: run.final.test_accuracy
+        values = [figure(run) for run in trained(baselines[each.experiment.name])]
+        if (found := compare_with_stated(values, theirs.runs, theirs.mean, theirs.sd)) is None:
+            continue
+        ours, (low, high), p = summarize(values), map(signed, found.interval), p_value(found.p)
         words = {True: "ours end higher", False: "ours end lower", None: "no difference can be told"}[found.positive]
-        p = p_value(found.p)
+        when = f", where theirs would have ended ({theirs.patience} epochs without a rise)" if each.variant_of else ""
         yield (
-            f"**Protocol.** The authors of {each.experiment.name} publish the final accuracies of all their "
-            f"{theirs.runs} runs: {mean_sd(theirs.mean, theirs.sd)} %. Those of our {final.n} are "
-            f"{mean_sd(final.mean, final.sd)} %, {signed(found.mean)} pp from theirs (95 % CI {low} to {high}, p "
-            f"{p if p.startswith('<') else f'= {p}'}; {found.test}): {words}. What is not as with them: {each.differs}."
+            f"**Protocol.** The authors of {each.variant_of or each.experiment.name} publish the final accuracies of "
+            f"all their {theirs.runs} runs: {mean_sd(theirs.mean, theirs.sd)} %. Those of our {ours.n} of "
+            f"{each.experiment.name}{when} are {mean_sd(ours.mean, ours.sd)} %, {signed(found.mean)} pp from theirs "
+            f"(95 % CI {low} to {high}, p {p if p.startswith('<') else f'= {p}'}; {found.test}): {words}. What is not "
+            f"as with them: {each.differs}."
         )
 
 

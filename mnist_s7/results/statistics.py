@@ -145,23 +145,24 @@ def compare(
     return Difference(n, centre, interval, float(found.pvalue), "paired t-test" if paired else "Welch's t-test")
 
 
-def compare_with_stated(runs: Sequence[Run], n: int, mean_of_theirs: float, sd: float) -> Difference | None:
-    """Final test accuracies of the `runs` that trained, minus those of `n` runs of which only the mean and the standard
-    deviation are stated, in percent: Welch's t-test. None where fewer than two trained, or all alike.
+def compare_with_stated(values: Sequence[float], n: int, mean_of_theirs: float, sd: float) -> Difference | None:
+    """The mean of `values`, minus that of `n` others of which only the mean and the standard deviation are stated:
+    Welch's t-test. None for fewer than two values, or all alike.
 
     B. L. Welch, "The Generalization of 'Student's' Problem when Several Different Population Variances are Involved"
     (Biometrika 34, 1947), with the degrees of freedom of his equation 28.
     """
-    own = [run.final.test_accuracy for run in trained(runs)]
-    if len({*own}) < 2:
+    if len({*values}) < 2:
         return None
-    variances = stdev(own) ** 2 / len(own), sd**2 / n
+    variances = stdev(values) ** 2 / len(values), sd**2 / n
     error = math.sqrt(sum(variances))
-    freedom = sum(variances) ** 2 / (variances[0] ** 2 / (len(own) - 1) + variances[1] ** 2 / (n - 1))
+    freedom = sum(variances) ** 2 / (variances[0] ** 2 / (len(values) - 1) + variances[1] ** 2 / (n - 1))
     distribution = scipy.stats.t(freedom)
-    difference, reach = mean(own) - mean_of_theirs, distribution.ppf(0.975) * error
+    difference, reach = mean(values) - mean_of_theirs, distribution.ppf(0.975) * error
     p = 2 * distribution.sf(abs(difference) / error)
-    return Difference((len(own), n), difference, (difference - reach, difference + reach), float(p), "Welch's t-test")
+    return Difference(
+        (len(values), n), difference, (difference - reach, difference + reach), float(p), "Welch's t-test"
+    )
 
 
 def adjusted(differences: Sequence[Difference]) -> list[Difference]:

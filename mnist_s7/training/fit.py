@@ -87,7 +87,7 @@ def fit(
             tested = evaluate(model, test_images, test_labels)
             tested.check(experiment.name, epoch, lr)
             dataloader_order(len(test_images))  # the reference series shuffles its test images too: the state moves on
-            stepping.after_epoch(trained.loss)
+            stepping.after_epoch(trained.loss, tested.loss)
             records.append(epoch_record(epoch, lr, trained, tested, time.perf_counter() - started))
             progress.epoch_ends(records[-1], len(test_images))
         progress.run_ends(records)

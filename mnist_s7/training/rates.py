@@ -10,12 +10,12 @@ from mnist_s7.schedules import Stepped
 class Rates:
     """The learning rates and the momentum of S networks, as tensors that stay and as the schedule has them.
 
-    A schedule that goes by the training loss gives each network a rate of its own; others give all the same.
+    A schedule that goes by a loss gives each network a rate of its own; others give all the same.
     """
 
     def __init__(self, experiment: Experiment, networks: int, epochs: int, images: int, device: torch.device):
         self.networks = networks
-        alone = experiment.schedule.stepped is Stepped.TRAINING_LOSS
+        alone = experiment.schedule.stepped in (Stepped.TRAINING_LOSS, Stepped.TEST_LOSS)
         # Of a parameter that nothing moves: PyTorch's schedules set an optimiser's rates.
         self.optimizers = [
             experiment.optimizer(nn.Linear(1, 1, device="meta")) for _ in range(networks if alone else 1)
@@ -46,6 +46,6 @@ class Rates:
         for stepping in self.steppings:
             stepping.after_step()
 
-    def after_epoch(self, losses: list[float]) -> None:
-        for stepping, loss in zip(self.steppings, losses, strict=False):
-            stepping.after_epoch(loss)
+    def after_epoch(self, train_losses: list[float], test_losses: list[float]) -> None:
+        for stepping, *losses in zip(self.steppings, train_losses, test_losses, strict=False):
+            stepping.after_epoch(*losses)

@@ -72,7 +72,7 @@ def fit_seeds(
             finally:
                 progress.epoch_trained()
             tested = training.test()
-            training.rates.after_epoch([steps.loss for steps in trained])
+            training.rates.after_epoch([steps.loss for steps in trained], [each.loss for each in tested])
             seconds = time.perf_counter() - started
             for i, (steps, each) in enumerate(zip(trained, tested, strict=True)):
                 try:
