@@ -93,8 +93,8 @@ class Experiment:
         added = [each for each in (self.algorithm, self.left_out) if each not in (SGD(), 0.0)]
         settings = network, self.train_transform, self.batch_size, *optimizer, *added, *_foreign_source(network)
         text = re.sub(r" at 0x[0-9a-f]+", "", "\n".join(map(repr, settings)))  # addresses of functions that are shown
-        # After PyTorch 2.11 a BatchNorm also says whether it has a bias, which it has where it is affine.
-        text = re.sub(r"(BatchNorm\dd\([^()]*affine=(\w+)), track", r"\1, bias=\2, track", text)
+        # After PyTorch 2.11 norms also say whether they have a bias, which by default they have where they are affine.
+        text = re.sub(r"(Norm\w*\(.*affine=(\w+))(?=, track|\)$)", r"\1, bias=\2", text, flags=re.MULTILINE)
         return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
     @property

@@ -15,6 +15,7 @@ from mnist_s7.kernels.dropout import keep_mask
 from mnist_s7.kernels.gpu import gpu_layers, kernels_on
 from mnist_s7.kernels.library import CompiledLayersMissing, CompiledLayersNotKept
 from mnist_s7.kernels.memory import keep_freed_memory
+from mnist_s7.kernels.untouched import is_ordinary
 
 __all__ = [
     "Accelerated",
@@ -22,6 +23,7 @@ __all__ = [
     "CompiledLayersNotKept",
     "accelerate",
     "gpu_layers",
+    "is_ordinary",
     "keep_freed_memory",
     "keep_mask",
     "kernels_on",

@@ -74,7 +74,7 @@ FUNCTIONS = {
 
 
 class CompiledLayersMissing(MnistS7Warning):
-    """Training runs on a CPU have PyTorch's layers, since there is no C compiler that works."""
+    """Training runs have PyTorch's layers: on a CPU for want of a C compiler that works, on a GPU of Triton."""
 
 
 class CompiledLayersNotKept(MnistS7Warning):

@@ -147,6 +147,8 @@ class Normalization(torch.autograd.Function):
         networks, channels = weight.shape
         x = x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x.contiguous()
         rows = x.numel() // networks // channels
+        if rows == 1:
+            raise ValueError(f"a BatchNorm in training needs more than one value of a channel, found {tuple(x.shape)}")
         flags = relu_before, relu_after
         parts, each = _blocks(rows, PIXELS, networks)
         lanes = _lanes(channels)

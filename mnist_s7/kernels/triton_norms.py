@@ -8,6 +8,12 @@ import triton.language as tl
 
 
 @triton.jit
+def _rectified(x):
+    """A NaN stays one."""
+    return tl.where(x < 0, 0.0, x)
+
+
+@triton.jit
 def moments(
     x, partial, rows, blocks_each, C: tl.constexpr, RELU_BEFORE: tl.constexpr, BLOCK: tl.constexpr,
     LANES: tl.constexpr,
@@ -20,7 +26,7 @@ def moments(
     x += network * rows * C
     first = tl.load(x + lanes, mask=used, other=0.0)
     if RELU_BEFORE:
-        first = tl.maximum(first, 0.0)
+        first = _rectified(first)
     sums = tl.zeros((BLOCK, LANES), tl.float32)
     squares = tl.zeros((BLOCK, LANES), tl.float32)
     for block in range(part * blocks_each, (part + 1) * blocks_each):
@@ -28,7 +34,7 @@ def moments(
         read = (row < rows)[:, None] & used[None, :]
         values = tl.load(x + row[:, None] * C + lanes[None, :], mask=read, other=0.0)
         if RELU_BEFORE:
-            values = tl.maximum(values, 0.0)
+            values = _rectified(values)
         values = tl.where(read, values - first[None, :], 0.0)
         sums += values
         squares += values * values
@@ -48,14 +54,14 @@ def finish_moments(
     used = lanes < C
     first = tl.load(x + network * rows * C + lanes, mask=used, other=0.0)
     if RELU_BEFORE:
-        first = tl.maximum(first, 0.0)
+        first = _rectified(first)
     part = tl.arange(0, PARTS)
     read = (part < parts)[:, None] & used[None, :]
     partial += network * parts * 2 * C
     sums = tl.sum(tl.load(partial + part[:, None] * 2 * C + lanes[None, :], mask=read, other=0.0), 0) / rows
     squares = tl.sum(tl.load(partial + C + part[:, None] * 2 * C + lanes[None, :], mask=read, other=0.0), 0) / rows
     mean = first + sums
-    variance = tl.maximum(squares - sums * sums, 0.0)
+    variance = _rectified(squares - sums * sums)
     scale = 1 / tl.sqrt(variance + eps)
     factor = tl.load(weight + network * weight_stride + lanes, mask=used, other=0.0) * scale
     offset = tl.load(bias + network * bias_stride + lanes, mask=used, other=0.0)
@@ -88,20 +94,20 @@ def normalize(
     at = row[:, None] * C + lanes[None, :]
     values = tl.load(x + network * rows * C + at, mask=read, other=0.0)
     if RELU_BEFORE:
-        values = tl.maximum(values, 0.0)
+        values = _rectified(values)
     found += network * 4 * C
     mean = tl.load(found + lanes, mask=used, other=0.0)
     factor = tl.load(found + 2 * C + lanes, mask=used, other=0.0)
     offset = tl.load(found + 3 * C + lanes, mask=used, other=0.0)
     values = (values - mean[None, :]) * factor[None, :] + offset[None, :]
     if RELU_AFTER:
-        values = tl.maximum(values, 0.0)
+        values = _rectified(values)
     if DROPOUT:
         key = tl.load(keys + network) * 1024 + layer
         keeps = tl.rand(key, at, n_rounds=7) >= p
         values = tl.where(keeps, values / (1 - p), 0.0)
         if RELU_AFTER:
-            keeps = keeps & (values > 0)
+            keeps = keeps & ~(values <= 0)
         tl.store(mask + network * rows * C + at, keeps.to(tl.uint8), mask=read)
     tl.store(y + network * rows * C + at, values, mask=read)
 
@@ -116,7 +122,7 @@ def _through_norm(
     given = tl.load(gradient + at, mask=read, other=0.0)
     taken = values
     if RELU_BEFORE:
-        taken = tl.maximum(values, 0.0)
+        taken = _rectified(values)
     mean = tl.load(found + lanes, mask=used, other=0.0)
     scale = tl.load(found + C + lanes, mask=used, other=0.0)
     if DROPOUT:
@@ -125,7 +131,7 @@ def _through_norm(
     elif RELU_AFTER:
         factor = tl.load(found + 2 * C + lanes, mask=used, other=0.0)
         offset = tl.load(found + 3 * C + lanes, mask=used, other=0.0)
-        given = tl.where((taken - mean[None, :]) * factor[None, :] + offset[None, :] > 0, given, 0.0)
+        given = tl.where((taken - mean[None, :]) * factor[None, :] + offset[None, :] <= 0, 0.0, given)
     return values, tl.where(read, (taken - mean[None, :]) * scale[None, :], 0.0), given
 
 
@@ -184,7 +190,7 @@ def norm_gradient(
     of_weight = tl.load(sums + C + lanes, mask=used, other=0.0) / rows
     result = factor[None, :] * (given - of_bias[None, :] - normalized * of_weight[None, :])
     if RELU_BEFORE:
-        result = tl.where(values > 0, result, 0.0)
+        result = tl.where(values <= 0, 0.0, result)
     tl.store(of_x + start + at, result, mask=read)
 
 

@@ -59,7 +59,12 @@ def untouched(layer: nn.Module) -> bool:
 
     Pruning, weight_norm and spectral_norm change one of these or the class.
     """
-    return unhooked(layer) and METHODS.isdisjoint(vars(layer)) and all(map(_is_plain, layer._parameters.values()))
+    return is_ordinary(layer) and all(map(_is_plain, layer._parameters.values()))
+
+
+def is_ordinary(layer: nn.Module) -> bool:
+    """Whether a call of `layer` runs its class's forward and nothing else."""
+    return unhooked(layer) and METHODS.isdisjoint(vars(layer))
 
 
 def unhooked(module: nn.Module) -> bool:

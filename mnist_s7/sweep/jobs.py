@@ -1,5 +1,6 @@
 """What a process of a sweep does: one job, on one thread, sending messages about it to the sweep."""
 
+import contextlib
 import os
 import pickle
 import signal
@@ -14,9 +15,11 @@ import torch
 
 from mnist_s7 import MnistS7Error
 from mnist_s7.catalog import EXPERIMENTS, Origin
+from mnist_s7.data import Digits
+from mnist_s7.experiments import Experiment
 from mnist_s7.results import Epoch, Run
 from mnist_s7.results.progress import Silent
-from mnist_s7.training import LossNotFinite, fit, fit_seeds
+from mnist_s7.training import CannotBeMerged, LossNotFinite, fit, fit_seeds
 
 
 @dataclass(frozen=True)
@@ -49,10 +52,7 @@ def run_job(job: Job, digits: bytes, send: Callable[[Message], None]) -> None:
     try:
         experiment = job.origin.experiment() if job.origin else EXPERIMENTS[job.experiment]
         show = _EachEpoch(send, job.epochs)
-        if len(job.seeds) == 1:
-            runs = [fit(experiment, pickle.loads(digits), job.seeds[0], job.epochs, job.device, show)]
-        else:
-            runs = fit_seeds(experiment, pickle.loads(digits), job.seeds, job.epochs, job.device, show)
+        runs = _runs(experiment, pickle.loads(digits), job, show)
     except Exception as error:  # whatever it is: the other runs go on, and the sweep ends with it
         if not isinstance(error, MnistS7Error):  # a fault of our own, or of a network from elsewhere
             traceback.print_exc()
@@ -63,6 +63,20 @@ def run_job(job: Job, digits: bytes, send: Callable[[Message], None]) -> None:
             send(FailedRun(seed, _in_words(run)))
         else:
             send(run.without_model(job.weights))
+
+
+def _runs(experiment: Experiment, digits: Digits, job: Job, show: Silent) -> list[Run | LossNotFinite]:
+    if len(job.seeds) > 1:
+        with contextlib.suppress(CannotBeMerged):  # then one after the other
+            return fit_seeds(experiment, digits, job.seeds, job.epochs, job.device, show)
+    return [_run(experiment, digits, seed, job, show) for seed in job.seeds]
+
+
+def _run(experiment: Experiment, digits: Digits, seed: int, job: Job, show: Silent) -> Run | LossNotFinite:
+    try:
+        return fit(experiment, digits, seed, job.epochs, job.device, show)
+    except LossNotFinite as error:
+        return error
 
 
 def _in_words(error: Exception) -> str:

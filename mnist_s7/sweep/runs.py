@@ -211,7 +211,10 @@ def _missing(job: Job, digits: Digits, folder: Path, outcome: Outcome) -> tuple[
 def _warn_of_mixed_layers(layers: dict[str, str], folder: Path, device: str) -> None:
     """Warn where runs in the folder have other layers than those to come; on a CPU, processes to come learn of what
     this one finds out about its C compiler."""
-    expected = kernels_on(torch.device(device), captured=True) if device.startswith("cuda") else cpu_layers()
+    on_gpu = device.startswith("cuda")
+    if on_gpu and not torch.cuda.is_available():
+        return  # another machine of a cluster has one, and this one cannot know what works there
+    expected = kernels_on(torch.device(device), captured=True) if on_gpu else cpu_layers()
     if others := {name: kind for name, kind in layers.items() if kind != expected}:
         warnings.warn(
             f"runs in {folder} have other layers than new ones get here ({expected}), so figures "

@@ -2,9 +2,10 @@
 
 May import experiments and catalog, data, transforms, schedules, kernels and results. Open `fit` first. `loops` has its
 parts: batches, steps, epochs, and the test. `together` trains the networks of several seeds as one, which is how a GPU
-is used; `joined` is that network, and `rates` are its learning rates.
+is used; `ensemble` is that network, of `ensemble_layers`, and `rates` are its learning rates.
 """
 
+from mnist_s7.training.ensemble import CannotBeMerged
 from mnist_s7.training.fit import fit
 from mnist_s7.training.loops import (
     Evaluation,
@@ -21,6 +22,7 @@ from mnist_s7.training.loops import (
 from mnist_s7.training.together import fit_seeds
 
 __all__ = [
+    "CannotBeMerged",
     "Evaluation",
     "LossNotFinite",
     "Steps",

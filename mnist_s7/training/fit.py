@@ -1,5 +1,6 @@
 """`fit`: an experiment with one seed, from its first weights to its run."""
 
+import contextlib
 import time
 
 import torch
@@ -11,6 +12,7 @@ from mnist_s7.kernels import accelerate
 from mnist_s7.results import Run
 from mnist_s7.results.machine import environment, in_fast_layout
 from mnist_s7.results.progress import Lines, Silent
+from mnist_s7.training.ensemble import CannotBeMerged
 from mnist_s7.training.loops import (
     LossNotFinite,
     checked,
@@ -49,10 +51,11 @@ def fit(
     if isinstance(progress, bool):
         progress = Lines(experiment.name, epochs) if progress else Silent()
     if device.type == "cuda":
-        [run] = fit_seeds(experiment, digits, [seed], epochs, device, progress)
-        if isinstance(run, LossNotFinite):
-            raise run
-        return run
+        with contextlib.suppress(CannotBeMerged):  # then PyTorch trains it, layer by layer, as below
+            [run] = fit_seeds(experiment, digits, [seed], epochs, device, progress)
+            if isinstance(run, LossNotFinite):
+                raise run
+            return run
     machine = environment(device)
     count = experiment.trained_on(len(digits.train_images))
     train_images, train_labels = digits.train_images[:count].to(device), digits.train_labels[:count].to(device)

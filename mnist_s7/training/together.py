@@ -15,7 +15,7 @@ from mnist_s7.kernels.cuda_graphs import CapturedStep, Step
 from mnist_s7.results import Run
 from mnist_s7.results.machine import environment
 from mnist_s7.results.progress import Silent
-from mnist_s7.training.joined import Joined
+from mnist_s7.training.ensemble import Ensemble, check_ensemble
 from mnist_s7.training.loops import (
     Evaluation,
     LossNotFinite,
@@ -45,17 +45,20 @@ def fit_seeds(
     """Train `experiment` once with each of `seeds`, all at once, and return a run for each, with its trained model.
 
     Each has its own initialisation, shuffling, augmentation and dropout. On a CPU they are those of `fit` with that
-    seed, and so is the run within rounding; on a GPU augmentation and dropout draw other numbers. An epoch's seconds
+    seed, and so is the run within rounding, where C does all dropout; on a GPU augmentation and dropout draw other
+    numbers. An epoch's seconds
     are those of all seeds together. It is for GPUs, which one such network leaves idle: on a CPU, a process for each
     core is faster. `progress` shows the mean figures of all seeds while an epoch lasts, and the first seed's after it.
 
     A seed whose loss turns NaN or infinite has its `LossNotFinite` in the place of a run, and the others go on.
 
-    Raises as `fit` otherwise, and `InvalidArgument` for no seeds, or for a network that cannot be joined.
+    Raises as `fit` otherwise, and `InvalidArgument` for no seeds, and `CannotBeMerged`, which is one, for a network
+    of which several cannot be trained as one.
     """
     if not seeds:
         raise InvalidArgument("no seeds: give at least one")
     seeds, epochs, device = checked(experiment, digits, seeds, epochs, device)
+    check_ensemble(experiment.name, experiment.network)
     progress = progress or Silent()
     keeps = device.type == "cpu" and keep_freed_memory()
     machine = environment(device) | {"freed_memory": "kept" if keeps else "given back", "seeds_together": len(seeds)}
@@ -116,10 +119,10 @@ class _Training:
         self.transform = batched(renormalized(experiment.train_transform, *normalization(digits.name)))
         self.alone, self.orders = zip(*(_initialised(experiment, seed) for seed in seeds), strict=True)
         self.augmenting = [Generator(device).manual_seed(seed) for seed in seeds]
-        self.joined = Joined(self.alone, self.orders if device.type == "cpu" else self.augmenting, device)
+        self.ensemble = Ensemble(self.alone, self.orders if device.type == "cpu" else self.augmenting, device)
         self.steps = -(-count // experiment.batch_size)  # of an epoch
         self.rates = Rates(experiment, len(seeds), epochs, count, device)
-        step = _training_step(self.joined, experiment, self.rates)
+        step = _training_step(self.ensemble, experiment, self.rates)
         self.step = CapturedStep(step) if device.type == "cuda" else step
 
     def train(self, progress: Silent) -> list[Steps]:
@@ -138,19 +141,19 @@ class _Training:
             shuffled_batches(self.images, self.labels, *settings, *own)
             for own in zip(self.augmenting, self.orders, strict=True)
         )
-        trained = train_epoch(self.joined, _batches_together(batches), at_its_rate, on_step)
+        trained = train_epoch(self.ensemble, _batches_together(batches), at_its_rate, on_step)
         each = zip(trained.losses.unbind(1), trained.correct.unbind(1), strict=True)
         return [Steps(losses, correct, trained.sizes) for losses, correct in each]
 
     def test(self) -> list[Evaluation]:
-        found = _predict(self.joined, self.test_images, normalization(self.dataset))
+        found = _predict(self.ensemble, self.test_images, normalization(self.dataset))
         for order in self.orders:
             dataloader_order(len(self.test_images), order)  # as in `fit`
         return [evaluation(each, self.test_labels) for each in found]
 
     def models(self) -> tuple[nn.Module, ...]:
         """The networks, trained."""
-        self.joined.give_back(self.alone)
+        self.ensemble.give_back(self.alone)
         for model in self.alone:
             model.trained_on = self.dataset  # as in `fit`
         return self.alone
@@ -161,19 +164,19 @@ class _Training:
         return kernels_on(self.device, captured=isinstance(self.step, CapturedStep) and self.step.works)
 
 
-def _training_step(joined: Joined, experiment: Experiment, rates: Rates) -> Step:
+def _training_step(ensemble: Ensemble, experiment: Experiment, rates: Rates) -> Step:
     """A step of S networks: of (S, B, 1, 28, 28) inputs and (S, B) labels, the (S,) mean losses and right images."""
-    state = experiment.algorithm.state(joined.weights)
+    state = experiment.algorithm.state(ensemble.weights)
 
     def step(inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        log_probabilities = joined(inputs)
+        log_probabilities = ensemble(inputs)
         loss = F.nll_loss(log_probabilities.flatten(0, 1), labels.flatten(), reduction="none").view_as(labels).mean(1)
         # Each loss moves its own weights; what a network does not use gets gradients of 0.
-        gradients = torch.autograd.grad(loss.sum(), joined.views, materialize_grads=True)
-        gradient = torch.cat([each.reshape(joined.size, -1) for each in gradients], dim=1)
+        gradients = torch.autograd.grad(loss.sum(), ensemble.views, materialize_grads=True)
+        gradient = torch.cat([each.reshape(ensemble.size, -1) for each in gradients], dim=1)
         with torch.no_grad():
             settings = rates.lr, rates.momentum, experiment.nesterov, experiment.weight_decay
-            experiment.algorithm.step(joined.weights, gradient, state, *settings)
+            experiment.algorithm.step(ensemble.weights, gradient, state, *settings)
         return loss.detach(), (log_probabilities.detach().argmax(-1) == labels).sum(1)
 
     return step
@@ -193,10 +196,10 @@ def _batches_together(batches: Iterable[Iterator[tuple[Tensor, Tensor]]]) -> Ite
         yield torch.stack(inputs), torch.stack(labels)
 
 
-def _predict(joined: Joined, images: Tensor, constants: tuple[float, float]) -> Tensor:
+def _predict(ensemble: Ensemble, images: Tensor, constants: tuple[float, float]) -> Tensor:
     """(S, N, 10) log-probabilities of S networks for uint8 (N, 28, 28) `images`."""
-    joined.eval()
-    at_once = max(1, TESTED_AT_ONCE // joined.size)
+    ensemble.eval()
+    at_once = max(1, TESTED_AT_ONCE // ensemble.size)
     with torch.inference_mode():
-        parts = [joined(normalize(part.unsqueeze(1), *constants)) for part in images.split(at_once)]
+        parts = [ensemble(normalize(part.unsqueeze(1), *constants)) for part in images.split(at_once)]
     return torch.cat(parts, dim=1)

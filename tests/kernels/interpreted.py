@@ -6,11 +6,17 @@ import torch.nn.functional as F
 from torch import nn
 
 from mnist_s7.kernels import gpu_layers
-from mnist_s7.training.joined import Joined
+from mnist_s7.training.ensemble import Ensemble
 
 CPU = torch.device("cpu")
 layers = gpu_layers(CPU)
 S, N = 2, 3  # networks, and images of each
+
+
+@pytest.fixture(autouse=True, params=[64, 2], ids=["", "few parts"])
+def parts(request, monkeypatch):
+    """A sum is made in few parts of several blocks, too, as that of a whole batch is."""
+    monkeypatch.setattr(layers, "PARTS", request.param)
 
 
 def drawn(*shape):
@@ -101,6 +107,23 @@ def test_norm(shape, before, after, dropout):
         torch.testing.assert_close(found.double(), wanted, rtol=1e-4, atol=1e-4)
 
 
+def test_a_nan_stays_one():
+    x, one = torch.full((S * N, 2, 3, 3), torch.nan), torch.ones(S, 2)
+    settings = torch.tensor([1, 2]), 1, 1e-5, 0.1
+    for before, after in ((True, False), (False, True)):
+        given = layers.Normalization.apply(x, one, one, [one.clone(), one.clone()], *settings, before, after, 0.0)
+        assert given.isnan().all()
+        assert layers.normalize(x, one, one, one, before, after).isnan().all()
+
+
+def test_one_value_of_a_channel_is_no_batch():
+    one = torch.ones(S, 2)
+    with pytest.raises(ValueError, match="more than one value of a channel"):
+        layers.Normalization.apply(
+            torch.ones(S, 2), one, one, [one, one], torch.tensor([1, 2]), 1, 1e-5, 0.1, False, False, 0.0
+        )
+
+
 @pytest.mark.parametrize("before", [True, False])
 @pytest.mark.parametrize("after", [True, False])
 def test_norm_with_known_statistics(before, after):
@@ -145,11 +168,28 @@ def test_a_network_of_all_layers():
         )
 
     models = [network() for _ in range(S)]
-    joined = Joined(models, [torch.Generator().manual_seed(i) for i in range(S)], CPU)
+    ensemble = Ensemble(models, [torch.Generator().manual_seed(i) for i in range(S)], CPU)
     x = torch.randn(S, 5, 1, 10, 10)
 
+    labels = torch.randint(10, (S, 5))
+    loss = F.nll_loss(ensemble(x).flatten(0, 1), labels.flatten(), reduction="sum")
+    found = torch.cat([each.flatten(1) for each in torch.autograd.grad(loss, ensemble.views)], dim=1)
+    for i, model in enumerate(models):
+        own = torch.autograd.grad(F.nll_loss(model(x[i]), labels[i], reduction="sum"), list(model.parameters()))
+        own = [each.permute(2, 3, 1, 0) if each.dim() == 4 else each for each in own]
+        torch.testing.assert_close(found[i], torch.cat([each.flatten() for each in own]), rtol=1e-3, atol=1e-4)
     for training in (True, False):  # in evaluation with the statistics that training has moved
-        given = joined.train(training)(x)
+        given = ensemble.train(training)(x)
         expected = torch.stack([model.train(training)(one) for model, one in zip(models, x, strict=True)])
         torch.testing.assert_close(given, expected, rtol=1e-4, atol=1e-4)
-    assert joined.keys.tolist() == (joined.first_keys + 1).tolist()
+    assert ensemble.keys.tolist() == (ensemble.first_keys + 2).tolist()
+
+
+def test_one_dropout_twice_draws_twice():
+    dropout = nn.Dropout(0.5)
+    models = [nn.Sequential(nn.Conv2d(1, 1, 1, bias=False), dropout, dropout, nn.Flatten()) for _ in range(S)]
+    ensemble = Ensemble(models, [torch.Generator().manual_seed(i) for i in range(S)], CPU)
+
+    kept = ensemble(torch.ones(S, 4, 1, 28, 28)) != 0
+
+    assert 0.2 < kept.double().mean() < 0.3

@@ -5,12 +5,14 @@ import importlib
 import os
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
 
-from mnist_s7.kernels import gpu, gpu_layers
+from mnist_s7.kernels import CompiledLayersMissing, gpu, gpu_layers, kernels_on
+from mnist_s7.kernels.library import CHOICE
 
 INTERPRETED = Path(__file__).with_name("interpreted.py")
 HOPPER = ("cuda", 90, 32)  # an H100's instructions, and threads of a warp
@@ -40,13 +42,24 @@ def test_in_tritons_interpreter():
     assert " passed" in found.stdout and "skipped" not in found.stdout
 
 
-def test_a_cpu_has_none_and_neither_has_a_gpu_without_triton(monkeypatch):
+def test_a_cpu_has_none_and_neither_has_a_gpu_where_triton_does_not_work(monkeypatch):
+    """As here, where there is no GPU."""
+    monkeypatch.setattr(gpu, "_triton_layers", cache(gpu._triton_layers.__wrapped__))
     assert gpu_layers(torch.device("cpu")) is None
-    monkeypatch.setitem(sys.modules, "triton", None)
-    monkeypatch.delitem(sys.modules, "mnist_s7.kernels.triton_layers", raising=False)
-    gpu._triton_layers.cache_clear()
+    assert kernels_on(torch.device("cpu"), captured=False) == "PyTorch"
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.warns(CompiledLayersMissing, match="those in Triton do not work on cuda"):
+        assert gpu_layers(torch.device("cuda")) is None
+    assert kernels_on(torch.device("cuda"), captured=True) == "PyTorch, CUDA graphs"  # and no second warning
+
+
+def test_pytorchs_layers_can_be_chosen(monkeypatch):
+    monkeypatch.setattr(gpu, "_triton_layers", lambda device: "layers")
+    assert gpu_layers(torch.device("cuda")) == "layers"
+    assert kernels_on(torch.device("cuda"), captured=True) == "Triton, CUDA graphs"
+    monkeypatch.setenv(CHOICE, "pytorch")
     assert gpu_layers(torch.device("cuda")) is None
-    gpu._triton_layers.cache_clear()
 
 
 @pytest.mark.parametrize(("module", "name"), [(module, name) for module, names in KERNELS.items() for name in names])
@@ -70,4 +83,3 @@ def test_a_kernel_compiles_for_a_gpu_that_is_not_here(module, name, tmp_path, mo
     compiled = triton.compile(ASTSource(kernel, signature, constants), target=GPUTarget(*HOPPER))
 
     assert compiled.asm["cubin"]
-    assert "ld.local" not in compiled.asm["ptx"]  # all that it works on has room in registers

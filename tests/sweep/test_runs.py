@@ -14,7 +14,7 @@ import torch
 from example_networks import EXPERIMENT, NETWORK
 from waiting import has_ended, wait_for
 
-from mnist_s7 import T3, InvalidArgument, Run, evaluate, find_experiment, fit, load_runs
+from mnist_s7 import T3, InvalidArgument, MnistNet_1, Run, evaluate, find_experiment, fit, load_runs
 from mnist_s7.catalog import EXPERIMENTS
 from mnist_s7.results import PUBLISHED, OutputError, PublishingRefused, RunFileError, write_atomically
 from mnist_s7.sweep import MixedLayers, RunConflict, in_processes, parse_seeds, run_sweep, runs
@@ -134,6 +134,23 @@ def test_many_seeds_of_one_experiment_go_together_to_a_gpu(digits, tmp_path, mon
     assert len(outcome.made) == len(load_runs(tmp_path)) == 3
 
 
+class MixesImages(MnistNet_1):
+    def forward(self, x):
+        return super().forward(x - x.mean(0))
+
+
+def test_seeds_that_cannot_go_together_go_one_after_the_other(digits, tmp_path, monkeypatch):
+    monkeypatch.setitem(EXPERIMENTS, "T3", dataclasses.replace(T3, network=MixesImages))
+
+    def on_gpu(jobs, pickled):
+        yield from here([dataclasses.replace(job, device="cpu") for job in jobs], pickled)
+
+    outcome = run_sweep(["T3"], [1, 2], digits, tmp_path, on_gpu, epochs=1, device="cuda")
+
+    assert outcome.made == ["T3-seed1", "T3-seed2"]
+    assert all("seeds_together" not in run.environment for run in load_runs(tmp_path))
+
+
 def nan_for_seed_2():
     network = T3.network()
     if torch.initial_seed() == 2:
@@ -199,6 +216,7 @@ def test_runs_with_other_layers_are_named(digits, tmp_path, monkeypatch):
     assert "PyTorch in 2 (T3-seed2 ...), compiled in 1 (T3-seed1)." in str(outcome)
     assert "The runs have PyTorch's layers: " in str(run_sweep(["T3"], [2, 3], digits, tmp_path, here, epochs=1))
     assert "layers" not in str(run_sweep(["T3"], [1], digits, tmp_path, here, epochs=1))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(runs, "kernels_on", lambda device, captured: f"{device.type}'s")
     with pytest.warns(MixedLayers, match=r"than new ones get here \(cuda's\)"):
         outcome = run_sweep(["T3"], [2, 3, 4], digits, tmp_path, made_with("cuda's"), epochs=1, device="cuda")

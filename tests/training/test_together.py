@@ -12,7 +12,7 @@ from mnist_s7.kernels.library import load
 from mnist_s7.optimizers import Adam
 from mnist_s7.schedules import StepLR
 from mnist_s7.training import Steps, fit_seeds
-from mnist_s7.training.joined import Joined
+from mnist_s7.training.ensemble import Ensemble
 
 SEEDS = [3, 1, 2]
 
@@ -87,12 +87,12 @@ def test_networks_in_an_ensemble_give_what_each_gives():
             if isinstance(layer, nn.BatchNorm2d):
                 nn.init.normal_(layer.running_mean)
                 nn.init.normal_(layer.weight)
-    joined = Joined(models, [torch.Generator() for _ in models], torch.device("cpu")).eval()
+    ensemble = Ensemble(models, [torch.Generator() for _ in models], torch.device("cpu")).eval()
     x = torch.randn(5, 1, 28, 28)
 
     expected = torch.stack([model(x) for model in models])
-    torch.testing.assert_close(joined(x), expected, rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(joined(x.expand(3, -1, -1, -1, -1)), expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(ensemble(x), expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(ensemble(x.expand(3, -1, -1, -1, -1)), expected, rtol=1e-4, atol=1e-4)
 
 
 def nan_for_seed_2():
