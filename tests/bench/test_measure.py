@@ -1,5 +1,6 @@
 """The benchmark: that it measures what it says, and that its record and its tables keep it."""
 
+import importlib
 import json
 import re
 from concurrent.futures import ThreadPoolExecutor
@@ -90,7 +91,8 @@ def test_the_baseline_is_plain_pytorch_on_torchvisions_images(few_digits, monkey
     optimizer = type(T3).optimizer
     monkeypatch.setattr(type(T3), "optimizer", lambda self, model: trained.append(model) or optimizer(self, model))
     monkeypatch.setattr(measure, "accelerate", lambda model: pytest.fail("accelerated"))
-    monkeypatch.setattr("mnist_s7.training.fit.accelerate", lambda model: pytest.fail("accelerated"))
+    module = importlib.import_module("mnist_s7.training.fit")  # the package has the function by that name
+    monkeypatch.setattr(module, "accelerate", lambda model: pytest.fail("accelerated"))
 
     seconds = measure.baseline(experiment, few_digits, workers=0)
 

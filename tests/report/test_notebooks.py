@@ -61,7 +61,8 @@ def test_has_no_machine_paths(notebook):
 
 
 def test_is_small(notebook):
-    assert sum(len(text) for text in texts(notebook)) < 600_000
+    """GitHub shows notebooks of up to about a megabyte."""
+    assert sum(len(text) for text in texts(notebook)) < 900_000
 
 
 @pytest.mark.parametrize("name", ORDER[:-1])
