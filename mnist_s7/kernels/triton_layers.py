@@ -36,20 +36,32 @@ def _maps(n: int, channels: int, height: int, width: int, like: Tensor) -> Tenso
     return torch.empty((n, channels, height, width), device=like.device, memory_format=torch.channels_last)
 
 
+def _output(
+    x: Tensor, networks: int, kernel: tuple[int, int], padding: tuple[int, int], channels: int
+) -> tuple[Tensor, tuple[int, ...], tuple[int, int]]:
+    """What a convolution of x writes; images, height and width, of x and of that; and its programs."""
+    n, (height, width) = len(x) // networks, x.shape[2:]
+    size_out = [size + 2 * p - k + 1 for size, p, k in zip((height, width), padding, kernel, strict=True)]
+    grid = -(-n * size_out[0] * size_out[1] // PIXELS), networks
+    return _maps(len(x), channels, *size_out, x), (n, height, width, *size_out), grid
+
+
+def _bias_of(weight: Tensor, bias: Tensor | None) -> tuple[Tensor, int]:
+    """The bias and how far apart those of two networks are; where there is none, any tensor, which is not read."""
+    return (weight, 0) if bias is None else (bias, bias.stride(0))
+
+
 def _run_convolution(
     x: Tensor, weight: Tensor, bias: Tensor | None, padding: tuple[int, int], flip: bool = False
 ) -> Tensor:
     networks, kh, kw, c_in, c_out = weight.shape
     if flip:
         c_in, c_out = c_out, c_in
-    n, (height, width) = len(x) // networks, x.shape[2:]
-    height_out, width_out = height + 2 * padding[0] - kh + 1, width + 2 * padding[1] - kw + 1
-    y = _maps(len(x), c_out, height_out, width_out, x)
-    grid = -(-n * height_out * width_out // PIXELS), networks
+    y, sizes, grid = _output(x, networks, (kh, kw), padding, c_out)
+    read, bias_stride = _bias_of(weight, bias)
     triton_convolutions.convolve[grid](
-        x, weight, weight if bias is None else bias, y, n, height, width, height_out, width_out, weight.stride(0),
-        0 if bias is None else bias.stride(0), c_in, c_out, kh, kw, *padding, flip, bias is not None,
-        PIXELS, _lanes(c_out, 16), 16,
+        x, weight, read, y, *sizes, weight.stride(0), bias_stride,
+        c_in, c_out, kh, kw, *padding, flip, bias is not None, PIXELS, _lanes(c_out, 16), 16,
     )  # fmt: skip
     return y
 
@@ -94,14 +106,11 @@ def _run_depthwise(
     x: Tensor, weight: Tensor, bias: Tensor | None, padding: tuple[int, int], flip: bool = False
 ) -> Tensor:
     networks, kh, kw, channels = weight.shape
-    n, (height, width) = len(x) // networks, x.shape[2:]
-    height_out, width_out = height + 2 * padding[0] - kh + 1, width + 2 * padding[1] - kw + 1
-    y = _maps(len(x), channels, height_out, width_out, x)
-    grid = -(-n * height_out * width_out // PIXELS), networks
+    y, sizes, grid = _output(x, networks, (kh, kw), padding, channels)
+    read, bias_stride = _bias_of(weight, bias)
     triton_convolutions.convolve_depthwise[grid](
-        x, weight, weight if bias is None else bias, y, n, height, width, height_out, width_out, weight.stride(0),
-        0 if bias is None else bias.stride(0), channels, kh, kw, *padding, flip, bias is not None,
-        PIXELS, _lanes(channels),
+        x, weight, read, y, *sizes, weight.stride(0), bias_stride,
+        channels, kh, kw, *padding, flip, bias is not None, PIXELS, _lanes(channels),
     )  # fmt: skip
     return y
 
