@@ -92,6 +92,18 @@ def test_each_network_is_as_it_is_alone(network):
     )
 
 
+@pytest.mark.parametrize("norm", [nn.Identity(), nn.BatchNorm1d(784)], ids=["alone", "after a norm"])
+def test_dropout_of_features_is_each_networks_own(norm):
+    models = [nn.Sequential(nn.Conv2d(1, 1, 1), nn.Flatten(), copy.deepcopy(norm), nn.Dropout(0.3)) for _ in range(S)]
+    for model in models:
+        nn.init.ones_(model[0].bias)
+
+    dropped = ensemble_of(models)(torch.rand(S, 20, 1, 28, 28)) == 0
+
+    assert ((dropped.double().mean((1, 2)) - 0.3).abs() < 0.02).all()
+    assert not torch.equal(dropped[0], dropped[1])
+
+
 def frozen():
     conv = nn.Conv2d(1, 1, 3)
     conv.weight.requires_grad_(False)
