@@ -40,7 +40,7 @@ class SampleNorm(nn.Module):
         centred = x - x.mean(own, keepdim=True)
         # As a norm, which is several times as fast as torch.std, and has a gradient where all values are the same.
         deviation = torch.linalg.vector_norm(centred, dim=own, keepdim=True) / math.sqrt(x[0].numel())
-        return centred / (deviation + KERAS_NORM_EPS) * self.weight + self.bias
+        return torch.addcmul(self.bias, centred, self.weight / (deviation + KERAS_NORM_EPS))
 
 
 Initialise = Callable[[nn.Sequential], None]

@@ -11,7 +11,7 @@ shows how a layer is computed, and how to add one.
 """
 
 from mnist_s7.kernels.accelerated import Accelerated, accelerate
-from mnist_s7.kernels.dropout import keep_mask
+from mnist_s7.kernels.dropout import dropped, keep_mask
 from mnist_s7.kernels.gpu import gpu_layers, kernels_on
 from mnist_s7.kernels.library import CompiledLayersMissing, CompiledLayersNotKept
 from mnist_s7.kernels.memory import keep_freed_memory
@@ -22,6 +22,7 @@ __all__ = [
     "CompiledLayersMissing",
     "CompiledLayersNotKept",
     "accelerate",
+    "dropped",
     "gpu_layers",
     "is_ordinary",
     "keep_freed_memory",

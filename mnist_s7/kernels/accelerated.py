@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from mnist_s7.kernels import library
 from mnist_s7.kernels.chain import Chain
+from mnist_s7.kernels.dropout import dropped
 from mnist_s7.kernels.memory import keep_freed_memory
 from mnist_s7.kernels.plan import plan_chain
 from mnist_s7.kernels.residual import Residual, find_residuals
@@ -80,12 +81,14 @@ class _Forward:
     def __call__(self, input: Tensor) -> Tensor:
         layers = list(self.block)
         while layers:
-            links, count = (), 1
-            if self.block.training and is_ordinary_step(input):
+            links, count, ordinary = (), 1, self.block.training and is_ordinary_step(input)
+            if ordinary:
                 links, count = plan_chain(layers, tuple(input.shape), self._branch_of)
             if links:
                 self.accelerated.ran_compiled = True
                 input = Chain.apply(input, links, *(p for link in links for p in link.parameters()))
+            elif ordinary and _drops(layers[0]):
+                input, count = dropped(input, layers[0].p), 1
             else:
                 input, count = layers[0](input), 1
             layers = layers[count:]
@@ -100,6 +103,11 @@ class _Forward:
         branch = block._modules.get(residual.branch)
         plain = type(branch) is nn.Sequential and isinstance(vars(branch).get("forward"), _Forward)
         return branch if plain and unhooked(branch) and branch.training else None
+
+
+def _drops(layer: nn.Module) -> bool:
+    """Whether it is a dropout as any other, whose input nobody expects to be changed."""
+    return type(layer) is nn.Dropout and untouched(layer) and layer.training and 0 < layer.p < 1 and not layer.inplace
 
 
 def _has_plain_relu(block: nn.Module, residual: Residual) -> bool:

@@ -1,9 +1,21 @@
-"""Dropout masks, of which only the dropped elements are drawn."""
+"""Dropout on a CPU, for which only the dropped elements are drawn."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Generator, Tensor
+
+
+def dropped(x: Tensor, p: float, generators: Sequence[Generator | None] = (None,)) -> Tensor:
+    """Dropout of (S * N, ...), one network's elements after another's, each network's from its own generator; in
+    feature maps (S * N, C, H, W) it goes pixel by pixel, as C has them in memory."""
+    in_maps = x.dim() == 4
+    n, shape = len(x) // len(generators), (*x.shape[2:], x.shape[1]) if in_maps else x.shape[1:]
+    size = n * math.prod(shape)
+    masks = torch.cat([keep_mask(size, p, own).view(n, *shape) for own in generators])
+    factors = masks.to(x.dtype).div_(1 - p)
+    return x * (factors.movedim(3, 1) if in_maps else factors)
 
 
 def keep_mask(n: int, p: float, generator: Generator | None = None) -> Tensor:

@@ -49,6 +49,11 @@ class Norm:
     adds: int | None = None
     below: float = 0.0
 
+    @property
+    def keeps_order(self) -> bool:
+        """Whether the largest of a channel's values is the largest after it, too."""
+        return isinstance(self.module, nn.Conv2d) and not self.dropout and self.adds is None and self.below >= 0
+
     def parameters(self) -> list[nn.Parameter]:
         own = self.module.weight, self.module.bias
         return list(own[1:] if isinstance(self.module, nn.Conv2d) else own)
@@ -143,6 +148,10 @@ def _continued(plan: _Plan, layers: Layers, branch_of: BranchOf) -> tuple[_Plan,
             link = _link(*layers[0], plan.size, plan.norm)
             if link is None:
                 break
+            if link.kind == MAX_POOL and plan.norm and plan.norm.keeps_order:  # applied after it, to a quarter
+                norm, rest = _with_dropout(plan.norm, layers[1:])
+                plan, layers = replace(plan.then(replace(link, before=None)), norm=norm), rest
+                continue
             plan, layers = plan.then(link), layers[1:]
             if link.conv is not None and link.conv.bias is not None:
                 bias, layers = _bias(link.conv, layers)

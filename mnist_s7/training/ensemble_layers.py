@@ -1,16 +1,14 @@
 """The layers of an ensemble of S networks, on feature maps (S * N, C, H, W): in Triton on a GPU, else in PyTorch."""
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from mnist_s7.kernels import gpu_layers, keep_mask
+from mnist_s7.kernels import dropped, gpu_layers
 
 if TYPE_CHECKING:
     from mnist_s7.training.ensemble import Ensemble
@@ -109,7 +107,7 @@ class EnsembleNorm(nn.Module):
         x = _below(x, owner.size)
         if self.relu_after:
             x = F.relu(x)
-        return _dropped(x, p, owner.generators) if p else x
+        return dropped(x, p, owner.generators) if p else x
 
 
 class EnsembleDropout(nn.Module):
@@ -132,16 +130,7 @@ class EnsembleDropout(nn.Module):
             parts = zip(like.chunk(owner.size), owner.generators, strict=True)
             masks = [torch.empty_like(part).bernoulli_(1 - self.p, generator=own) for part, own in parts]
             return x * torch.cat(masks).div_(1 - self.p)
-        return _dropped(x, self.p, owner.generators)
-
-
-def _dropped(x: Tensor, p: float, generators: Sequence[Generator]) -> Tensor:
-    """Dropout for each network from its own generator; in feature maps pixel by pixel, as C does it for one network."""
-    in_maps = x.dim() == 4
-    n, shape = len(x) // len(generators), (*x.shape[2:], x.shape[1]) if in_maps else x.shape[1:]
-    size = n * math.prod(shape)
-    masks = torch.cat([keep_mask(size, p, own).view(n, *shape) for own in generators])
-    return x * (masks.movedim(3, 1) if in_maps else masks) / (1 - p)
+        return dropped(x, self.p, owner.generators)
 
 
 class EnsemblePool(nn.Module):

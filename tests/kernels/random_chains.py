@@ -40,11 +40,6 @@ def random_chain(seed: int, seed_of_numbers: int) -> tuple[nn.Sequential, Tensor
         if isinstance(module, nn.BatchNorm2d):
             nn.init.normal_(module.weight)
             nn.init.normal_(module.bias)
-        elif isinstance(module, nn.Sequential):
-            for four in zip(*(list(module)[i:] for i in range(4)), strict=False):
-                # The first ReLU is the norm's, and so the dropout nobody's but PyTorch's, which draws another mask.
-                if [type(layer) for layer in four] == [nn.ReLU, nn.BatchNorm2d, nn.ReLU, nn.Dropout]:
-                    four[3].p = 0.0
     x.requires_grad_(choose.random() < 0.8 or not list(model.parameters()))
     return model.to(memory_format=choose.choice((torch.contiguous_format, torch.channels_last))), x
 
@@ -67,7 +62,7 @@ def _random_layers(choose: random.Random, n: int, c: int, size: tuple[int, int])
     if kind == "norm" and n * size[0] * size[1] >= 16:  # of fewer values the variance has few digits
         return _norm(choose, c), c, size
     if kind == "pool" and min(size) >= 4:
-        return [nn.MaxPool2d(2)], c, (size[0] // 2, size[1] // 2)
+        return [nn.MaxPool2d(2), *choose.choice(([], [], [nn.Dropout(0.3)]))], c, (size[0] // 2, size[1] // 2)
     if kind == "residual" and n * size[0] * size[1] >= 16:
         first = choose.choice(([_depthwise(c, 1)], [nn.Conv2d(c, c, 3, padding=1, bias=False)], _norm(choose, c)))
         middle = [nn.Conv2d(c, c, 1, bias=False)] if choose.random() < 0.7 else []

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mnist_s7.kernels import Accelerated, chain, library
+from mnist_s7.kernels import Accelerated, chain, dropout, library
 
 
 def in_c(model: nn.Module) -> Accelerated:
@@ -41,7 +41,12 @@ class GivenDrop(nn.Module):
 @contextmanager
 def masks_drawn() -> Iterator[list[Tensor]]:
     masks, draw = [], chain.keep_mask
-    with mock.patch.object(chain, "keep_mask", lambda n, p: masks.append(draw(n, p)) or masks[-1]):
+
+    def noted(n, p, generator=None):
+        masks.append(draw(n, p, generator))
+        return masks[-1]
+
+    with mock.patch.object(chain, "keep_mask", noted), mock.patch.object(dropout, "keep_mask", noted):
         yield masks
 
 

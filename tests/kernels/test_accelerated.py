@@ -10,11 +10,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 from reference import Residual, assert_trains_as_pytorch
+from scipy import stats
 from torch import nn
 from torch.nn.utils import parametrizations, parametrize, prune
 from torch.utils.checkpoint import checkpoint
 
-from mnist_s7.kernels import CompiledLayersMissing, accelerate, accelerated, chain, library
+from mnist_s7.kernels import CompiledLayersMissing, accelerate, accelerated, chain, dropout, library
 from mnist_s7.kernels.library import CHOICE, RELU_AFTER, RELU_BEFORE
 from mnist_s7.models import MnistNet_1, MnistNet_2, MnistNet_3, MnistNet_4
 
@@ -645,6 +646,43 @@ def test_the_networks_draw_their_dropout_sparsely(monkeypatch, links):
     shapes = [(8, 26), (16, 24), (12, 10), (16, 8), (16, 6)]
     assert drawn == [(2 * channels * side * side, 0.01) for channels, side in shapes]
     assert [link.before.relu for link in links if link.before] == [RELU_AFTER] * 2 + [RELU_BEFORE] * 3
+
+
+def test_a_dropout_apart_is_drawn_sparsely(monkeypatch):
+    drawn, draw = [], dropout.keep_mask
+    monkeypatch.setattr(dropout, "keep_mask", lambda n, p, *of: drawn.append((n, p)) or draw(n, p, *of))
+    torch.manual_seed(0)
+    x = torch.ones(4, 3, 50, 50, requires_grad=True)
+    block = nn.Sequential(nn.MaxPool2d(1), nn.Dropout(0.2), nn.Flatten(), nn.Identity())  # a pool that is PyTorch's
+    block[3].weight = nn.Parameter(torch.ones(()))  # to be trained
+
+    y = accelerate(block)(x)
+    y.sum().backward()
+
+    assert drawn == [(y.numel(), 0.2)]
+    assert sorted(set(y.flatten().tolist())) == [0, 1.25]
+    assert torch.equal(x.grad.flatten(1), y)  # dropped are the same ones
+    assert stats.binomtest(int((y == 0).sum()), y.numel(), 0.2).pvalue > 0.001
+    block.eval()
+    assert torch.equal(accelerate(block)(x), x.flatten(1))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda layer: layer.register_forward_hook(lambda *_: None),
+        lambda layer: setattr(layer, "forward", layer.forward),
+        lambda layer: setattr(layer, "inplace", True),
+        lambda layer: setattr(layer, "p", 1.0),
+        lambda layer: layer.eval(),
+    ],
+)
+def test_a_dropout_that_is_not_as_any_other_is_pytorchs(monkeypatch, change):
+    monkeypatch.setattr(accelerated, "dropped", None)
+    change(layer := nn.Dropout(0.5))
+
+    model = accelerate(nn.Sequential(bare(3, 3, 1), nn.MaxPool2d(1), layer))
+    assert model(torch.ones(2, 3, 4, 4)).shape == (2, 3, 4, 4)
 
 
 def test_dropped_elements_change_from_step_to_step(links):

@@ -67,6 +67,11 @@ LAYERS = {
         *(bare(6, 6, 3, groups=6), nn.Conv2d(6, 5, 1), nn.LeakyReLU(0.3), nn.Dropout(p)),
         *(nn.Conv2d(5, 5, 3, groups=5), nn.LeakyReLU()),
     ],
+    "biases before pools": lambda p: [
+        *(nn.Conv2d(3, 10, 2), nn.ReLU(), nn.MaxPool2d(2), nn.Dropout(p)),  # the bias, after the pool, has the dropout
+        *(nn.Conv2d(10, 9, 1), nn.LeakyReLU(0.2), nn.Dropout(p), nn.MaxPool2d(2)),  # not what is dropped before it
+    ],
+    "bias, leaky relu that falls, pool": lambda p: [nn.Conv2d(3, 6, 2), nn.LeakyReLU(-0.5), nn.MaxPool2d(2)],
     "leaky relu alone": lambda p: [conv(), nn.LeakyReLU(0.2)],
     "norm, leaky relu": lambda p: [nn.BatchNorm2d(3), nn.LeakyReLU(0.2), conv()],
     "conv with a frozen bias": lambda p: [frozen_bias(), nn.ReLU()],
@@ -97,7 +102,8 @@ LAYERS = {
     "norm of another momentum": lambda p: [nn.BatchNorm2d(3, momentum=0.3, eps=0.1), nn.ReLU()],
     "norm with a mean of all batches": lambda p: [nn.BatchNorm2d(3, momentum=None), nn.ReLU()],
     "frozen norm": lambda p: [frozen_norm(), nn.ReLU(), conv()],
-    "dropout alone": lambda p: [conv(), nn.Dropout(0.0), nn.ReLU()],
+    "no dropout alone": lambda p: [conv(), nn.Dropout(0.0), nn.ReLU()],
+    "dropout alone": lambda p: [nn.Dropout(p), conv(), nn.Dropout(p), nn.ReLU(), nn.MaxPool2d(3), nn.Dropout(p)],
     "everything dropped": lambda p: [nn.BatchNorm2d(3), nn.Dropout(1.0)],
     "depthwise conv, norm, relu": lambda p: [
         bare(3, 3, 3, groups=3, padding=1),
@@ -186,6 +192,10 @@ TAKEN = {
         *((CONVOLUTION, 3, 6, False), (MAX_POOL, 6, 6, False)),
         *((DEPTHWISE, 6, 6, False), (CONVOLUTION, 6, 5, False), (DEPTHWISE, 5, 5, False)),
     ],
+    "biases before pools": [
+        *((CONVOLUTION, 3, 10, False), (MAX_POOL, 10, 10, False)),
+        *((CONVOLUTION, 10, 9, False), (MAX_POOL, 9, 9, False)),
+    ],
     "leaky relu alone": [(CONVOLUTION, 3, 8, False)],
     "conv with a frozen bias": [],
     "strided conv": [],
@@ -205,6 +215,24 @@ def test_takes_the_layers_that_it_can_and_no_others(links, name):
 
     layers = [link for link in links if link.kind != IDENTITY]
     assert [(link.kind, link.size[2], link.size_out[2], link.relu) for link in layers] == TAKEN[name]
+
+
+@pytest.mark.parametrize(
+    ("layers", "before", "after"),
+    [
+        ([nn.LeakyReLU(0.2)], False, True),
+        ([nn.ReLU()], False, True),
+        ([], False, True),
+        ([nn.LeakyReLU(-0.5)], True, False),  # the largest becomes the smallest
+        ([nn.ReLU(), nn.Dropout(0.1)], True, False),  # the largest may be dropped
+        ([nn.BatchNorm2d(6)], True, False),  # its weight may be negative
+    ],
+)
+def test_a_bias_is_applied_after_the_pool_where_that_is_the_same(links, layers, before, after):
+    in_c(nn.Sequential(nn.Conv2d(3, 6, 3), *layers, nn.MaxPool2d(2), bare(6, 2, 1)))(torch.randn(2, 3, 13, 13))
+
+    pool, following = links[-2:]
+    assert (pool.kind, pool.before is not None, following.before is not None) == (MAX_POOL, before, after)
 
 
 def separable(channels=3):

@@ -1,7 +1,7 @@
 /* Depthwise convolution with a kernel of 3x3, stride 1, no bias: every channel is convolved with a kernel of its own.
 
    A vector holds as many channels as it has lanes, and its nine weights, or their sums, stay in registers along a row.
-   What its last lanes read of the next pixel's channels is not stored. */
+   What its last lanes write over the next pixels' first channels, those overwrite in turn; the map's end is kept. */
 
 #include "kernels.h"
 
@@ -23,24 +23,24 @@ void flip_depthwise(const Layer *layer, float *flipped) { pack_taps(layer, TAPS 
 
 /* `channels` of `w` pixels of y, side by side in a vector, from x at the first one's upper left, with rows of `row`. */
 INLINED void convolve_row(const float *restrict x, long row, int c, const float *restrict weights, float *restrict y,
-                          int w, int channels) {
+                          int w, int channels, const float *end) {
     int step = whole_vectors(c);
     Vector weight[TAPS];
     UNROLLED for (int t = 0; t < TAPS; t++) weight[t] = *(const Vector *)(weights + t * step);
     for (int j = 0; j < w; j++, x += c, y += c) {
         Vector sum = {0};
         UNROLLED for (int t = 0; t < TAPS; t++) sum += weight[t] * *(const Vector *)(x + t / K * row + t % K * c);
-        store(y, sum, channels);
+        store(y, sum, end - y >= LANES ? LANES : channels);
     }
 }
 
 void convolve_depthwise(const float *x, Map x_map, const float *packed, float *y) {
     int c = x_map.c, w = x_map.w - K + 1;
     long row = (long)x_map.w * c;
+    const float *end = y + (x_map.h - K + 1) * w * c;
     for (int i = 0; i < x_map.h - K + 1; i++, x += row, y += w * c)
-        for (int v = 0; v < c; v += LANES)
-            if (c - v >= LANES) convolve_row(x + v, row, c, packed + v, y + v, w, LANES);
-            else convolve_row(x + v, row, c, packed + v, y + v, w, c - v);
+        for (int v = (c - 1) / LANES * LANES; v >= 0; v -= LANES)
+            convolve_row(x + v, row, c, packed + v, y + v, w, c - v, end);
 }
 
 void add_depthwise_products(const float *restrict x, Map x_map, const float *restrict g, long g_row,
