@@ -10,10 +10,10 @@ from collections.abc import Callable
 from functools import partial
 
 from mnist_s7 import MnistS7Error, MnistS7Warning
-from mnist_s7.commands import bench, compare, evaluate, export, new, page, predict, readme, run, sweep, train
+from mnist_s7.commands import bench, compare, evaluate, export, new, page, predict, readme, run, sweep, teach, train
 from mnist_s7.receptive_field import ReceptiveFieldError
 
-COMMANDS = (run, train, sweep, compare, predict, evaluate, export, page, new, bench, readme)
+COMMANDS = (run, train, sweep, teach, compare, predict, evaluate, export, page, new, bench, readme)
 
 
 def main() -> int:

@@ -18,6 +18,7 @@ from torch import nn, optim
 from torchvision import transforms
 
 from mnist_s7 import InvalidArgument
+from mnist_s7.distillation import Distillation
 from mnist_s7.models import MnistNet_1, MnistNet_2, MnistNet_3, MnistNet_4
 from mnist_s7.optimizers import SGD, Adam
 from mnist_s7.results import Run, claims
@@ -61,6 +62,7 @@ class Experiment:
     epochs: int = 15
     algorithm: SGD | Adam = SGD()
     left_out: float = 0.0  # the share of the training images, the last ones, that the network is not trained on
+    distillation: Distillation | None = None  # where it is trained on what teachers say, and not on labels alone
 
     def __post_init__(self):
         name = self.name
@@ -91,6 +93,7 @@ class Experiment:
         optimizer = float(self.lr), float(self.momentum), self.nesterov, float(self.weight_decay), self.schedule
         # What the first runs did not have is there only where it is used: those runs' fingerprints hold.
         added = [each for each in (self.algorithm, self.left_out) if each not in (SGD(), 0.0)]
+        added += [self.distillation.settings] if self.distillation else []
         settings = network, self.train_transform, self.batch_size, *optimizer, *added, *_foreign_source(network)
         text = re.sub(r" at 0x[0-9a-f]+", "", "\n".join(map(repr, settings)))  # addresses of functions that are shown
         # After PyTorch 2.11 norms also say whether they have a bias, which by default they have where they are affine.
@@ -136,7 +139,8 @@ class Experiment:
         algorithm = self.algorithm.described(self.momentum, self.nesterov)
         weight_decay = f", weight decay {self.weight_decay:g}" if self.weight_decay else ""
         rate = "learning rate" if self.schedule == StepLR(1.0) else "highest learning rate"
-        return f"{algorithm}{weight_decay}, {rate} {highest:.4g}, {self.schedule}"
+        distilled = f", {self.distillation}" if self.distillation else ""
+        return f"{algorithm}{weight_decay}, {rate} {highest:.4g}, {self.schedule}{distilled}"
 
     def matches(self, run: Run) -> bool:
         """Whether the run was trained as this says; its learning rates, too, where they are known in advance."""

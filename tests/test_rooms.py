@@ -21,12 +21,13 @@ ARROWS = {
     "transforms": set(),
     "schedules": set(),
     "optimizers": set(),
+    "distillation": set(),
     "source_code": set(),
     "receptive_field": set(),
     "kernels": set(),
     "data": set(),
     "results": {"data"},
-    "experiments": {"models", "transforms", "schedules", "optimizers", "source_code", "results"},
+    "experiments": {"models", "transforms", "schedules", "optimizers", "distillation", "source_code", "results"},
     "baselines": {"transforms", "schedules", "optimizers", "experiments", "results"},
     "catalog": {"models", "transforms", "experiments", "source_code", "results", "baselines"},
     "training": {"experiments", "catalog", "transforms", "schedules", "data", "kernels", "results"},
@@ -53,7 +54,15 @@ ARROWS = {
     "__init__": set(),
 }
 
-TRAINING = ARROWS["training"] | {"training", "models", "schedules", "optimizers", "source_code", "baselines"}  # loaded
+TRAINING = ARROWS["training"] | {
+    "training",
+    "models",
+    "schedules",
+    "optimizers",
+    "distillation",
+    "source_code",
+    "baselines",
+}
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
 ROOMS = sorted(path.parent.name for path in PACKAGE.glob("*/__init__.py"))

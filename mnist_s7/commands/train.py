@@ -41,12 +41,16 @@ def add_training(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--epochs", type=whole(1, 10**6), help="default: the experiment's own number")
     parser.add_argument("--device", help="cpu or cuda; default: cuda where there is one")
     add_digits(parser)
+    add_validation(parser)
+    add_output(parser)
+
+
+def add_validation(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--validation",
         action="store_true",
         help="test on the last 10,000 training images and train on the others: to choose hyperparameters",
     )
-    add_output(parser)
 
 
 def training_digits(arguments: argparse.Namespace) -> Digits:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-Step = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+Step = Callable[..., tuple[Tensor, Tensor]]  # of inputs, labels, and what else a batch has
 EAGER_STEPS = 3  # before a capture: PyTorch's own advice, for what libraries set up in their first calls
 
 
@@ -22,24 +22,24 @@ class CapturedStep:
     def __init__(self, step: Step):
         self.step, self.works = step, True
         self.eager_steps: Counter[torch.Size] = Counter()
-        self.graphs: dict[torch.Size, tuple[Tensor, Tensor, Callable[[], None], Tensor, Tensor]] = {}
+        self.graphs: dict[torch.Size, tuple[list[Tensor], Callable[[], None], Tensor, Tensor]] = {}
 
-    def __call__(self, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        shape = inputs.shape
+    def __call__(self, *batch: Tensor) -> tuple[Tensor, Tensor]:
+        shape = batch[0].shape
         if shape not in self.graphs:
             if not self.works or self.eager_steps[shape] < EAGER_STEPS:
                 self.eager_steps[shape] += 1
-                return self.step(inputs, labels)
-            own_inputs, own_labels = inputs.clone(), labels.clone()
+                return self.step(*batch)
+            own = [tensor.clone() for tensor in batch]
             try:
-                replay, loss, correct = capture(lambda: self.step(own_inputs, own_labels))
+                replay, loss, correct = capture(lambda: self.step(*own))
             except RuntimeError:
                 self.works = False
-                return self.step(inputs, labels)
-            self.graphs[shape] = own_inputs, own_labels, replay, loss, correct
-        own_inputs, own_labels, replay, loss, correct = self.graphs[shape]
-        own_inputs.copy_(inputs)
-        own_labels.copy_(labels)
+                return self.step(*batch)
+            self.graphs[shape] = own, replay, loss, correct
+        own, replay, loss, correct = self.graphs[shape]
+        for mine, tensor in zip(own, batch, strict=True):
+            mine.copy_(tensor)
         replay()
         return loss.clone(), correct.clone()  # the next replay writes over them
 

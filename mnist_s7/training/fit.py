@@ -4,6 +4,7 @@ import contextlib
 import time
 
 import torch
+import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from mnist_s7.data import Digits, normalization
@@ -24,6 +25,7 @@ from mnist_s7.training.loops import (
     train_epoch,
     training_step,
 )
+from mnist_s7.training.soft_targets import SoftTargets
 from mnist_s7.training.together import fit_seeds
 from mnist_s7.transforms import batched, renormalized
 
@@ -43,7 +45,8 @@ def fit(
     `progress` says whether epochs are shown, or is what shows them.
     PyTorch's global random state is left as it was.
 
-    Raises `LossNotFinite` when the loss turns NaN or infinite, `NetworkUnfit` before the first step for a network that
+    Raises `LossNotFinite` when the loss turns NaN or infinite, `SoftTargetsMissing` for an experiment with teachers of
+    whom it is not there what they say in each epoch, `NetworkUnfit` before the first step for a network that
     does not give log-probabilities of ten digits for 28x28 images, and `InvalidArgument` for a device that is not
     there, a seed that is no whole number from 0 to 2^64 - 1, and other arguments that cannot be.
     """
@@ -60,6 +63,10 @@ def fit(
     count = experiment.trained_on(len(digits.train_images))
     train_images, train_labels = digits.train_images[:count].to(device), digits.train_labels[:count].to(device)
     test_images, test_labels = digits.test_images.to(device), digits.test_labels.to(device)
+    distillation, soft_targets = experiment.distillation, None
+    if distillation:
+        soft_targets = SoftTargets(experiment, digits)
+        soft_targets.check(epochs)
     transform = batched(renormalized(experiment.train_transform, *normalization(digits.name)))
     records = []
 
@@ -71,7 +78,7 @@ def fit(
         optimizer = experiment.optimizer(model)
         stepping = experiment.stepping(optimizer, epochs, count)
         accelerated = accelerate(model)
-        step = training_step(accelerated, optimizer)
+        step = training_step(accelerated, optimizer, distillation.loss if distillation else F.nll_loss)
 
         def on_step(loss: Tensor, correct: Tensor, size: int) -> None:
             stepping.after_step()
@@ -81,7 +88,10 @@ def fit(
             started = time.perf_counter()
             lr = optimizer.param_groups[0]["lr"]
             progress.epoch_starts(epoch, lr, steps=-(-len(train_images) // experiment.batch_size))
-            batches = shuffled_batches(train_images, train_labels, transform, experiment.batch_size, generator)
+            if soft_targets:
+                [batches] = soft_targets.batches(epoch, device, [None])
+            else:
+                batches = shuffled_batches(train_images, train_labels, transform, experiment.batch_size, generator)
             try:
                 trained = train_epoch(accelerated, batches, step, on_step)
             finally:

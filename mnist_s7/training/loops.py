@@ -106,15 +106,15 @@ def dataloader_order(n: int, generator: Generator | None = None) -> Tensor:
     return torch.randperm(n, generator=Generator().manual_seed(seed))
 
 
-def training_step(model: nn.Module, optimizer: optim.Optimizer) -> Step:
+def training_step(model: nn.Module, optimizer: optim.Optimizer, loss_function: Callable = F.nll_loss) -> Step:
     """A step of training: of inputs and labels, the mean loss and the number of right images, still on the device.
 
-    The model gives (N, 10) log-probabilities for (N,) labels.
+    The model gives (N, 10) log-probabilities for (N,) labels. What else a batch has is for the loss function.
     """
 
-    def step(inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def step(inputs: Tensor, labels: Tensor, *others: Tensor) -> tuple[Tensor, Tensor]:
         log_probabilities = model(inputs)
-        loss = F.nll_loss(log_probabilities, labels)
+        loss = loss_function(log_probabilities, labels, *others)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
@@ -125,21 +125,21 @@ def training_step(model: nn.Module, optimizer: optim.Optimizer) -> Step:
 
 def train_epoch(
     model: nn.Module,
-    batches: Iterable[tuple[Tensor, Tensor]],
+    batches: Iterable[tuple[Tensor, ...]],
     step: Step,
     on_step: Callable[[Tensor, Tensor, int], None] = lambda loss, correct, size: None,
 ) -> Steps:
-    """One pass over `batches` of inputs and labels. Nothing in it waits for the device.
+    """One pass over `batches` of inputs, labels and what else `step` takes. Nothing in it waits for the device.
 
     After each step `on_step` gets what the step gave, and its number of images.
     """
     model.train()
     losses, corrects, sizes = [], [], []
-    for inputs, labels in batches:
-        loss, correct = step(inputs, labels)
+    for batch in batches:
+        loss, correct = step(*batch)
         losses.append(loss)
         corrects.append(correct)
-        sizes.append(labels.shape[-1])  # of each, where they are those of several networks
+        sizes.append(batch[1].shape[-1])  # of each, where they are those of several networks
         on_step(loss, correct, sizes[-1])
     return Steps(torch.stack(losses), torch.stack(corrects), torch.tensor(sizes, device=losses[0].device))
 

@@ -29,6 +29,7 @@ from mnist_s7.training.loops import (
     train_epoch,
 )
 from mnist_s7.training.rates import Rates
+from mnist_s7.training.soft_targets import SoftTargets
 from mnist_s7.transforms import batched, normalize, renormalized
 
 TESTED_AT_ONCE = 20_000  # images, of all networks
@@ -71,7 +72,7 @@ def fit_seeds(
             started, lrs = time.perf_counter(), training.rates.of_networks()
             progress.epoch_starts(epoch, lrs[0], training.steps)
             try:
-                trained = training.train(progress)
+                trained = training.train(epoch, progress)
             finally:
                 progress.epoch_trained()
             tested = training.test()
@@ -120,27 +121,33 @@ class _Training:
         self.alone, self.orders = zip(*(_initialised(experiment, seed) for seed in seeds), strict=True)
         self.augmenting = [Generator(device).manual_seed(seed) for seed in seeds]
         self.ensemble = Ensemble(self.alone, self.orders if device.type == "cpu" else self.augmenting, device)
+        self.soft_targets = SoftTargets(experiment, digits) if experiment.distillation else None
+        if self.soft_targets:
+            self.soft_targets.check(epochs)
         self.steps = -(-count // experiment.batch_size)  # of an epoch
         self.rates = Rates(experiment, len(seeds), epochs, count, device)
         step = _training_step(self.ensemble, experiment, self.rates)
         self.step = CapturedStep(step) if device.type == "cuda" else step
 
-    def train(self, progress: Silent) -> list[Steps]:
+    def train(self, epoch: int, progress: Silent) -> list[Steps]:
         """An epoch: the steps of each network."""
 
-        def at_its_rate(inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        def at_its_rate(*batch: Tensor) -> tuple[Tensor, Tensor]:
             self.rates.fill()
-            return self.step(inputs, labels)
+            return self.step(*batch)
 
         def on_step(losses: Tensor, correct: Tensor, size: int) -> None:
             self.rates.after_step()
             progress.step(losses, correct, size)
 
-        settings = self.transform, self.experiment.batch_size
-        batches = (
-            shuffled_batches(self.images, self.labels, *settings, *own)
-            for own in zip(self.augmenting, self.orders, strict=True)
-        )
+        if self.soft_targets:
+            batches = self.soft_targets.batches(epoch, self.device, self.orders)
+        else:
+            settings = self.transform, self.experiment.batch_size
+            batches = [
+                shuffled_batches(self.images, self.labels, *settings, *own)
+                for own in zip(self.augmenting, self.orders, strict=True)
+            ]
         trained = train_epoch(self.ensemble, _batches_together(batches), at_its_rate, on_step)
         each = zip(trained.losses.unbind(1), trained.correct.unbind(1), strict=True)
         return [Steps(losses, correct, trained.sizes) for losses, correct in each]
@@ -167,10 +174,11 @@ class _Training:
 def _training_step(ensemble: Ensemble, experiment: Experiment, rates: Rates) -> Step:
     """A step of S networks: of (S, B, 1, 28, 28) inputs and (S, B) labels, the (S,) mean losses and right images."""
     state = experiment.algorithm.state(ensemble.weights)
+    losses = experiment.distillation.losses if experiment.distillation else _negative_log_likelihoods
 
-    def step(inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def step(inputs: Tensor, labels: Tensor, *others: Tensor) -> tuple[Tensor, Tensor]:
         log_probabilities = ensemble(inputs)
-        loss = F.nll_loss(log_probabilities.flatten(0, 1), labels.flatten(), reduction="none").view_as(labels).mean(1)
+        loss = losses(log_probabilities, labels, *others).mean(1)
         # Each loss moves its own weights; what a network does not use gets gradients of 0.
         gradients = torch.autograd.grad(loss.sum(), ensemble.views, materialize_grads=True)
         gradient = torch.cat([each.reshape(ensemble.size, -1) for each in gradients], dim=1)
@@ -182,6 +190,11 @@ def _training_step(ensemble: Ensemble, experiment: Experiment, rates: Rates) -> 
     return step
 
 
+def _negative_log_likelihoods(log_probabilities: Tensor, labels: Tensor) -> Tensor:
+    """Of each image: (S, B, 10) and (S, B) -> (S, B)."""
+    return F.nll_loss(log_probabilities.flatten(0, 1), labels.flatten(), reduction="none").view_as(labels)
+
+
 def _initialised(experiment: Experiment, seed: int) -> tuple[nn.Module, Generator]:
     """A seed's network, and a generator that goes on from its initialisation, as the global one does in `fit`."""
     torch.manual_seed(seed)
@@ -189,11 +202,10 @@ def _initialised(experiment: Experiment, seed: int) -> tuple[nn.Module, Generato
     return model, Generator().set_state(torch.get_rng_state())
 
 
-def _batches_together(batches: Iterable[Iterator[tuple[Tensor, Tensor]]]) -> Iterator[tuple[Tensor, Tensor]]:
-    """(B, 1, 28, 28) inputs and (B,) labels of each of S -> (S, B, 1, 28, 28) and (S, B)."""
+def _batches_together(batches: Iterable[Iterator[tuple[Tensor, ...]]]) -> Iterator[tuple[Tensor, ...]]:
+    """(B, 1, 28, 28) inputs, (B,) labels, ... of each of S -> (S, B, 1, 28, 28), (S, B), ..."""
     for several in zip(*batches, strict=True):
-        inputs, labels = zip(*several, strict=True)
-        yield torch.stack(inputs), torch.stack(labels)
+        yield tuple(map(torch.stack, zip(*several, strict=True)))
 
 
 def _predict(ensemble: Ensemble, images: Tensor, constants: tuple[float, float]) -> Tensor:

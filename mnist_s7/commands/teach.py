@@ -1,0 +1,39 @@
+"""`mnist-s7 teach`: what an experiment with teachers is trained on."""
+
+import argparse
+from functools import partial
+
+from mnist_s7.catalog import find_experiment
+from mnist_s7.commands.options import KERNEL_MEMORY, OWN, Command, add_digits, add_settings, whole
+from mnist_s7.commands.train import add_validation, training_digits
+from mnist_s7.results.machine import side_by_side, usable_device
+from mnist_s7.training import TEACHERS
+
+
+def add(command: Command) -> None:
+    parser = command(
+        "teach",
+        _teach,
+        "train the teachers of an experiment with distillation, and store what they say of each image it will see",
+    )
+    parser.add_argument("experiment", metavar="EXPERIMENT", help=f"one that has teachers; {OWN}")
+    add_settings(parser)
+    parser.add_argument("--jobs", type=whole(1, 10_000), help="teachers at a time; default: as `sweep` has it")
+    parser.add_argument("--device", help="cpu or cuda; default: cuda where there is one")
+    add_digits(parser)
+    add_validation(parser)
+
+
+def _teach(arguments: argparse.Namespace) -> None:
+    from mnist_s7.sweep import in_processes, teach, teacher_of
+
+    experiment = find_experiment(arguments.experiment, arguments.set)
+    teacher_of(experiment)  # before the digits are looked for
+    device = str(usable_device(arguments.device))
+    digits = training_digits(arguments)
+    jobs = arguments.jobs or (side_by_side(10, KERNEL_MEMORY) if device == "cpu" else 1)
+    runs, together = teach(experiment, digits, partial(in_processes, at_once=jobs), device)
+    for run in runs:
+        print(f"{run.name}: final test accuracy {run.final.test_accuracy:.2f} %, {run.parameters:,} parameters")
+    print(f"the mean of their probabilities: {together.accuracy:.2f} %, loss {together.loss:.4f}")
+    print(f"What they say of each image is in {TEACHERS}: {experiment.name} can be trained now.")

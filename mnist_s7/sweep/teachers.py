@@ -1,0 +1,61 @@
+"""The teachers of an experiment: trained, and asked about every image that it will see."""
+
+import torch
+from tqdm import tqdm
+
+from mnist_s7 import InvalidArgument, MnistS7Error
+from mnist_s7.catalog import EXPERIMENTS, find_experiment, origin_of
+from mnist_s7.data import Digits
+from mnist_s7.experiments import Experiment
+from mnist_s7.results import Run, run_name
+from mnist_s7.sweep.runs import Engine, run_sweep
+from mnist_s7.training import TEACHERS, Evaluation, SoftTargets, evaluation, predict
+
+
+class TeachersMissing(MnistS7Error):
+    """Some teachers could not be trained, or their weights are not there."""
+
+
+def teach(experiment: Experiment, digits: Digits, engine: Engine, device: str = "cpu") -> tuple[list[Run], Evaluation]:
+    """Make what `fit` needs to train `experiment` on `digits`: its teachers, and what they say of each augmented image,
+    in `runs/teachers`. What is there is not made again, so that it can be stopped and goes on where it was.
+
+    The runs of the teachers, and how the mean of their probabilities does on the test images.
+
+    Raises `InvalidArgument` for an experiment without teachers, `TeachersMissing`, and as `run_sweep`.
+    """
+    runs = _trained(experiment, digits, engine, device)
+    models = [run.model.to(device).eval() for run in runs]
+    soft_targets = SoftTargets(experiment, digits)
+    for epoch in tqdm(soft_targets.missing(experiment.epochs), desc="soft targets", unit="epoch", disable=None):
+        soft_targets.make(epoch, models)
+    probabilities = torch.stack([predict(model, digits.test_images).exp() for model in models]).mean(0)
+    return runs, evaluation(probabilities.log(), digits.test_labels)
+
+
+def _trained(experiment: Experiment, digits: Digits, engine: Engine, device: str) -> list[Run]:
+    teacher = teacher_of(experiment).name
+    seeds = range(1, experiment.distillation.teachers + 1)
+    outcome = run_sweep([teacher], seeds, digits, TEACHERS, engine, device=device, weights=True)
+    if outcome.failed or outcome.elsewhere or outcome.without_weights:
+        raise TeachersMissing(f"not all teachers are there, in {TEACHERS}:\n{outcome}")
+    return [Run.load(TEACHERS / f"{run_name(teacher, seed, digits.name)}.json") for seed in seeds]
+
+
+def teacher_of(experiment: Experiment) -> Experiment:
+    """What trains its teachers, by its name: one of the package's, or in the same file as the reader's experiment.
+
+    Raises `InvalidArgument` where there is none.
+    """
+    if experiment.distillation is None:
+        raise InvalidArgument(f"{experiment.name} has no teachers: it is trained on labels, and needs nothing before")
+    teacher = experiment.distillation.teacher
+    known = EXPERIMENTS.get(teacher.name)
+    if known is None and (origin := origin_of(experiment.name)) and origin.file:
+        known = find_experiment(f"{origin.file}:{teacher.name}")
+    if known is None or known.fingerprint != teacher.fingerprint:
+        raise InvalidArgument(
+            f"{experiment.name}: its teacher is named {teacher.name}, and no experiment like it is known by that name; "
+            "in the file that has the one, call the other by its name"
+        )
+    return known

@@ -1,0 +1,112 @@
+"""Soft targets: what a network's teachers say of every image that it will see, made once for all of its runs.
+
+The augmented images are the same in every run of an experiment with a `Distillation`: those of an epoch are drawn with
+the epoch's number as the seed. So teachers look at each of them once, and all runs are trained on what they said.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Generator, Tensor, nn
+
+from mnist_s7 import MnistS7Error
+from mnist_s7.data import Digits, normalization
+from mnist_s7.experiments import Experiment
+from mnist_s7.results import RUNS, named_after, write_atomically
+from mnist_s7.training.loops import dataloader_order
+from mnist_s7.transforms import augmentation_of, batched, renormalized
+
+TEACHERS = RUNS.parent / "teachers"  # their runs, with weights, and the soft targets
+AT_ONCE = 1000  # images
+
+
+class SoftTargetsMissing(MnistS7Error):
+    """Soft targets that are not there, or not whole."""
+
+
+class SoftTargets:
+    """The augmented training images of each epoch of `experiment` on `digits`, and the teachers' probabilities."""
+
+    def __init__(self, experiment: Experiment, digits: Digits):
+        self.experiment, self.dataset = experiment, digits.name
+        count = experiment.trained_on(len(digits.train_images))
+        self.images, self.labels = digits.train_images[:count], digits.train_labels[:count]
+        self.transform = batched(renormalized(experiment.train_transform, *normalization(digits.name)))
+
+    @property
+    def folder(self) -> Path:
+        """Another one for other teachers, other augmentation and other images."""
+        teaching = self.experiment.distillation
+        images = hashlib.sha256(self.images.numpy().tobytes()).hexdigest()
+        settings = *teaching.settings[:3], augmentation_of(self.experiment.train_transform), images
+        key = hashlib.sha256("\n".join(map(repr, settings)).encode()).hexdigest()[:12]
+        return TEACHERS / f"{named_after(teaching.teacher.name, self.dataset)}-{key}"
+
+    def images_of(self, epoch: int) -> Tensor:
+        """(N, 1, 28, 28) float32, on the CPU, in the order of the data set."""
+        generator = Generator().manual_seed(epoch)
+        parts = self.images.unsqueeze(1).split(AT_ONCE)
+        return torch.cat([self.transform(part, generator) for part in parts])
+
+    def probabilities_of(self, epoch: int) -> Tensor:
+        """(N, 10) of that epoch's images. Raises `SoftTargetsMissing`."""
+        path = self.path(epoch)
+        remedy = f"remove it, and `mnist-s7 teach {self.experiment.name}` makes it again"
+        try:
+            found = load(path.read_bytes()).get("probabilities")
+        except OSError as error:
+            raise SoftTargetsMissing(f"{path}: cannot be read ({error.strerror or error})") from error
+        except (SafetensorError, ValueError) as error:
+            raise SoftTargetsMissing(f"{path}: not a whole safetensors file; {remedy}") from error
+        if found is None or not _are_probabilities(found, len(self.images)):
+            raise SoftTargetsMissing(f"{path}: not the probabilities of {len(self.images):,} images; {remedy}")
+        return found
+
+    def batches(
+        self, epoch: int, device: torch.device, orders: Sequence[Generator | None]
+    ) -> list[Iterator[tuple[Tensor, Tensor, Tensor]]]:
+        """For each generator of an order, None being PyTorch's global one, every image of the epoch once, in that
+        order: (B, 1, 28, 28) inputs, (B,) labels and (B, 10) soft targets. Raises `SoftTargetsMissing`."""
+        soft_targets = self.probabilities_of(epoch).to(device)
+        tensors = self.images_of(epoch).to(device), self.labels.to(device), soft_targets
+        return [self._batches(tensors, dataloader_order(len(self.images), order).to(device)) for order in orders]
+
+    def make(self, epoch: int, teachers: Sequence[nn.Module]) -> None:
+        """Let the teachers, in evaluation mode, look at the epoch's images, and store what they say."""
+        device = next(teachers[0].parameters()).device
+        with torch.inference_mode():
+            parts = [
+                torch.stack([model(part).exp() for model in teachers]).mean(0).cpu()
+                for part in self.images_of(epoch).to(device).split(AT_ONCE)
+            ]
+        write_atomically(self.path(epoch), save({"probabilities": torch.cat(parts)}))
+
+    def missing(self, epochs: int) -> list[int]:
+        """Those of the first `epochs` whose soft targets are not there."""
+        return [epoch for epoch in range(epochs) if not self.path(epoch).exists()]
+
+    def check(self, epochs: int) -> None:
+        """Raise `SoftTargetsMissing` unless those of so many epochs are there: before the first epoch, not after it."""
+        if not (missing := self.missing(epochs)):
+            return
+        name, own = self.experiment.name, self.experiment.epochs
+        remedy = f"`mnist-s7 teach {name}` makes them, with the same data"
+        if missing[0] >= own:
+            remedy = f"{name} has {own} epochs: train it for no more, or let --set epochs={epochs} make a variant of it"
+        raise SoftTargetsMissing(f"{self.folder}: what the teachers say in epoch {missing[0]} is not there; {remedy}")
+
+    def path(self, epoch: int) -> Path:
+        return self.folder / f"epoch-{epoch}.safetensors"
+
+    def _batches(self, tensors: tuple[Tensor, ...], order: Tensor) -> Iterator[tuple[Tensor, ...]]:
+        for chosen in order.split(self.experiment.batch_size):
+            yield tuple(tensor[chosen] for tensor in tensors)
+
+
+def _are_probabilities(found: Tensor, count: int) -> bool:
+    whole = found.shape == (count, 10) and found.dtype == torch.float32
+    return whole and bool((found >= 0).all()) and bool(((found.sum(1) - 1).abs() < 1e-3).all())
