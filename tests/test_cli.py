@@ -18,7 +18,20 @@ from mnist_s7 import Digits, Run, cli, load_runs
 from mnist_s7.commands import compare, options, run, train
 from mnist_s7.kernels.library import CHOICE, load
 
-COMMANDS = "run train sweep teach compare predict evaluate export page new bench readme".split()
+COMMANDS = [
+    "run",
+    "train",
+    "sweep",
+    "teach",
+    "compare",
+    "predict",
+    "evaluate",
+    "export",
+    "page",
+    "new",
+    "bench",
+    "readme",
+]
 
 
 def test_help_lists_the_commands(mnist_s7):
