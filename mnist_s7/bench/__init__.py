@@ -1,9 +1,10 @@
 """The benchmark: seconds per epoch of several training loops, measured and kept.
 
 May import `training` and what that may, `kernels` above all. Open `record` first: what a benchmark's file holds;
-`measure` fills it. Tables of it are made in `report.benchmark`, its figure in `plots.benchmark`.
+`measure` fills it. `layers` measures a step layer by layer. Tables are made in `report.benchmark`, figures in
+`plots.benchmark` and `plots.layers`.
 """
 
-from mnist_s7.bench.record import Benchmark, BenchmarkFileError, Cost
+from mnist_s7.bench.record import Benchmark, BenchmarkFileError, Cost, LayerCost, LayerCosts, Pass
 
-__all__ = ["Benchmark", "BenchmarkFileError", "Cost"]
+__all__ = ["Benchmark", "BenchmarkFileError", "Cost", "LayerCost", "LayerCosts", "Pass"]

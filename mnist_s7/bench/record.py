@@ -1,4 +1,4 @@
-"""What the benchmark found: one JSON file."""
+"""What the benchmark found: of whole loops, which is one JSON file, and of the layers of a step."""
 
 import json
 from dataclasses import asdict, dataclass, field, fields
@@ -65,3 +65,56 @@ class Benchmark:
             raise BenchmarkFileError(
                 f"{path}: not a benchmark ({type(error).__name__}: {error}); `make bench` measures one"
             ) from error
+
+
+@dataclass(frozen=True)
+class Pass:
+    """A layer's forward or backward pass over a batch: floating-point operations of its multiplications and additions,
+    bytes of feature maps read and written, and median seconds."""
+
+    flop: float
+    bytes: float
+    seconds: float
+
+    def bound(self, peak: float, bandwidth: float) -> float:
+        """Seconds that it takes at least, at `peak` operations and `bandwidth` bytes per second."""
+        return max(self.flop / peak, self.bytes / bandwidth)
+
+
+@dataclass(frozen=True)
+class LayerCost:
+    name: str
+    forward: Pass
+    backward: Pass
+
+
+@dataclass(frozen=True)
+class LayerCosts:
+    """Those of an experiment's training step on one core."""
+
+    experiment: str
+    batch_size: int
+    device: str
+    peak: float  # floating-point operations per second, measured
+    bandwidth: float  # bytes per second, measured
+    step: float  # median seconds of a whole step
+    layers: tuple[LayerCost, ...]
+
+    @property
+    def passes(self) -> list[Pass]:
+        return [each for layer in self.layers for each in (layer.forward, layer.backward)]
+
+    @property
+    def in_c(self) -> float:
+        """Seconds of all layers."""
+        return sum(each.seconds for each in self.passes)
+
+    @property
+    def arithmetic(self) -> float:
+        """Seconds of all layers' arithmetic at the peak."""
+        return sum(each.flop for each in self.passes) / self.peak
+
+    @property
+    def bound(self) -> float:
+        """Seconds of all layers at least."""
+        return sum(each.bound(self.peak, self.bandwidth) for each in self.passes)

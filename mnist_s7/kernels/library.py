@@ -9,8 +9,10 @@ import platform
 import stat
 import subprocess
 import tempfile
+import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -19,7 +21,7 @@ from torch import Tensor
 from mnist_s7 import InvalidArgument, MnistS7Warning
 
 C = Path(__file__).with_name("c")
-SOURCES = [C / f"{name}.c" for name in ("layers", "normalize", "convolve", "depthwise", "pool")]
+SOURCES = [C / f"{name}.c" for name in ("layers", "normalize", "convolve", "depthwise", "pool", "peak")]
 HEADER = C / "kernels.h"
 
 # The environment variable that chooses `pytorch`, or the folder of the cache. A process that finds out that it has to
@@ -70,6 +72,7 @@ FUNCTIONS = {
         [ctypes.POINTER(Layer), *[ctypes.POINTER(Norm)] * 2, *[ctypes.c_void_p] * 9, *[ctypes.c_long] * 2],
         None,
     ),
+    "mnist_s7_multiply_and_add": ([ctypes.c_long, ctypes.c_void_p], ctypes.c_double),
 }
 
 
@@ -275,6 +278,40 @@ def backward(layer: Layer, before: Norm | None, after: Norm | None, *tensors_and
     """As `mnist_s7_backward` in layers.c says."""
     *tensors, n = tensors_and_n
     load().mnist_s7_backward(layer, before, after, *map(address, tensors), n, torch.get_num_threads())
+
+
+def peak_flops(steps: int = 2_000_000) -> float:
+    """Floating-point operations in a second, on one core: multiplications and additions with nothing else to do."""
+    started = time.perf_counter()
+    operations = load().mnist_s7_multiply_and_add(steps, ctypes.byref(ctypes.c_float()))
+    return operations / (time.perf_counter() - started)
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call of C: `forward` or `backward` of a layer, the norm before it if there is one, and the seconds it took."""
+
+    direction: str
+    layer: Layer
+    before: Norm | None
+    seconds: float
+
+
+@contextlib.contextmanager
+def timed_calls() -> Iterator[list[Call]]:
+    """The calls of C while this lasts, in their order: for the benchmark."""
+    calls, functions = [], {"forward": forward, "backward": backward}
+
+    def timed(direction: str, layer: Layer, before: Norm | None, *others: object) -> None:
+        started = time.perf_counter()
+        functions[direction](layer, before, *others)
+        calls.append(Call(direction, layer, before, time.perf_counter() - started))
+
+    globals().update({name: functools.partial(timed, name) for name in functions})
+    try:
+        yield calls
+    finally:
+        globals().update(functions)
 
 
 def address(tensor: Tensor | None) -> int | None:

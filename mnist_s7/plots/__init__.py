@@ -2,9 +2,9 @@
 
 May import matplotlib, and of the package `results`, `receptive_field`, `bench`, `images` and `robustness`. The figures
 live outside pyplot: one shows itself where a notebook's cell ends with it. Open `runs` first, the figures of one run;
-`across_seeds` has those of many seeds, `published_networks` what others state beside runs of their networks, `images`
-those made of digits, `benchmark`, `conclusions` and `robustness` those of what they are named for, and `style` and
-`axes` how all of them look.
+`across_seeds` has those of many seeds, `published_networks` what others state beside runs of their networks, and
+`images` those made of digits. `benchmark`, `layers`, `conclusions` and `robustness` have those of what they are named
+for, `style` and `axes` how all of them look.
 """
 
 from mnist_s7.plots.across_seeds import (
@@ -25,6 +25,7 @@ from mnist_s7.plots.images import (
     predictions,
     receptive_fields,
 )
+from mnist_s7.plots.layers import layers_figure
 from mnist_s7.plots.published_networks import claims_figure, selection_figure
 from mnist_s7.plots.robustness import robustness_figure
 from mnist_s7.plots.runs import accuracy_per_digit, compare_curves, confusion_matrix, training_curves
@@ -44,6 +45,7 @@ __all__ = [
     "disagreements",
     "effective_fields",
     "every_seed",
+    "layers_figure",
     "most_misclassified",
     "predictions",
     "receptive_fields",

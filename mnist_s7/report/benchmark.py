@@ -2,8 +2,10 @@
 
 from statistics import median
 
-from mnist_s7.bench import Benchmark
+from mnist_s7.bench import Benchmark, LayerCosts, Pass
 from mnist_s7.report.markdown import Markdown, table
+
+SHORTEST = 5e-5  # seconds: of what is shorter, most is the call
 
 LOOPS = {
     "baseline": "baseline loop",
@@ -79,6 +81,33 @@ def how_measured(benchmark: Benchmark) -> str:
         f"not scaled. DataLoader workers of the baseline, the fastest of 0, 1 and {benchmark.cores}: {workers}. Data "
         f"type and memory format of the lower bound, the fastest of four: {settings}. torch.compile is measured after "
         f"it has compiled. Layers of this package: {machine['kernels']}."
+    )
+
+
+def layers(costs: LayerCosts) -> Markdown:
+    """Each layer's milliseconds in a step, and how many times their bound that is."""
+
+    def cells(each: Pass) -> tuple[str, ...]:
+        bound = each.bound(costs.peak, costs.bandwidth)
+        times = f"{each.seconds / bound:.1f}" if each.seconds >= SHORTEST else ""
+        return f"{each.flop / 1e6:.1f}", f"{each.bytes / 1e6:.1f}", f"{1e3 * each.seconds:.2f}", times
+
+    columns = "MFLOP", "MB", "ms", "times the bound"
+    header = "layer", *(f"{way}: {name}" for way in ("forward", "backward") for name in columns)
+    return table(header, ((layer.name, *cells(layer.forward), *cells(layer.backward)) for layer in costs.layers))
+
+
+def layers_in_words(costs: LayerCosts) -> str:
+    """The step as a whole, and what the bound is."""
+    times, of_step = costs.in_c / costs.arithmetic, costs.step / costs.arithmetic
+    return (
+        f"{costs.experiment}, a training step on {costs.batch_size} images, one core of {costs.device}: "
+        f"{1e3 * costs.step:.1f} ms, of which layers in C take {1e3 * costs.in_c:.1f}. Their arithmetic alone takes "
+        f"{1e3 * costs.arithmetic:.1f} ms at the measured peak of {costs.peak / 1e9:.0f} GFLOP/s, so the layers take "
+        f"{times:.1f} and the step {of_step:.1f} times as long. The bound of a layer is the longer of two times: of "
+        "its multiplications and additions at that peak, and of reading and writing its feature maps at the "
+        f"{costs.bandwidth / 1e9:.0f} GB/s of a copy; {1e3 * costs.bound:.1f} ms in all. BatchNorm, ReLU and dropout "
+        "are done with the layer after them, and are not in the bound. Medians."
     )
 
 

@@ -411,7 +411,8 @@ def test_structures_are_those_of_the_header(structure):
 def test_functions_are_declared_as_they_are_defined():
     layer, norm = ctypes.POINTER(Layer), ctypes.POINTER(Norm)
     types = {"const Layer *": layer, "Norm *": norm, "const Norm *": norm, "long ": ctypes.c_long}
-    defined = re.findall(r"^EXPORTED (\w+) (\w+)\(([^)]*)\)", SOURCES[0].read_text(), re.MULTILINE)
+    text = "\n".join(source.read_text() for source in SOURCES)
+    defined = re.findall(r"^EXPORTED (\w+) (\w+)\(([^)]*)\)", text, re.MULTILINE)
 
     assert {name for _, name, _ in defined} == FUNCTIONS.keys()
     for result, name, arguments in defined:
@@ -419,7 +420,7 @@ def test_functions_are_declared_as_they_are_defined():
         kinds = [types.get(re.sub(r"\w+$", "", argument), ctypes.c_void_p) for argument in given]
         declared, declared_result = FUNCTIONS[name]
         assert declared == kinds
-        assert declared_result == {"void": None, "long": ctypes.c_long}[result]
+        assert declared_result == {"void": None, "long": ctypes.c_long, "double": ctypes.c_double}[result]
 
 
 COUNTS = """
