@@ -1,5 +1,6 @@
 """Knowledge distillation as data: who teaches a network, and the loss that it is then trained on."""
 
+import math
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -34,9 +35,9 @@ class Distillation:
     def __post_init__(self):
         if isinstance(self.teachers, bool) or not isinstance(self.teachers, int) or self.teachers < 1:
             raise InvalidArgument(f"teachers is {self.teachers!r}: a whole number of at least 1 is needed")
-        if not self.temperature > 0:
-            raise InvalidArgument(f"temperature is {self.temperature!r}: a number above 0 is needed")
-        if not 0 <= self.labels <= 1:
+        if not _is_number(self.temperature) or not 0 < self.temperature < math.inf:
+            raise InvalidArgument(f"temperature is {self.temperature!r}: a finite number above 0 is needed")
+        if not _is_number(self.labels) or not 0 <= self.labels <= 1:
             raise InvalidArgument(f"labels is {self.labels!r}: their share of the loss, from 0 to 1, is needed")
 
     def __str__(self) -> str:
@@ -72,3 +73,7 @@ class Distillation:
             return divergence
         likelihood = log_probabilities.gather(-1, labels.unsqueeze(-1)).squeeze(-1)
         return (1 - self.labels) * divergence - self.labels * likelihood
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

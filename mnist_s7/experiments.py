@@ -42,7 +42,8 @@ SETTINGS = {
 
 @dataclass(frozen=True)
 class Experiment:
-    """One iteration: a network, how it is trained on the mean negative log-likelihood, and what is said about it."""
+    """One iteration: a network, how it is trained, and what is said about it. The loss is the mean negative
+    log-likelihood, or that of its `distillation`."""
 
     name: str
     title: str  # its one idea
@@ -62,7 +63,7 @@ class Experiment:
     epochs: int = 15
     algorithm: SGD | Adam = SGD()
     left_out: float = 0.0  # the share of the training images, the last ones, that the network is not trained on
-    distillation: Distillation | None = None  # where it is trained on what teachers say, and not on labels alone
+    distillation: Distillation | None = None  # where it is trained on soft targets, and not on labels alone
 
     def __post_init__(self):
         name = self.name

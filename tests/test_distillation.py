@@ -71,6 +71,9 @@ def test_gradients_are_finite_where_teachers_rule_digits_out():
         ({"teachers": 1.5}, "teachers is 1.5"),
         ({"teachers": True}, "teachers is True"),
         ({"temperature": 0.0}, "temperature is 0.0"),
+        ({"temperature": float("inf")}, "temperature is inf"),
+        ({"temperature": "warm"}, "temperature is 'warm'"),
+        ({"labels": None}, "labels is None"),
         ({"labels": 1.1}, "labels is 1.1"),
     ],
 )

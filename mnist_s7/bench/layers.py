@@ -29,19 +29,19 @@ def layer_costs(experiment: Experiment, digits: Digits, steps: int = 50) -> Laye
     """Measure a training step of `experiment` on one core. Peak and bandwidth are measured between the steps, since a
     machine's speed drifts.
 
-    Raises `InvalidArgument` where C computes none of its layers.
+    Raises `InvalidArgument` where C computes none of its convolutions.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return _measured(experiment, digits, steps)
+        with torch.random.fork_rng(devices=[]):
+            return _measured(experiment, digits, steps)
     finally:
         torch.set_num_threads(threads)
 
 
 def _measured(experiment: Experiment, digits: Digits, steps: int) -> LayerCosts:
-    with torch.random.fork_rng(devices=[]):
-        model = in_fast_layout(experiment.network())
+    model = in_fast_layout(experiment.network())
     accelerated = accelerate(model).train()
     step = training_step(accelerated, experiment.optimizer(model))
     generator, few = torch.Generator().manual_seed(1), slice(experiment.batch_size)
@@ -55,9 +55,11 @@ def _measured(experiment: Experiment, digits: Digits, steps: int) -> LayerCosts:
             started = time.perf_counter()
             step(*batch)
             took = time.perf_counter() - started
-        if not calls:
+        ways = [call.direction for call in calls]
+        if not any(call.layer.k for call in calls) or ways.count("forward") != ways.count("backward"):
             raise InvalidArgument(
-                f"{experiment.name}: no layer of it is computed in C here, and only those are measured"
+                f"{experiment.name}: C computes none of its convolutions here, or layers before the first weights, "
+                "which have no backward pass; layers are measured where C computes a network from its start on"
             )
         if i >= WARM_UP:
             seconds.append(took)
@@ -87,33 +89,48 @@ def _bandwidth() -> float:
 def _layers(steps: Sequence[list[Call]], images: int) -> tuple[LayerCost, ...]:
     """Of each layer, in the order of the network: forward passes are called in it, backward passes the other way."""
     seconds = [median(call.seconds for call in same) for same in zip(*steps, strict=True)]
-    forward = [(call, s) for call, s in zip(steps[0], seconds, strict=True) if call.direction == "forward"]
-    backward = [s for call, s in zip(steps[0], seconds, strict=True) if call.direction == "backward"][::-1]
+    timed = list(zip(steps[0], seconds, strict=True))
+    forward = [each for each in timed if each[0].direction == "forward"]
+    backward = [each for each in timed if each[0].direction == "backward"][::-1]
     return tuple(
-        _cost(call, images, taken, taken_back, first=i == 0)
-        for i, ((call, taken), taken_back) in enumerate(zip(forward, backward, strict=True))
+        LayerCost(_name(call), _forward(call, images, taken), _backward(call_back, images, taken_back))
+        for (call, taken), (call_back, taken_back) in zip(forward, backward, strict=True)
     )
 
 
-def _cost(call: Call, images: int, forward: float, backward: float, first: bool) -> LayerCost:
-    """The gradients of weights and of input are as much arithmetic as the forward pass, each. The first layer's input
-    needs none. A backward pass reads the input, the output and its gradient, and writes that of the input."""
+def _forward(call: Call, images: int, seconds: float) -> Pass:
+    inputs, outputs = _sizes(call, images)
+    return Pass(_operations(call) * outputs, FLOAT * (inputs + outputs), seconds)
+
+
+def _backward(call: Call, images: int, seconds: float) -> Pass:
+    """The gradients of the weights and of the input are as many operations as the forward pass, each. The input and the
+    output's gradient are read, the input's written; the output is read where a norm or a ReLU needs it."""
+    inputs, outputs = _sizes(call, images)
+    gradients = 1 + call.gives_gradient
+    sums = call.layer.kind == IDENTITY and call.before is not None and bool(call.before.added)
+    read = 1 + (call.after is not None or bool(call.layer.relu) or sums)
+    return Pass(gradients * _operations(call) * outputs, FLOAT * (gradients * inputs + read * outputs), seconds)
+
+
+def _sizes(call: Call, images: int) -> tuple[int, int]:
+    """Floats of the input and of the output, which is none where only statistics are found."""
     layer = call.layer
-    inputs, outputs = images * layer.h * layer.w * layer.c, images * layer.h_out * layer.w_out * layer.c_out
-    per_output = {CONVOLUTION: 2 * layer.k**2 * layer.c, DEPTHWISE: 2 * layer.k**2}.get(layer.kind, 0)
-    gradients = 1 if first else 2
-    return LayerCost(
-        _name(call),
-        Pass(per_output * outputs, FLOAT * (inputs + outputs), forward),
-        Pass(gradients * per_output * outputs, FLOAT * (gradients * inputs + 2 * outputs), backward),
-    )
+    outputs = images * layer.h_out * layer.w_out * layer.c_out
+    return images * layer.h * layer.w * layer.c, 0 if layer.kind == IDENTITY and call.before is None else outputs
+
+
+def _operations(call: Call) -> int:
+    """Multiplications and additions of one float of the output."""
+    layer = call.layer
+    return {CONVOLUTION: 2 * layer.k**2 * layer.c, DEPTHWISE: 2 * layer.k**2}.get(layer.kind, 0)
 
 
 def _name(call: Call) -> str:
     """`3x3 convolution 8 -> 16 of 26x26, after BatchNorm, ReLU, dropout`"""
     layer, norm = call.layer, call.before
     kinds = {
-        IDENTITY: f"norm alone {layer.c}",
+        IDENTITY: f"{layer.c} channels",
         CONVOLUTION: f"{layer.k}x{layer.k} convolution {layer.c} -> {layer.c_out}",
         DEPTHWISE: f"3x3 depthwise {layer.c}",
         MAX_POOL: f"max pool {layer.c}",

@@ -35,8 +35,10 @@ def _bench(arguments: argparse.Namespace) -> None:
     if arguments.publish and not PUBLISHED.is_dir():
         raise InvalidArgument(f"{PUBLISHED} does not exist: --publish is for a working copy of the repository")
     experiments = [find_experiment(name) for name in arguments.experiments] or SERIES
-    if arguments.publish and (arguments.experiments or arguments.layers):
-        raise InvalidArgument("--publish is for the whole series, and not for layers: name no experiment")
+    if arguments.publish and arguments.experiments:
+        raise InvalidArgument("--publish is for the whole series: name no experiment")
+    if arguments.publish and arguments.layers:
+        raise InvalidArgument("--publish is for whole loops: leave out --layers")
     if arguments.layers:
         _bench_layers(experiments)
         return

@@ -14,7 +14,7 @@ def add(command: Command) -> None:
     parser = command(
         "teach",
         _teach,
-        "train the teachers of an experiment with distillation, and store what they say of each image it will see",
+        "make the soft targets of an experiment with distillation: train its teachers, and store their predictions",
     )
     parser.add_argument("experiment", metavar="EXPERIMENT", help=f"one that has teachers; {OWN}")
     add_settings(parser)
@@ -31,9 +31,10 @@ def _teach(arguments: argparse.Namespace) -> None:
     teacher_of(experiment)  # before the digits are looked for
     device = str(usable_device(arguments.device))
     digits = training_digits(arguments)
-    jobs = arguments.jobs or (side_by_side(10, KERNEL_MEMORY) if device == "cpu" else 1)
+    teachers = experiment.distillation.teachers
+    jobs = arguments.jobs or (side_by_side(teachers, KERNEL_MEMORY) if device == "cpu" else 1)
     runs, together = teach(experiment, digits, partial(in_processes, at_once=jobs), device)
     for run in runs:
         print(f"{run.name}: final test accuracy {run.final.test_accuracy:.2f} %, {run.parameters:,} parameters")
     print(f"the mean of their probabilities: {together.accuracy:.2f} %, loss {together.loss:.4f}")
-    print(f"What they say of each image is in {TEACHERS}: {experiment.name} can be trained now.")
+    print(f"The soft targets are in {TEACHERS}: {experiment.name} can be trained now.")

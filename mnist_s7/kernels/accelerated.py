@@ -33,8 +33,8 @@ def accelerate(model: nn.Module) -> "Accelerated":
 
     There it compiles the layers in C, if that has not been done yet, and makes the process keep freed memory. What C
     cannot compute, and each layer that anybody has changed, is left to PyTorch; so is a call without gradients, on
-    another device or in another type. C draws dropout masks of its own, gives feature maps that are channels last, and
-    has no second derivatives.
+    another device or in another type. Dropout masks are not those that PyTorch would draw; C gives feature maps that
+    are channels last, and has no second derivatives.
     """
     parameters = model.parameters()
     if not any(parameter.device.type == "cpu" and parameter.dtype == torch.float32 for parameter in parameters):

@@ -287,13 +287,19 @@ def peak_flops(steps: int = 2_000_000) -> float:
     return operations / (time.perf_counter() - started)
 
 
+OF_INPUT = 4  # among the tensors that `backward` takes, the gradient of the input
+
+
 @dataclass(frozen=True)
 class Call:
-    """A call of C: `forward` or `backward` of a layer, the norm before it if there is one, and the seconds it took."""
+    """A call of C: `forward` or `backward` of a layer, the norms before and after it where there are any, whether it
+    gives the gradient of its input, and the seconds that it took."""
 
     direction: str
     layer: Layer
     before: Norm | None
+    after: Norm | None
+    gives_gradient: bool
     seconds: float
 
 
@@ -302,10 +308,11 @@ def timed_calls() -> Iterator[list[Call]]:
     """The calls of C while this lasts, in their order: for the benchmark."""
     calls, functions = [], {"forward": forward, "backward": backward}
 
-    def timed(direction: str, layer: Layer, before: Norm | None, *others: object) -> None:
+    def timed(direction: str, layer: Layer, before: Norm | None, after: Norm | None, *others: object) -> None:
+        gives_gradient = direction == "backward" and others[OF_INPUT] is not None
         started = time.perf_counter()
-        functions[direction](layer, before, *others)
-        calls.append(Call(direction, layer, before, time.perf_counter() - started))
+        functions[direction](layer, before, after, *others)
+        calls.append(Call(direction, layer, before, after, gives_gradient, time.perf_counter() - started))
 
     globals().update({name: functools.partial(timed, name) for name in functions})
     try:

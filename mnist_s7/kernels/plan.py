@@ -148,10 +148,12 @@ def _continued(plan: _Plan, layers: Layers, branch_of: BranchOf) -> tuple[_Plan,
             link = _link(*layers[0], plan.size, plan.norm)
             if link is None:
                 break
-            if link.kind == MAX_POOL and plan.norm and plan.norm.keeps_order:  # applied after it, to a quarter
+            if link.kind == MAX_POOL and plan.norm and plan.norm.keeps_order:
                 norm, rest = _with_dropout(plan.norm, layers[1:])
-                plan, layers = replace(plan.then(replace(link, before=None)), norm=norm), rest
-                continue
+                pooled = plan.then(replace(link, before=None))
+                if rest and _link(*rest[0], pooled.size, norm):  # which applies it, to a quarter of the values
+                    plan, layers = replace(pooled, norm=norm), rest
+                    continue
             plan, layers = plan.then(link), layers[1:]
             if link.conv is not None and link.conv.bias is not None:
                 bias, layers = _bias(link.conv, layers)
@@ -175,6 +177,8 @@ def _with_residual(plan: _Plan, branch: Sequence[nn.Module], branch_of: BranchOf
     norm = whole.norm
     ends = not rest and whole.shape == plan.shape and norm and norm.adds is None
     if not ends or len(whole.links) == first or any(link.adds == first for link in whole.links):
+        return None
+    if whole.links[first].before is not plan.norm:  # a pool, which is before it: what is added would be without it
         return None
     return replace(whole, norm=replace(norm, adds=first))
 

@@ -106,8 +106,8 @@ def layers_in_words(costs: LayerCosts) -> str:
         f"{1e3 * costs.arithmetic:.1f} ms at the measured peak of {costs.peak / 1e9:.0f} GFLOP/s, so the layers take "
         f"{times:.1f} and the step {of_step:.1f} times as long. The bound of a layer is the longer of two times: of "
         "its multiplications and additions at that peak, and of reading and writing its feature maps at the "
-        f"{costs.bandwidth / 1e9:.0f} GB/s of a copy; {1e3 * costs.bound:.1f} ms in all. BatchNorm, ReLU and dropout "
-        "are done with the layer after them, and are not in the bound. Medians."
+        f"{costs.bandwidth / 1e9:.0f} GB/s of copying 4 MB; {1e3 * costs.bound:.1f} ms in all. BatchNorm, ReLU and "
+        "dropout are done with the layer after them, and are not in the bound. Medians."
     )
 
 

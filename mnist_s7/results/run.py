@@ -53,10 +53,10 @@ class RunsMissing(MnistS7Error, FileNotFoundError):
 class Epoch:
     """The figures of one epoch.
 
-    `epoch` counts from 0. Accuracies are percentages, losses mean negative log-likelihoods in nats, `seconds`
-    the wall time of training and testing together. Training figures are averages over the epoch's steps, taken
-    while the weights were still moving and on augmented images with dropout on: not comparable, image for image,
-    with the test figures beside them.
+    `epoch` counts from 0. Accuracies are percentages, losses mean negative log-likelihoods in nats (with distillation
+    the training loss is that of the soft targets), `seconds` the wall time of training and testing together. Training
+    figures are averages over the epoch's steps, taken while the weights were still moving and on augmented images with
+    dropout on: not comparable, image for image, with the test figures beside them.
     """
 
     epoch: int

@@ -50,12 +50,13 @@ def teacher_of(experiment: Experiment) -> Experiment:
     if experiment.distillation is None:
         raise InvalidArgument(f"{experiment.name} has no teachers: it is trained on labels, and needs nothing before")
     teacher = experiment.distillation.teacher
-    known = EXPERIMENTS.get(teacher.name)
-    if known is None and (origin := origin_of(experiment.name)) and origin.file:
+    known, origin = EXPERIMENTS.get(teacher.name), origin_of(experiment.name)
+    if known is None and origin and origin.file:
         known = find_experiment(f"{origin.file}:{teacher.name}")
-    if known is None or known.fingerprint != teacher.fingerprint:
+    if known is None or (known.fingerprint, known.epochs) != (teacher.fingerprint, teacher.epochs):
+        another = "not known here" if known is None else f"not the {teacher.name} that is known here"
         raise InvalidArgument(
-            f"{experiment.name}: its teacher is named {teacher.name}, and no experiment like it is known by that name; "
-            "in the file that has the one, call the other by its name"
+            f"{experiment.name}: its teacher is named {teacher.name}, and is {another}; give it a name of its own, as "
+            'BIG = replace(T4, name="BIG", ...), in the file of the experiment that it teaches'
         )
     return known

@@ -45,8 +45,8 @@ def fit(
     `progress` says whether epochs are shown, or is what shows them.
     PyTorch's global random state is left as it was.
 
-    Raises `LossNotFinite` when the loss turns NaN or infinite, `SoftTargetsMissing` for an experiment with teachers of
-    whom it is not there what they say in each epoch, `NetworkUnfit` before the first step for a network that
+    Raises `LossNotFinite` when the loss turns NaN or infinite, `SoftTargetsMissing` for an experiment with
+    distillation whose soft targets have not been made, `NetworkUnfit` before the first step for a network that
     does not give log-probabilities of ten digits for 28x28 images, and `InvalidArgument` for a device that is not
     there, a seed that is no whole number from 0 to 2^64 - 1, and other arguments that cannot be.
     """

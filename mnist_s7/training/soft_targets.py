@@ -6,6 +6,7 @@ the epoch's number as the seed. So teachers look at each of them once, and all r
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -14,9 +15,11 @@ from safetensors.torch import load, save
 from torch import Generator, Tensor, nn
 
 from mnist_s7 import MnistS7Error
+from mnist_s7.catalog import origin_of
 from mnist_s7.data import Digits, normalization
 from mnist_s7.experiments import Experiment
 from mnist_s7.results import RUNS, named_after, write_atomically
+from mnist_s7.results.folders import OPTIONS
 from mnist_s7.training.loops import dataloader_order
 from mnist_s7.transforms import augmentation_of, batched, renormalized
 
@@ -37,12 +40,14 @@ class SoftTargets:
         self.images, self.labels = digits.train_images[:count], digits.train_labels[:count]
         self.transform = batched(renormalized(experiment.train_transform, *normalization(digits.name)))
 
-    @property
+    @cached_property
     def folder(self) -> Path:
-        """Another one for other teachers, other augmentation and other images."""
+        """Another one for other teachers, other augmentation and other images; and for another PyTorch, which may draw
+        other numbers."""
         teaching = self.experiment.distillation
         images = hashlib.sha256(self.images.numpy().tobytes()).hexdigest()
-        settings = *teaching.settings[:3], augmentation_of(self.experiment.train_transform), images
+        drawn = augmentation_of(self.experiment.train_transform), AT_ONCE, torch.__version__
+        settings = *teaching.settings[:3], *drawn, images
         key = hashlib.sha256("\n".join(map(repr, settings)).encode()).hexdigest()[:12]
         return TEACHERS / f"{named_after(teaching.teacher.name, self.dataset)}-{key}"
 
@@ -55,15 +60,16 @@ class SoftTargets:
     def probabilities_of(self, epoch: int) -> Tensor:
         """(N, 10) of that epoch's images. Raises `SoftTargetsMissing`."""
         path = self.path(epoch)
-        remedy = f"remove it, and `mnist-s7 teach {self.experiment.name}` makes it again"
         try:
             found = load(path.read_bytes()).get("probabilities")
         except OSError as error:
-            raise SoftTargetsMissing(f"{path}: cannot be read ({error.strerror or error})") from error
+            raise SoftTargetsMissing(f"{path}: cannot be read ({error.strerror or error}); {self._remedy}") from error
         except (SafetensorError, ValueError) as error:
-            raise SoftTargetsMissing(f"{path}: not a whole safetensors file; {remedy}") from error
+            raise SoftTargetsMissing(f"{path}: not a whole safetensors file; remove it, and {self._remedy}") from error
         if found is None or not _are_probabilities(found, len(self.images)):
-            raise SoftTargetsMissing(f"{path}: not the probabilities of {len(self.images):,} images; {remedy}")
+            raise SoftTargetsMissing(
+                f"{path}: not the probabilities of {len(self.images):,} images; remove it, and {self._remedy}"
+            )
         return found
 
     def batches(
@@ -90,14 +96,25 @@ class SoftTargets:
         return [epoch for epoch in range(epochs) if not self.path(epoch).exists()]
 
     def check(self, epochs: int) -> None:
-        """Raise `SoftTargetsMissing` unless those of so many epochs are there: before the first epoch, not after it."""
-        if not (missing := self.missing(epochs)):
-            return
+        """Raise `SoftTargetsMissing` unless those of so many epochs are there, and whole: before the first epoch, not
+        after it."""
         name, own = self.experiment.name, self.experiment.epochs
-        remedy = f"`mnist-s7 teach {name}` makes them, with the same data"
-        if missing[0] >= own:
-            remedy = f"{name} has {own} epochs: train it for no more, or let --set epochs={epochs} make a variant of it"
-        raise SoftTargetsMissing(f"{self.folder}: what the teachers say in epoch {missing[0]} is not there; {remedy}")
+        for epoch in range(epochs):
+            if epoch >= own:
+                raise SoftTargetsMissing(
+                    f"{name} has {own} epochs, and soft targets for no more: train it for at most as many, or teach "
+                    f"and train a variant of it, both with --set epochs={epochs}"
+                )
+            if not self.path(epoch).exists():
+                raise SoftTargetsMissing(f"{self.path(epoch)}: soft targets that are not there; {self._remedy}")
+            self.probabilities_of(epoch)
+
+    @property
+    def _remedy(self) -> str:
+        origin = origin_of(self.experiment.name)
+        asked, settings = (origin.asked, origin.settings) if origin else (self.experiment.name, ())
+        variant = f" --set {' '.join(settings)}" if settings else ""
+        return f"`mnist-s7 teach {asked}{variant}{OPTIONS.get(self.dataset, '')}` makes it"
 
     def path(self, epoch: int) -> Path:
         return self.folder / f"epoch-{epoch}.safetensors"

@@ -47,7 +47,9 @@ def test_layers_are_named_and_timed(few_digits):
         "max pool 8 of 24x24",
     ]
     assert costs.layers[1].forward.bytes == 128 * 4 * (26 * 26 * 8 + 24 * 24 * 16)
-    assert costs.layers[1].backward.bytes == 2 * costs.layers[1].forward.bytes
+    assert costs.layers[1].backward.bytes == 2 * costs.layers[1].forward.bytes  # all four are read or written
+    pool = costs.layers[3]
+    assert pool.backward.bytes == 128 * 4 * (2 * 24 * 24 * 8 + 12 * 12 * 8)  # no norm after it asks for its output
     assert 0 < costs.in_c < costs.step
     wide = max(costs.passes, key=lambda each: each.flop)
     assert wide.flop / wide.seconds < 1.5 * costs.peak  # no layer is faster than the processor
@@ -66,15 +68,29 @@ def test_other_norms_are_named(few_digits):
 def test_threads_and_functions_are_as_before(few_digits):
     functions, threads = (library.forward, library.backward), torch.get_num_threads()
 
-    with pytest.raises(ZeroDivisionError), library.timed_calls():
-        raise ZeroDivisionError
-    layer_costs(T3, few_digits, steps=1)
+    torch.set_num_threads(2)
+    state = torch.get_rng_state()
+    try:
+        with pytest.raises(ZeroDivisionError), library.timed_calls():
+            raise ZeroDivisionError
+        layer_costs(T3, few_digits, steps=1)
 
-    assert (library.forward, library.backward) == functions
-    assert torch.get_num_threads() == threads
+        assert (library.forward, library.backward) == functions
+        assert torch.get_num_threads() == 2
+        assert torch.equal(torch.get_rng_state(), state)
+    finally:
+        torch.set_num_threads(threads)
 
 
 def test_what_c_does_not_compute_is_refused(few_digits):
+    class Pooled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layers = nn.Sequential(nn.MaxPool2d(2), nn.Conv2d(1, 10, 3, stride=2), nn.Conv2d(10, 10, 3))
+
+        def forward(self, x):
+            return self.layers(x).mean((2, 3)).log_softmax(1)
+
     class Flat(nn.Module):
         def __init__(self):
             super().__init__()
@@ -83,8 +99,10 @@ def test_what_c_does_not_compute_is_refused(few_digits):
         def forward(self, x):
             return self.layers(x)
 
-    with pytest.raises(InvalidArgument, match="Flat: no layer of it is computed in C"):
+    with pytest.raises(InvalidArgument, match="Flat: C computes none of its convolutions"):
         layer_costs(dataclasses.replace(T3, name="Flat", network=Flat), few_digits, steps=1)
+    with pytest.raises(InvalidArgument, match="Pooled: C computes none of its convolutions here, or layers before"):
+        layer_costs(dataclasses.replace(T3, name="Pooled", network=Pooled), few_digits, steps=1)
 
 
 COSTS = LayerCosts(
@@ -135,4 +153,4 @@ def test_command_prints_and_draws(mnist_s7, monkeypatch, few_digits, tmp_path):
     assert "3x3 convolution 8 -> 16 of 26x26" in output
     assert (tmp_path / "layers-T3.png").read_bytes().startswith(b"\x89PNG")
     code, _, errors = mnist_s7("bench", "--layers", "--publish")
-    assert (code, "not for layers" in errors) == (1, True)
+    assert (code, "leave out --layers" in errors) == (1, True)

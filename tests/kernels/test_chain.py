@@ -235,6 +235,20 @@ def test_a_bias_is_applied_after_the_pool_where_that_is_the_same(links, layers, 
     assert (pool.kind, pool.before is not None, following.before is not None) == (MAX_POOL, before, after)
 
 
+@pytest.mark.parametrize("end", [[nn.Conv2d(3, 3, 3, padding=2)], [bare(3, 3, 3, padding=2), nn.BatchNorm2d(3)]])
+def test_what_a_residual_block_adds_has_its_bias_though_the_branch_starts_with_a_pool(end):
+    block = Residual(nn.Sequential(nn.MaxPool2d(2), *end))  # from 4x4 to 2x2, and back
+
+    assert_trains_as_pytorch(nn.Sequential(nn.Conv2d(3, 3, 3), nn.ReLU(), block), torch.randn(4, 3, 6, 6))
+
+
+@pytest.mark.parametrize("following", [[], [nn.Flatten()], [nn.BatchNorm2d(6)], [nn.Conv2d(6, 2, 1, stride=2)]])
+def test_a_bias_stays_before_the_pool_where_no_layer_in_c_would_apply_it(links, following):
+    in_c(nn.Sequential(nn.Conv2d(3, 6, 3), nn.ReLU(), nn.MaxPool2d(2), *following))(torch.randn(2, 3, 13, 13))
+
+    assert [link.before is not None for link in links if link.kind == MAX_POOL] == [True]
+
+
 def separable(channels=3):
     return nn.Sequential(
         bare(channels, channels, 3, groups=channels, padding=1),

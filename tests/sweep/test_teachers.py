@@ -7,6 +7,8 @@ import pytest
 
 from mnist_s7 import T2, T3, InvalidArgument, fit
 from mnist_s7.catalog import find_experiment
+from mnist_s7.commands import options, train
+from mnist_s7.data import validation_split
 from mnist_s7.distillation import Distillation
 from mnist_s7.sweep import in_processes, teach, teacher_of, teachers
 from mnist_s7.training import SoftTargets, soft_targets
@@ -59,8 +61,12 @@ def test_teachers_are_found_by_name():
     assert teacher_of(dataclasses.replace(T3, distillation=Distillation(T2, 2))) is T2
     with pytest.raises(InvalidArgument, match="T3 has no teachers"):
         teacher_of(T3)
-    for other in (dataclasses.replace(T2, name="another"), dataclasses.replace(T2, lr=0.5)):
-        with pytest.raises(InvalidArgument, match=f"named {other.name}, and no experiment like it"):
+    for other, reason in (
+        (dataclasses.replace(T2, name="another"), "named another, and is not known here; give it"),
+        (dataclasses.replace(T2, lr=0.5), "named T2, and is not the T2 that is known here; give it"),
+        (dataclasses.replace(T2, epochs=30), "named T2, and is not the T2 that is known here; give it"),
+    ):
+        with pytest.raises(InvalidArgument, match=reason):
             teacher_of(dataclasses.replace(T3, distillation=Distillation(other, 2)))
 
 
@@ -72,3 +78,25 @@ def test_missing_teachers_are_named(few_digits, folder):
 
     with pytest.raises(teachers.TeachersMissing, match="T2-seed1-few-digits failed: it broke"):
         teach(taught, few_digits, fails)
+
+
+def test_command_makes_what_a_run_needs_on_the_digits_that_it_is_given(
+    own_file, few_digits, folder, monkeypatch, mnist_s7, tmp_path
+):
+    monkeypatch.setattr(options, "load_digits", lambda *_, **__: few_digits)
+    small = f"{own_file(FILE)}:SMALL"
+    training = [small, "--set", "batch_size=200", "--device", "cpu"]
+    on_validation = partial(validation_split, count=100)
+    monkeypatch.setattr(train, "validation_split", on_validation)
+
+    code, output, _ = mnist_s7("teach", *training, "--jobs", "1", "--validation")
+
+    assert code == 0
+    assert output.count("final test accuracy") == 2
+    assert "mean of their probabilities" in output
+    assert {path.name.partition("-seed")[0] for path in folder.glob("*.json")} == {"LARGE"}
+    assert mnist_s7("train", *training, "--validation", "--output", tmp_path)[0] == 0
+    code, _, errors = mnist_s7("train", *training, "--output", tmp_path)  # of all digits nothing is there
+    assert (code, "soft targets that are not there" in errors) == (1, True)
+    code, _, errors = mnist_s7("teach", "T3")
+    assert (code, "T3 has no teachers" in errors) == (1, True)

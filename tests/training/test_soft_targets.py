@@ -1,6 +1,7 @@
 """Training on what teachers say of each image."""
 
 import dataclasses
+import re
 
 import pytest
 import torch
@@ -8,9 +9,10 @@ from safetensors.torch import save
 from torch import Generator, nn
 
 from mnist_s7 import T2, T3, fit
-from mnist_s7.catalog import EXPERIMENTS
+from mnist_s7.catalog import EXPERIMENTS, find_experiment
 from mnist_s7.distillation import Distillation
 from mnist_s7.kernels.library import load
+from mnist_s7.results.progress import Silent
 from mnist_s7.training import SoftTargets, SoftTargetsMissing, fit_seeds, soft_targets
 from mnist_s7.transforms import PLAIN
 
@@ -28,6 +30,12 @@ class Certain(nn.Module):
     def forward(self, x):
         own, self.left = self.left[: len(x)], self.left[len(x) :]
         return nn.functional.one_hot(own, 10).float().log()
+
+
+class NoEpoch(Silent):
+    """An epoch must not start."""
+
+    epoch_starts = None
 
 
 @pytest.fixture
@@ -129,12 +137,33 @@ def test_other_teachers_images_and_augmentations_are_kept_apart(few_digits):
 @pytest.mark.parametrize("train", [fit, lambda *given, **settings: fit_seeds(*given, seeds=[1], **settings)])
 def test_what_teachers_have_not_said_is_found_out_before_the_first_epoch(few_digits, folder, train):
     targets = SoftTargets(TAUGHT, few_digits)
-    with pytest.raises(SoftTargetsMissing, match="epoch 0 is not there; `mnist-s7 teach T3` makes them"):
+    with pytest.raises(
+        SoftTargetsMissing, match="epoch-0.safetensors: soft targets that are not there; `mnist-s7 teach"
+    ):
         train(TAUGHT, few_digits, device="cpu")
     for epoch in range(2):
         targets.make(epoch, [Certain(few_digits.train_labels)])
-    with pytest.raises(SoftTargetsMissing, match="epoch 2 is not there; T3 has 2 epochs: train it for no more"):
+    with pytest.raises(SoftTargetsMissing, match="T3 has 2 epochs, and soft targets for no more"):
         train(TAUGHT, few_digits, epochs=3, device="cpu")
+
+
+def test_the_remedy_is_a_command_that_makes_them(few_digits, folder, own_file):
+    path = own_file("""
+        from dataclasses import replace
+        from mnist_s7 import T2, T3
+        from mnist_s7.distillation import Distillation
+
+        SMALL = replace(T3, name="SMALL", distillation=Distillation(T2, 2))
+    """)
+    variant = find_experiment(f"{path}:SMALL", ["epochs=3"])
+    digits = dataclasses.replace(few_digits, name="Fashion-MNIST")
+
+    with pytest.raises(SoftTargetsMissing) as error:
+        SoftTargets(variant, digits).check(1)
+
+    command = re.search("`mnist-s7 teach (.*)` makes it", str(error.value))[1].split()
+    assert command[1:] == ["--set", "epochs=3", "--dataset", "fashion-mnist"]
+    assert find_experiment(command[0], command[2:3]) == variant
 
 
 @pytest.mark.parametrize(
@@ -148,9 +177,8 @@ def test_what_teachers_have_not_said_is_found_out_before_the_first_epoch(few_dig
 )
 def test_files_that_are_none_are_named(few_digits, folder, content, message):
     targets = SoftTargets(TAUGHT, few_digits)
-    targets.folder.mkdir()
-    for epoch in range(2):
-        targets.path(epoch).write_bytes(content)
+    targets.make(0, [Certain(few_digits.train_labels)])
+    targets.path(1).write_bytes(content)
 
-    with pytest.raises(SoftTargetsMissing, match=message):
-        fit(TAUGHT, few_digits, device="cpu", progress=False)
+    with pytest.raises(SoftTargetsMissing, match=message):  # of the last epoch, before the first one
+        fit(TAUGHT, few_digits, device="cpu", progress=NoEpoch())

@@ -1,10 +1,10 @@
-/* For the benchmark: as many multiplications and additions as the processor can do, in the vectors that the layers have. */
+/* For the benchmark: as many multiplications and additions as the processor can do, in vectors as the layers have. */
 
 #include "kernels.h"
 
-enum { SUMS = 9 }; /* two units, each of which begins one before the last four have ended: 8 keep them busy */
+enum { SUMS = 9 }; /* two units that take four cycles each: 8 independent sums keep both busy */
 
-/* The number of floating-point operations that `steps` take, which are done. */
+/* Do `steps` steps, and return how many floating-point operations they were. */
 EXPORTED double mnist_s7_multiply_and_add(long steps, float *result) {
     Vector sums[SUMS], factor, addend;
     for (int j = 0; j < LANES; j++) {
