@@ -59,16 +59,6 @@ static long group_at(long at, long period) {
 /* How many floats from j on a vector has, where there are `size`. */
 INLINED int width_at(long j, long size) { return j + LANES <= size ? LANES : j < size ? (int)(size - j) : 0; }
 
-/* `function` on each vector of a group, in all periods: on a whole group it is compiled for whole vectors, whose values
-   need not go through memory. */
-#define FOR_EACH_VECTOR(function, ...) \
-    for (long i = at; i < size; i += period) \
-        if (i + vectors * LANES <= size) \
-            UNROLLED for (int v = 0; v < vectors; v++) function(__VA_ARGS__, i + v * LANES, v, LANES); \
-        else \
-            UNROLLED for (int v = 0; v < vectors; v++) \
-                function(__VA_ARGS__, i + v * LANES, v, width_at(i + v * LANES, size));
-
 INLINED void load_group(Vector *to, const float *from, const int vectors) {
     UNROLLED for (int v = 0; v < vectors; v++) to[v] = *(const Vector *)(from + v * LANES);
 }
@@ -101,20 +91,20 @@ INLINED Vector through(Vector gradient, Vector v, Vector factor, Vector constant
     return relu == LEAKY_AFTER ? scaled_where(v * factor + constant <= 0, gradient, below) : gradient;
 }
 
-INLINED void normalize_vector(const Channels *of, const float *x, float *y, const int adds, const int relu, float below,
-                              const float *keep, long j, int v, const int width) {
-    Vector value = centred(load(x + j, width), of->mean[v], relu) * of->factor[v] + of->constant[v];
-    if (relu == RELU_AFTER) value = rectified(value);
-    if (relu == LEAKY_AFTER) value = scaled_where(value < 0, value, below);
-    if (keep) value *= load(keep + j, width);
-    store(y + j, adds ? rectified(load(y + j, width) + value) : value, width);
-}
-
 INLINED void normalize_group(const Norm *norm, const float *x, float *y, long size, const int adds, const int relu,
                              const float *keep, long at, long period, const int vectors) {
     Channels of;
     load_channels(&of, norm, at, vectors);
-    FOR_EACH_VECTOR(normalize_vector, &of, x, y, adds, relu, norm->below, keep)
+    for (long i = at; i < size; i += period)
+        UNROLLED for (int v = 0; v < vectors; v++) {
+            long j = i + v * LANES;
+            int width = width_at(j, size);
+            Vector value = centred(load(x + j, width), of.mean[v], relu) * of.factor[v] + of.constant[v];
+            if (relu == RELU_AFTER) value = rectified(value);
+            if (relu == LEAKY_AFTER) value = scaled_where(value < 0, value, norm->below);
+            if (keep) value *= load(keep + j, width);
+            store(y + j, adds ? rectified(load(y + j, width) + value) : value, width);
+        }
 }
 
 INLINED void normalize_all(const Norm *norm, const float *x, float *y, long size, const int adds, const int relu,
@@ -132,23 +122,6 @@ void add_normalized(const Norm *norm, const float *x, const unsigned char *keep,
     else for (long j = 0; j < size; j++) y[j] = y[j] + x[j] < 0 ? 0 : y[j] + x[j];
 }
 
-/* `value` is x, less its mean. */
-INLINED Vector gradient_after(const Channels *of, const float *g, Vector value, const int relu, float below,
-                              const float *keep, long j, int v, const int width) {
-    Vector d = load(g + j, width);
-    if (keep) d *= load(keep + j, width);
-    return through(d, value, of->factor[v], of->constant[v], relu, below);
-}
-
-INLINED void normalize_vector_backward(const Channels *of, const Vector *slope, const Vector *offset, const float *g,
-                                       const float *x, float *x_gradient, const int relu, float below,
-                                       const float *keep, long j, int v, const int width) {
-    Vector input = load(x + j, width), value = centred(input, of->mean[v], relu);
-    Vector d = gradient_after(of, g, value, relu, below, keep, j, v, width);
-    d = d * of->factor[v] + value * slope[v] + offset[v];
-    store(x_gradient + j, relu == RELU_BEFORE ? zero_where(input <= 0, d) : d, width);
-}
-
 INLINED void normalize_group_backward(const Norm *norm, const float *g, const float *x, float *x_gradient, long size,
                                       const int relu, const float *keep, long at, long period, const int vectors) {
     Vector slope[GROUP], offset[GROUP];
@@ -156,7 +129,17 @@ INLINED void normalize_group_backward(const Norm *norm, const float *g, const fl
     load_channels(&of, norm, at, vectors);
     load_group(slope, norm->slope + at, vectors);
     load_group(offset, norm->offset + at, vectors);
-    FOR_EACH_VECTOR(normalize_vector_backward, &of, slope, offset, g, x, x_gradient, relu, norm->below, keep)
+    for (long i = at; i < size; i += period)
+        UNROLLED for (int v = 0; v < vectors; v++) {
+            long j = i + v * LANES;
+            int width = width_at(j, size);
+            Vector input = load(x + j, width), value = centred(input, of.mean[v], relu);
+            Vector d = load(g + j, width);
+            if (keep) d *= load(keep + j, width);
+            d = through(d, value, of.factor[v], of.constant[v], relu, norm->below);
+            d = d * of.factor[v] + value * slope[v] + offset[v];
+            store(x_gradient + j, relu == RELU_BEFORE ? zero_where(input <= 0, d) : d, width);
+        }
 }
 
 INLINED void normalize_all_backward(const Norm *norm, const float *g, const float *x, float *x_gradient, long size,
@@ -191,21 +174,20 @@ static void count(Sums *sums, long c, long size) {
     if (sums->periods >= PERIODS_IN_FLOAT) add_late(sums, c);
 }
 
-INLINED void add_moments_vector(const float *x, const Vector *shift, Vector *first, Vector *second, const int relu,
-                                long j, int v, const int width) {
-    Vector value = centred(load(x + j, width), shift[v], relu);
-    if (width < LANES) value = load((float *)&value, width); /* nothing of what is not there */
-    first[v] += value;
-    second[v] += value * value;
-}
-
 INLINED void add_moments_group(const float *x, long size, Sums *sums, const int relu, long at, long period,
                                const int vectors) {
     Vector shift[GROUP], first[GROUP], second[GROUP];
     load_group(shift, sums->shift + at, vectors);
     load_group(first, sums->late_first + at, vectors);
     load_group(second, sums->late_second + at, vectors);
-    FOR_EACH_VECTOR(add_moments_vector, x, shift, first, second, relu)
+    for (long i = at; i < size; i += period)
+        UNROLLED for (int v = 0; v < vectors; v++) {
+            int width = width_at(i + v * LANES, size);
+            Vector value = centred(load(x + i + v * LANES, width), shift[v], relu);
+            value = load((float *)&value, width); /* nothing of what is not there */
+            first[v] += value;
+            second[v] += value * value;
+        }
     store_group(sums->late_first + at, first, vectors);
     store_group(sums->late_second + at, second, vectors);
 }
@@ -228,14 +210,6 @@ void add_moments(const Norm *norm, const float *x, long size, Sums *sums) {
     }
 }
 
-INLINED void add_gradients_vector(const Channels *of, const float *g, const float *x, Vector *first, Vector *second,
-                                  const int relu, float below, const float *keep, long j, int v, const int width) {
-    Vector value = centred(load(x + j, width), of->mean[v], relu);
-    Vector d = gradient_after(of, g, value, relu, below, keep, j, v, width);
-    first[v] += d;
-    second[v] += d * value;
-}
-
 INLINED void add_gradients_group(const Norm *norm, const float *g, const float *x, long size, Sums *sums,
                                  const int relu, const float *keep, long at, long period, const int vectors) {
     Vector first[GROUP], second[GROUP];
@@ -243,7 +217,17 @@ INLINED void add_gradients_group(const Norm *norm, const float *g, const float *
     load_channels(&of, norm, at, vectors);
     load_group(first, sums->late_first + at, vectors);
     load_group(second, sums->late_second + at, vectors);
-    FOR_EACH_VECTOR(add_gradients_vector, &of, g, x, first, second, relu, norm->below, keep)
+    for (long i = at; i < size; i += period)
+        UNROLLED for (int v = 0; v < vectors; v++) {
+            long j = i + v * LANES;
+            int width = width_at(j, size);
+            Vector value = centred(load(x + j, width), of.mean[v], relu);
+            Vector d = load(g + j, width);
+            if (keep) d *= load(keep + j, width);
+            d = through(d, value, of.factor[v], of.constant[v], relu, norm->below);
+            first[v] += d;
+            second[v] += d * value;
+        }
     store_group(sums->late_first + at, first, vectors);
     store_group(sums->late_second + at, second, vectors);
 }
