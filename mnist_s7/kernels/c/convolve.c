@@ -24,10 +24,11 @@ static int vectors_of(int channels) { return (channels + LANES - 1) / LANES; }
 static int start_of(int b, int count, int n) { return n * b / count; }
 static int count_of(int n, int vectors) { int max = vectors == 1 ? MAX_NARROW : MAX_WIDE; return (n + max - 1) / max; }
 
-/* Channels of a pixel from `vectors` sums: `channels` of them, if they are fewer. */
+/* Channels of a pixel from `vectors` sums: `channels` of them, if they are fewer than there are lanes. */
 INLINED void store_sums(float *y, const Vector *sums, int channels, int relu, const int vectors) {
     UNROLLED for (int v = 0; v < vectors; v++, y += LANES, channels -= LANES) {
         Vector sum = sums[v];
+        will_write(y);
         if (relu) sum = (Vector)((Mask)sum & ~(sum < 0)); /* not sum > 0: a NaN stays one */
         store(y, sum, channels);
     }
@@ -49,26 +50,28 @@ INLINED void convolve_pixels(const float *restrict x, long row, int c_in, int k,
     UNROLLED for (int p = 0; p < pixels; p++) store_sums(y + p * c_out, sums[p], channels, relu, vectors);
 }
 
-INLINED void convolve_row(const float *x, long row, int c_in, int k, const float *weights, float *y, int width,
-                          int c_out, int channels, int relu, const int vectors) {
+INLINED void convolve_row(const float *x, long row, int c_in, int k, const float *weights, float *y, const float *end,
+                          int width, int c_out, int channels, int relu, const int vectors) {
     int count = count_of(width, vectors);
     for (int b = 0; b < count; b++) {
-        int start = start_of(b, count, width), pixels = start_of(b + 1, count, width) - start;
+        int start = start_of(b, count, width), past = start_of(b + 1, count, width), pixels = past - start;
+        int whole = end - (y + (past - 1) * c_out) >= vectors * LANES;
         FOR_EACH_COUNT(pixels, convolve_pixels, x + start * c_in, row, c_in, k, weights, y + (long)start * c_out, c_out,
-                       channels, relu)
+                       whole ? vectors * LANES : channels, relu)
     }
 }
 
 void convolve(const float *x, Map x_map, int k, const float *packed, float *y, int c_out, int relu) {
     int h = x_map.h - k + 1, w = x_map.w - k + 1;
     long row = (long)x_map.w * x_map.c;
-    for (int c = 0; c < c_out; c += VECTORS * LANES) {
+    const float *end = y + (long)h * w * c_out;
+    for (int c = (c_out - 1) / (VECTORS * LANES) * (VECTORS * LANES); c >= 0; c -= VECTORS * LANES) {
         const float *weights = packed + (long)k * k * x_map.c * c;
         for (int i = 0; i < h; i++) {
             float *to = y + (long)i * w * c_out + c;
             const float *from = x + i * row;
-            if (c_out - c <= LANES) convolve_row(from, row, x_map.c, k, weights, to, w, c_out, c_out - c, relu, 1);
-            else convolve_row(from, row, x_map.c, k, weights, to, w, c_out, c_out - c, relu, 2);
+            if (c_out - c <= LANES) convolve_row(from, row, x_map.c, k, weights, to, end, w, c_out, c_out - c, relu, 1);
+            else convolve_row(from, row, x_map.c, k, weights, to, end, w, c_out, c_out - c, relu, 2);
         }
     }
 }

@@ -29,6 +29,7 @@ INLINED void convolve_row(const float *restrict x, long row, int c, const float 
     UNROLLED for (int t = 0; t < TAPS; t++) weight[t] = *(const Vector *)(weights + t * step);
     for (int j = 0; j < w; j++, x += c, y += c) {
         Vector sum = {0};
+        will_write(y);
         UNROLLED for (int t = 0; t < TAPS; t++) sum += weight[t] * *(const Vector *)(x + t / K * row + t % K * c);
         store(y, sum, end - y >= LANES ? LANES : channels);
     }

@@ -63,6 +63,12 @@ typedef struct {
 /* To a cache line: a vector that lies in two of them is read twice. */
 #define ALIGNED __attribute__((aligned(64)))
 
+/* Asked for so many floats before it is used, memory is in the second-level cache by then. A batch is read and written
+   from its start to its end, so what lies AHEAD is what comes next; beyond the end, asking does nothing. */
+enum { AHEAD = 8192 };
+INLINED void will_read(const float *x) { __builtin_prefetch(x + AHEAD, 0, 2); }
+INLINED void will_write(const float *y) { __builtin_prefetch(y + AHEAD, 1, 2); }
+
 INLINED long min(long a, long b) { return a < b ? a : b; }
 
 /* The first `channels` of a vector, or all of it, if they are more. */

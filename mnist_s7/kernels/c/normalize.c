@@ -99,6 +99,7 @@ INLINED void normalize_group(const Norm *norm, const float *x, float *y, long si
         UNROLLED for (int v = 0; v < vectors; v++) {
             long j = i + v * LANES;
             int width = width_at(j, size);
+            will_read(x + j);
             Vector value = centred(load(x + j, width), of.mean[v], relu) * of.factor[v] + of.constant[v];
             if (relu == RELU_AFTER) value = rectified(value);
             if (relu == LEAKY_AFTER) value = scaled_where(value < 0, value, norm->below);
@@ -133,6 +134,8 @@ INLINED void normalize_group_backward(const Norm *norm, const float *g, const fl
         UNROLLED for (int v = 0; v < vectors; v++) {
             long j = i + v * LANES;
             int width = width_at(j, size);
+            will_read(g + j);
+            will_read(x + j);
             Vector input = load(x + j, width), value = centred(input, of.mean[v], relu);
             Vector d = load(g + j, width);
             if (keep) d *= load(keep + j, width);

@@ -22,6 +22,8 @@ INLINED int is_whole(const Layer *layer, int j) { return (layer->w_out - j - 1) 
 
 INLINED void pool_window(const Layer *layer, const float *restrict x, float *restrict y, int i, int j, int c,
                          const int width) {
+    will_read(corner(layer, x, i, j, 0) + c);
+    will_read(corner(layer, x, i, j, 2) + c);
     Vector max = load(corner(layer, x, i, j, 0) + c, width);
     UNROLLED for (int k = 1; k < WINDOW; k++) max = larger(max, load(corner(layer, x, i, j, k) + c, width));
     store(y + c, max, width);
@@ -38,6 +40,8 @@ void max_pool(const Layer *layer, const float *restrict x, float *restrict y) {
 INLINED void pool_window_backward(const Layer *layer, const float *restrict g, const float *restrict x,
                                   float *restrict x_gradient, int i, int j, int c, const int width) {
     Vector four[WINDOW], left = load(g + c, width);
+    will_read(corner(layer, x, i, j, 0) + c);
+    will_read(corner(layer, x, i, j, 2) + c);
     UNROLLED for (int k = 0; k < WINDOW; k++) four[k] = load(corner(layer, x, i, j, k) + c, width);
     Vector max = larger(larger(four[0], four[1]), larger(four[2], four[3]));
     UNROLLED for (int k = 0; k < WINDOW; k++) {
