@@ -20,8 +20,7 @@ enum { VECTORS = SLACK / LANES, MAX_NARROW = 8, MAX_WIDE = 6, STRIP = 6 };
 
 static int vectors_of(int channels) { return (channels + LANES - 1) / LANES; }
 
-/* Where block b of `count` nearly equal ones starts. */
-static int start_of(int b, int count, int n) { return n * b / count; }
+/* In how few blocks of nearly one size `n` things are done. */
 static int count_of(int n, int vectors) { int max = vectors == 1 ? MAX_NARROW : MAX_WIDE; return (n + max - 1) / max; }
 
 /* Channels of a pixel from `vectors` sums: `channels` of them, if they are fewer than there are lanes. */
@@ -52,10 +51,10 @@ INLINED void convolve_pixels(const float *restrict x, long row, int c_in, int k,
 
 INLINED void convolve_row(const float *x, long row, int c_in, int k, const float *weights, float *y, const float *end,
                           int width, int c_out, int channels, int relu, const int vectors) {
-    int count = count_of(width, vectors);
-    for (int b = 0; b < count; b++) {
-        int start = start_of(b, count, width), past = start_of(b + 1, count, width), pixels = past - start;
-        int whole = end - (y + (past - 1) * c_out) >= vectors * LANES;
+    int start = 0, pixels;
+    for (int blocks = count_of(width, vectors); blocks; blocks--, start += pixels) {
+        pixels = (width - start) / blocks;
+        int whole = end - (y + (start + pixels - 1) * c_out) >= vectors * LANES;
         FOR_EACH_COUNT(pixels, convolve_pixels, x + start * c_in, row, c_in, k, weights, y + (long)start * c_out, c_out,
                        whole ? vectors * LANES : channels, relu)
     }
@@ -96,9 +95,9 @@ INLINED void add_some(const float *restrict x, long x_row, int c_in, const float
 
 INLINED void add_row_of_weights(const float *x, long x_row, int c_in, const float *g, long g_row, int c_out, int h,
                                 int w, float *to, int inputs, const int vectors) {
-    int count = count_of(inputs, vectors);
-    for (int b = 0; b < count; b++) {
-        int start = start_of(b, count, inputs), some = start_of(b + 1, count, inputs) - start;
+    int start = 0, some;
+    for (int blocks = count_of(inputs, vectors); blocks; blocks--, start += some) {
+        some = (inputs - start) / blocks;
         FOR_EACH_COUNT(some, add_some, x + start, x_row, c_in, g, g_row, c_out, h, w, to + start * vectors * LANES)
     }
 }
