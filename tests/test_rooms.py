@@ -32,7 +32,7 @@ ARROWS = {
     "catalog": {"models", "transforms", "experiments", "source_code", "results", "baselines"},
     "training": {"experiments", "catalog", "transforms", "schedules", "data", "kernels", "results"},
     "sweep": {"training", "catalog", "experiments", "results", "data", "kernels"},
-    "bench": {"training", "catalog", "experiments", "results", "data", "transforms", "kernels"},
+    "bench": {"training", "optimizers", "catalog", "experiments", "results", "data", "transforms", "kernels"},
     "images": {"data", "training", "results"},
     "robustness": {"data", "transforms", "training", "results"},
     "plots": {"results", "receptive_field", "bench", "images", "robustness"},

@@ -1,4 +1,4 @@
-"""Seconds per epoch: of the baseline loop, of this package's on three kinds of layers, and of the convolutions alone.
+"""Seconds per epoch: of the baseline loop, of this package's on several kinds of layers, and of the convolutions alone.
 
 All is measured in one run, interleaved and in several rounds, since a machine's speed drifts from one minute to the
 next: a ratio is that of two neighbours in time, and what is quoted is the median over the rounds. One measurement
@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -34,6 +36,7 @@ from mnist_s7.transforms import PLAIN, batched
 
 EPOCH = 60_000  # training images, to which seconds are scaled
 PART = 12_000  # training images of a measurement
+JAX_SHARE = 8  # a measurement in JAX is on an eighth of them: it takes several times as long as the others
 BATCH_SIZES = (32, 64, 128, 256, 512, 1024, 2048)
 IMAGES = (6_000, 12_000, 30_000, 60_000)
 Loop = Callable[[Digits], float]  # seconds per epoch on some digits
@@ -72,7 +75,7 @@ def benchmark(
 def _warm_up(experiment: Experiment, cost: Cost, few: Digits, cores: int) -> dict[str, Loop]:
     """First calls are slow everywhere. And find the best settings of the baseline and the lower bound.
 
-    Returns the loops on PyTorch's layers and on torch.compile, which has compiled then.
+    Returns the loops on PyTorch's layers, on torch.compile, which has compiled then, and in JAX, where that is there.
     """
     fewer = _first(few, len(few.train_images) // 4)
     package(experiment, fewer)
@@ -82,10 +85,12 @@ def _warm_up(experiment: Experiment, cost: Cost, few: Digits, cores: int) -> dic
     settings = {name: lower_bound(experiment, name, steps=5) for name in LOWER_BOUND_SETTINGS}
     cost.lower_bound_setting = min(settings, key=settings.get)
     loops = {"in_memory": in_memory(experiment), "torch_compile": in_memory(experiment, torch.compile)}
+    both_sizes = _first(few, experiment.batch_size + len(few.train_images) % experiment.batch_size)  # of batches
     for loop in loops.values():
-        loop(
-            _first(few, experiment.batch_size + len(few.train_images) % experiment.batch_size)
-        )  # both sizes of batches
+        loop(both_sizes)
+    apart = partial(_in_jax_apart, experiment.name)
+    if find_spec("jax") and apart(_first(few, JAX_SHARE * experiment.batch_size)):
+        loops["jax"] = apart
     return loops
 
 
@@ -181,6 +186,21 @@ def in_memory(experiment: Experiment, prepare: Callable[[nn.Module], nn.Module] 
     return seconds
 
 
+def in_jax(name: str, digits: Digits) -> float | None:
+    """The same of a known experiment, on its network in JAX, once that is compiled; None where there is none in JAX."""
+    from mnist_s7.bench.jax_training import JaxTraining, NotInJax
+
+    try:
+        training = JaxTraining(EXPERIMENTS[name])
+    except NotInJax:
+        return None
+    some = _first(digits, len(digits.train_images) // JAX_SHARE)
+    for _ in range(2):
+        started = time.perf_counter()
+        training.epoch(_batches(EXPERIMENTS[name], some), some.test_images, some.test_labels)
+    return _scaled(time.perf_counter() - started, some)
+
+
 def package(experiment: Experiment, digits: Digits) -> float:
     """Seconds per epoch of `fit`: shuffling, augmentation, training, its figures, and the test."""
     run = fit(experiment, digits, epochs=1, device="cpu", progress=False)
@@ -222,6 +242,12 @@ def _baseline_apart(name: str, digits: Digits, workers: list[int], threads: int)
 def _baseline_on_threads(name: str, digits: Digits, workers: list[int], threads: int) -> list[float]:
     with _threads(threads):
         return [baseline(EXPERIMENTS[name], digits, n) for n in workers]
+
+
+def _in_jax_apart(name: str, digits: Digits) -> float | None:
+    """JAX has threads, with which a process must not fork."""
+    with _processes(1) as process:
+        return process.submit(in_jax, name, digits).result()
 
 
 def _on_each_core(name: str, digits: Digits, cores: int) -> float:
@@ -274,9 +300,6 @@ def _shares(experiment: Experiment, digits: Digits) -> dict[str, float]:
     evaluate(model, digits.test_images, digits.test_labels)
     ends("evaluation")
     return {part: 100 * seconds / sum(spent.values()) for part, seconds in spent.items()}
-
-
-# ---------------------------------------------------------------------------------------------------- how
 
 
 def _batches(experiment: Experiment, digits: Digits) -> Iterator[tuple[Tensor, Tensor]]:

@@ -21,6 +21,7 @@ class Cost:
     baseline: list[float] = field(default_factory=list)  # a plain PyTorch training loop with a DataLoader
     in_memory: list[float] = field(default_factory=list)  # this package's loop on PyTorch's layers
     torch_compile: list[float] = field(default_factory=list)  # the same on torch.compile, compiled before
+    jax: list[float] = field(default_factory=list)  # the same on a network in JAX, compiled before; empty without JAX
     package: list[float] = field(default_factory=list)  # `fit`: the same on the compiled layers
     lower_bound: list[float] = field(default_factory=list)  # forward and backward of the convolutions, without any test
     each_core: list[float] = field(default_factory=list)  # seconds per epoch of all cores, with one process per core
@@ -33,8 +34,8 @@ class Cost:
     by_images: dict[str, list[float]] = field(default_factory=dict)  # seconds of a pass over so many, not scaled
 
     def ratios(self, of: str, to: str) -> list[float]:
-        """Each round's seconds of the one over those of the other."""
-        return [a / b for a, b in zip(getattr(self, of), getattr(self, to), strict=True)]
+        """Each round's seconds of the one over those of the other; none of a loop that was not measured."""
+        return [a / b for a, b in zip(getattr(self, of), getattr(self, to), strict=True)] if getattr(self, of) else []
 
 
 @dataclass

@@ -14,6 +14,7 @@ LOOPS = {
     "baseline": ("baseline loop", MUTED),
     "in_memory": ("in memory, PyTorch's layers", "#999999"),
     "torch_compile": ("in memory, torch.compile", "#BBBBBB"),
+    "jax": ("in memory, JAX", "#DDDDDD"),
     "package": ("in memory, compiled layers", None),
     "lower_bound": ("convolutions alone", FAINT),
 }
@@ -41,9 +42,12 @@ def _bars(ax: Axes, benchmark: Benchmark) -> None:
     """A group of bars for each iteration, with the lowest and highest round, and the ratios in words."""
     looks = looks_by_name(benchmark.costs)
     for i, (name, cost) in enumerate(benchmark.costs.items()):
-        for j, (loop, (label, colour)) in enumerate(LOOPS.items()):
-            seconds, y = getattr(cost, loop), i + 0.17 * (j - 2)
-            ax.barh(y, median(seconds), 0.15, color=colour or looks[name][0], edgecolor=MUTED, linewidth=0.5)
+        measured = {loop: seconds for loop in LOOPS if (seconds := getattr(cost, loop))}
+        for j, (loop, seconds) in enumerate(measured.items()):
+            (label, colour), y = LOOPS[loop], i + 0.85 / len(measured) * (j - (len(measured) - 1) / 2)
+            ax.barh(
+                y, median(seconds), 0.75 / len(measured), color=colour or looks[name][0], edgecolor=MUTED, linewidth=0.5
+            )
             ax.plot([min(seconds), max(seconds)], [y, y], color=INK, linewidth=1)
             text = f"{label}: {median(seconds):.1f} s"
             if loop not in ("package", "lower_bound"):
@@ -51,7 +55,8 @@ def _bars(ax: Axes, benchmark: Benchmark) -> None:
             say(ax, text, max(seconds), y, dx=5)
     ax.set_yticks(range(len(benchmark.costs)), benchmark.costs, fontweight="bold")
     ax.invert_yaxis()
-    ax.set_xlim(0, 1.75 * max(max(cost.baseline) for cost in benchmark.costs.values()))
+    longest = max(max(getattr(cost, loop), default=0) for cost in benchmark.costs.values() for loop in LOOPS)
+    ax.set_xlim(0, 1.75 * longest)
     ax.tick_params(axis="y", length=0)
     plain_axes(ax, xlabel="seconds per epoch (medians; lines, and bands below: range of the rounds)", grid="x")
 

@@ -11,6 +11,7 @@ LOOPS = {
     "baseline": "baseline loop",
     "in_memory": "in-memory loop, PyTorch's layers",
     "torch_compile": "in-memory loop, torch.compile",
+    "jax": "in-memory loop, JAX",
     "package": "in-memory loop, compiled layers",
     "lower_bound": "lower bound (convolutions alone)",
 }
@@ -19,8 +20,8 @@ LOOPS = {
 def costs(benchmark: Benchmark) -> Markdown:
     """Seconds per epoch of each loop: medians of the rounds."""
     rows = (
-        (name, *(f"{median(getattr(cost, loop)):.1f}" for cost in benchmark.costs.values()))
-        for loop, name in LOOPS.items()
+        (name, *(f"{median(found):.1f}" if (found := getattr(cost, loop)) else "" for cost in benchmark.costs.values()))
+        for loop, name in _measured(benchmark)
     )
     return table(("seconds per epoch", *benchmark.costs), rows)
 
@@ -29,10 +30,16 @@ def ratios(benchmark: Benchmark) -> Markdown:
     """How many times the seconds of this package the other loops take: medians of the rounds, and their range."""
     rows = (
         (name, *(_median(cost.ratios(loop, "package"), ".1f") for cost in benchmark.costs.values()))
-        for loop, name in LOOPS.items()
+        for loop, name in _measured(benchmark)
         if loop != "package"
     )
     return table(("seconds, relative to the compiled layers", *benchmark.costs), rows)
+
+
+def _measured(benchmark: Benchmark) -> list[tuple[str, str]]:
+    """Those of `LOOPS` that at least one experiment has."""
+    costs = benchmark.costs.values()
+    return [(loop, name) for loop, name in LOOPS.items() if any(getattr(cost, loop) for cost in costs)]
 
 
 def throughput(benchmark: Benchmark) -> Markdown:
@@ -71,6 +78,7 @@ def how_measured(benchmark: Benchmark) -> str:
     """The machine, and how the figures were measured."""
     machine = benchmark.environment
     workers = ", ".join(f"{cost.workers} ({name})" for name, cost in benchmark.costs.items())
+    in_jax = " JAX is measured, after it has compiled, on an eighth of the images, and not on depthwise convolutions."
     settings = ", ".join(f"{cost.lower_bound_setting} ({name})" for name, cost in benchmark.costs.items())
     return (
         f"{machine['device']}, {benchmark.cores} cores, {machine['system']}, Python {machine['python']}, torch "
@@ -80,7 +88,8 @@ def how_measured(benchmark: Benchmark) -> str:
         "one process per core, each has one thread, and the epochs of all are counted. A pass over so many images is "
         f"not scaled. DataLoader workers of the baseline, the fastest of 0, 1 and {benchmark.cores}: {workers}. Data "
         f"type and memory format of the lower bound, the fastest of four: {settings}. torch.compile is measured after "
-        f"it has compiled. Layers of this package: {machine['kernels']}."
+        f"it has compiled.{in_jax if any(cost.jax for cost in benchmark.costs.values()) else ''} Layers of this "
+        f"package: {machine['kernels']}."
     )
 
 
@@ -112,5 +121,8 @@ def layers_in_words(costs: LayerCosts) -> str:
 
 
 def _median(values: list[float], form: str) -> str:
+    """Empty where nothing was measured."""
+    if not values:
+        return ""
     low, high = format(min(values), form), format(max(values), form)
     return f"{median(values):{form}} ({low} to {high})"

@@ -162,6 +162,8 @@ def test_a_benchmark_has_every_figure_of_every_round(few_digits, monkeypatch, tm
     monkeypatch.setattr(measure, "_processes", ThreadPoolExecutor)  # new processes take seconds to start
     compiled = []
     monkeypatch.setattr(torch, "compile", lambda model: compiled.append(model) or model)  # which takes a minute
+    monkeypatch.setattr(measure, "find_spec", lambda name: True)
+    monkeypatch.setattr(measure, "in_jax", lambda name, digits: 60_000 / len(digits.train_images))  # test_jax_training
     threads = torch.get_num_threads()
     shown = []
 
@@ -169,11 +171,12 @@ def test_a_benchmark_has_every_figure_of_every_round(few_digits, monkeypatch, tm
 
     assert list(found.costs) == ["T3"]
     for cost in found.costs.values():
-        loops = (cost.baseline, cost.in_memory, cost.torch_compile, cost.package, cost.lower_bound, cost.each_core)
+        loops = cost.baseline, cost.in_memory, cost.torch_compile, cost.package, cost.lower_bound, cost.each_core
         scaled = cost.by_batch_size, cost.by_threads, cost.by_images
         for rounds in (*loops, *(each for by in scaled for each in by.values())):
             assert len(rounds) == 2
             assert min(rounds) > 0
+        assert cost.jax == [60_000 / 256] * 2
         assert (list(cost.by_batch_size), list(cost.by_threads)) == (["64", "128"], ["1"])
         assert list(cost.by_images) == ["256", "512"]
         assert 100 < cost.peak_memory < 20_000
