@@ -4,6 +4,7 @@ Images are channels last, (N, h, w, c), and a convolution's weights (k, k, c_in,
 PyTorch's order. JAX is an extra: only what measures it imports this.
 """
 
+import copy
 import operator
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -21,7 +22,8 @@ from mnist_s7.experiments import Experiment
 from mnist_s7.optimizers import SGD
 from mnist_s7.transforms import PLAIN, batched
 
-jax.config.update("jax_platforms", "cpu")
+jax.config.update("jax_platforms", "cpu")  # what it is compared with is measured there
+TOLERANCE = 1e-3  # of how far the network's answers to two images are apart
 
 
 class NotInJax(MnistS7Error):
@@ -37,12 +39,32 @@ class JaxTraining:
             raise NotInJax(f"{experiment.name} is trained with {experiment.algorithm}, and only SGD is here in JAX")
         model = experiment.network()
         self.experiment, self.network = experiment, _Network(model)
-        self.parameters, self.statistics = self.network.parameters(), self.network.statistics()
-        self._compare(model.eval())
-        self.velocity = jax.tree.map(jnp.zeros_like, self.parameters)
-        self.key = jax.random.key(1, impl="rbg")  # the faster generator
         self._step = jax.jit(self._stepped, donate_argnums=(0, 1, 2))
         self._count = jax.jit(lambda *state, images, labels: _figures(self.network(*state, images)[0], labels))
+        self._compare(_random(model))
+        self._start(model)
+
+    def _start(self, model: nn.Module) -> None:
+        """With the weights of `model`."""
+        self.parameters, self.statistics = self.network.parameters(model), self.network.statistics(model)
+        self.velocity = jax.tree.map(jnp.zeros_like, self.parameters)
+        self.key = jax.random.key(1, impl="rbg")  # the faster generator
+
+    def _compare(self, model: nn.Module) -> None:
+        """A layer may have settings that are not here: let the network compute what PyTorch's does, and be trained."""
+        images, labels = torch.randn(2, 1, 28, 28), torch.zeros(2, dtype=torch.long)
+        with torch.no_grad():
+            expected = model.eval()(images).numpy()
+        try:
+            self._start(model)
+            found, _ = self.network(self.parameters, self.statistics, _channels_last(images))
+            far = abs(np.array(found) - expected).max() / abs(expected[0] - expected[1]).max()
+            state = self.parameters, self.velocity, self.statistics, self.key
+            jax.eval_shape(self._stepped, *state, **_arrays(images, labels))
+        except Exception as error:  # of JAX, which has many for shapes that do not fit
+            raise NotInJax(f"{type(model).__name__} cannot be computed in JAX: {error}") from error
+        if not far < TOLERANCE:
+            raise NotInJax(f"{type(model).__name__} is another network in JAX: a layer has settings that are not here")
 
     def epoch(self, batches: Iterable[tuple[Tensor, Tensor]], test_images: Tensor, test_labels: Tensor) -> jax.Array:
         """Train on the batches, test on uint8 (N, 28, 28) images and (N,) labels, and give the `_figures` of both when
@@ -52,7 +74,7 @@ class JaxTraining:
         return jnp.stack([trained, tested]).block_until_ready()
 
     def step(self, images: Tensor, labels: Tensor) -> jax.Array:
-        """Train on (B, 1, 28, 28) images and (B,) labels, at the experiment's first learning rate: `_figures`."""
+        """Train on (B, 1, 28, 28) images and (B,) labels, at the experiment's `lr`: `_figures`."""
         state = self.parameters, self.velocity, self.statistics, self.key
         *state, figures = self._step(*state, **_arrays(images, labels))
         self.parameters, self.velocity, self.statistics, self.key = state
@@ -61,17 +83,6 @@ class JaxTraining:
     def count(self, images: Tensor, labels: Tensor) -> jax.Array:
         """`_figures` in evaluation mode."""
         return self._count(self.parameters, self.statistics, **_arrays(images, labels))
-
-    def _compare(self, model: nn.Module) -> None:
-        """A layer may have settings that are not here: let the network compute what PyTorch's does."""
-        images = torch.rand(2, 1, 28, 28)
-        try:
-            found, _ = self.network(self.parameters, self.statistics, _channels_last(images))
-            same = jnp.allclose(found, model(images).detach().numpy(), atol=1e-3)
-        except Exception as error:  # of JAX, which has many for shapes that do not fit
-            raise NotInJax(f"{type(model).__name__} cannot be computed in JAX: {error}") from error
-        if not same:
-            raise NotInJax(f"{type(model).__name__} is another network in JAX: a layer has settings that are not here")
 
     def _stepped(self, parameters, velocity, statistics, key, images, labels):
         """As torch.optim.SGD does it."""
@@ -93,6 +104,19 @@ class JaxTraining:
         return parameters, velocity, statistics, key, figures
 
 
+def _random(model: nn.Module) -> nn.Module:
+    """A copy with weights and statistics that show in what it answers, as an untrained network's hardly do."""
+    changed = copy.deepcopy(model)
+    with torch.no_grad():
+        for layer in changed.modules():
+            if isinstance(layer, nn.Conv2d):
+                nn.init.kaiming_normal_(layer.weight)
+            elif isinstance(layer, nn.BatchNorm2d):
+                for values in filter(None.__ne__, (layer.weight, layer.bias, layer.running_mean, layer.running_var)):
+                    values.uniform_(0.5, 1.5)
+    return changed
+
+
 def _arrays(images: Tensor, labels: Tensor) -> dict:
     return {"images": _channels_last(images), "labels": labels.numpy()}
 
@@ -102,7 +126,7 @@ def _channels_last(images: Tensor) -> np.ndarray:
 
 
 def _figures(log_probabilities: jax.Array, labels: jax.Array) -> jax.Array:
-    """The sum of the losses, and how many are right."""
+    """(2,): the sum of the losses, and how many are right."""
     loss = -jnp.take_along_axis(log_probabilities, labels[:, None], 1).sum()
     return jnp.stack([loss, (log_probabilities.argmax(1) == labels).sum().astype(loss.dtype)])
 
@@ -129,14 +153,15 @@ class _Network:
             raise NotInJax(f"torch.fx cannot trace {type(model).__name__}: {error}") from error
         for node in self.calls:
             if node.op not in ("placeholder", "output") and self._function(node) is None:
-                raise NotInJax(f"there is no {node.target} of {type(model).__name__} here in JAX")
+                called = type(self.layers[node.target]).__name__ if node.op == "call_module" else node.target
+                raise NotInJax(f"there is no {called} here in JAX")
         if any(isinstance(layer, nn.Conv2d) and layer.groups > 1 for layer in self.layers.values()):
-            raise NotInJax("XLA's depthwise convolutions on a CPU are so slow that they are no peer")
+            raise NotInJax("convolutions in groups, which XLA is no peer at on a CPU, are not here in JAX")
 
-    def parameters(self) -> dict:
+    def parameters(self, model: nn.Module) -> dict:
         """By the layers' names."""
         found = {}
-        for name, layer in self.layers.items():
+        for name, layer in model.named_modules():
             own = {kind: weights.detach() for kind, weights in layer.named_parameters(recurse=False)}
             if isinstance(layer, nn.Conv2d):
                 own["weight"] = own["weight"].permute(2, 3, 1, 0)
@@ -144,9 +169,9 @@ class _Network:
                 found[name] = {kind: jnp.array(weights.numpy()) for kind, weights in own.items()}
         return found
 
-    def statistics(self) -> dict:
+    def statistics(self, model: nn.Module) -> dict:
         """The running means and variances, by the names of the BatchNorm layers."""
-        norms = {name: layer for name, layer in self.layers.items() if isinstance(layer, nn.BatchNorm2d)}
+        norms = {name: layer for name, layer in model.named_modules() if isinstance(layer, nn.BatchNorm2d)}
         return {
             name: (jnp.array(norm.running_mean.numpy()), jnp.array(norm.running_var.numpy()))
             for name, norm in norms.items()
@@ -208,8 +233,8 @@ def _max_pool(call: _Call, x: jax.Array) -> jax.Array:
 LAYERS = {
     nn.Conv2d: _convolution,
     nn.BatchNorm2d: _batchnorm,
-    nn.ReLU: lambda call, x: jnp.maximum(x, 0),
-    F.relu: lambda call, x: jnp.maximum(x, 0),
+    nn.ReLU: lambda call, x: jax.nn.relu(x),
+    F.relu: lambda call, x: jax.nn.relu(x),
     nn.Dropout: _dropout,
     nn.MaxPool2d: _max_pool,
     nn.AdaptiveAvgPool2d: lambda call, x: x.mean((1, 2), keepdims=True),  # to 1x1

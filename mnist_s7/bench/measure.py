@@ -36,7 +36,7 @@ from mnist_s7.transforms import PLAIN, batched
 
 EPOCH = 60_000  # training images, to which seconds are scaled
 PART = 12_000  # training images of a measurement
-JAX_SHARE = 8  # a measurement in JAX is on an eighth of them: it takes several times as long as the others
+JAX_SHARE = 8  # a measurement in JAX, which is slow, is on an eighth of them
 BATCH_SIZES = (32, 64, 128, 256, 512, 1024, 2048)
 IMAGES = (6_000, 12_000, 30_000, 60_000)
 Loop = Callable[[Digits], float]  # seconds per epoch on some digits
@@ -88,7 +88,7 @@ def _warm_up(experiment: Experiment, cost: Cost, few: Digits, cores: int) -> dic
     both_sizes = _first(few, experiment.batch_size + len(few.train_images) % experiment.batch_size)  # of batches
     for loop in loops.values():
         loop(both_sizes)
-    apart = partial(_in_jax_apart, experiment.name)
+    apart = partial(_in_jax_apart, experiment.name, cores)
     if find_spec("jax") and apart(_first(few, JAX_SHARE * experiment.batch_size)):
         loops["jax"] = apart
     return loops
@@ -186,7 +186,7 @@ def in_memory(experiment: Experiment, prepare: Callable[[nn.Module], nn.Module] 
     return seconds
 
 
-def in_jax(name: str, digits: Digits) -> float | None:
+def in_jax(name: str, threads: int, digits: Digits) -> float | None:
     """The same of a known experiment, on its network in JAX, once that is compiled; None where there is none in JAX."""
     from mnist_s7.bench.jax_training import JaxTraining, NotInJax
 
@@ -195,9 +195,10 @@ def in_jax(name: str, digits: Digits) -> float | None:
     except NotInJax:
         return None
     some = _first(digits, len(digits.train_images) // JAX_SHARE)
-    for _ in range(2):
-        started = time.perf_counter()
-        training.epoch(_batches(EXPERIMENTS[name], some), some.test_images, some.test_labels)
+    with _threads(threads):  # of PyTorch, which makes the batches
+        for _ in range(2):
+            started = time.perf_counter()
+            training.epoch(_batches(EXPERIMENTS[name], some), some.test_images, some.test_labels)
     return _scaled(time.perf_counter() - started, some)
 
 
@@ -244,10 +245,10 @@ def _baseline_on_threads(name: str, digits: Digits, workers: list[int], threads:
         return [baseline(EXPERIMENTS[name], digits, n) for n in workers]
 
 
-def _in_jax_apart(name: str, digits: Digits) -> float | None:
-    """JAX has threads, with which a process must not fork."""
+def _in_jax_apart(name: str, threads: int, digits: Digits) -> float | None:
+    """JAX has threads of its own, with which a process must not fork."""
     with _processes(1) as process:
-        return process.submit(in_jax, name, digits).result()
+        return process.submit(in_jax, name, threads, digits).result()
 
 
 def _on_each_core(name: str, digits: Digits, cores: int) -> float:

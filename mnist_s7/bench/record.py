@@ -21,7 +21,7 @@ class Cost:
     baseline: list[float] = field(default_factory=list)  # a plain PyTorch training loop with a DataLoader
     in_memory: list[float] = field(default_factory=list)  # this package's loop on PyTorch's layers
     torch_compile: list[float] = field(default_factory=list)  # the same on torch.compile, compiled before
-    jax: list[float] = field(default_factory=list)  # the same on a network in JAX, compiled before; empty without JAX
+    jax: list[float] = field(default_factory=list)  # the same in JAX; empty where JAX, or the network there, is missing
     package: list[float] = field(default_factory=list)  # `fit`: the same on the compiled layers
     lower_bound: list[float] = field(default_factory=list)  # forward and backward of the convolutions, without any test
     each_core: list[float] = field(default_factory=list)  # seconds per epoch of all cores, with one process per core

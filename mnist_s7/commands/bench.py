@@ -15,7 +15,7 @@ def add(command: Command) -> None:
     parser = command(
         "bench",
         _bench,
-        "measure seconds per epoch: this package, a baseline loop, torch.compile, the convolutions alone",
+        "measure seconds per epoch: this package, a baseline loop, torch.compile, JAX, the convolutions alone",
     )
     parser.add_argument("experiments", nargs="*", metavar="EXPERIMENT", help=f"default: the series; {OWN}")
     parser.add_argument("--rounds", type=whole(1, 1000), default=5, help="repetitions; default: %(default)s")

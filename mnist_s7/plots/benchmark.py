@@ -14,7 +14,7 @@ LOOPS = {
     "baseline": ("baseline loop", MUTED),
     "in_memory": ("in memory, PyTorch's layers", "#999999"),
     "torch_compile": ("in memory, torch.compile", "#BBBBBB"),
-    "jax": ("in memory, JAX", "#DDDDDD"),
+    "jax": ("in memory, JAX", "#CCCCCC"),
     "package": ("in memory, compiled layers", None),
     "lower_bound": ("convolutions alone", FAINT),
 }

@@ -78,7 +78,6 @@ def how_measured(benchmark: Benchmark) -> str:
     """The machine, and how the figures were measured."""
     machine = benchmark.environment
     workers = ", ".join(f"{cost.workers} ({name})" for name, cost in benchmark.costs.items())
-    in_jax = " JAX is measured, after it has compiled, on an eighth of the images, and not on depthwise convolutions."
     settings = ", ".join(f"{cost.lower_bound_setting} ({name})" for name, cost in benchmark.costs.items())
     return (
         f"{machine['device']}, {benchmark.cores} cores, {machine['system']}, Python {machine['python']}, torch "
@@ -88,9 +87,16 @@ def how_measured(benchmark: Benchmark) -> str:
         "one process per core, each has one thread, and the epochs of all are counted. A pass over so many images is "
         f"not scaled. DataLoader workers of the baseline, the fastest of 0, 1 and {benchmark.cores}: {workers}. Data "
         f"type and memory format of the lower bound, the fastest of four: {settings}. torch.compile is measured after "
-        f"it has compiled.{in_jax if any(cost.jax for cost in benchmark.costs.values()) else ''} Layers of this "
-        f"package: {machine['kernels']}."
+        f"it has compiled.{_in_jax(benchmark)} Layers of this package: {machine['kernels']}."
     )
+
+
+def _in_jax(benchmark: Benchmark) -> str:
+    missing = [name for name, cost in benchmark.costs.items() if not cost.jax]
+    if len(missing) == len(benchmark.costs):
+        return ""
+    without = f", without {', '.join(missing)}, whose layers or optimiser are not there" if missing else ""
+    return f" JAX, too, on an eighth of the images{without}."
 
 
 def layers(costs: LayerCosts) -> Markdown:

@@ -15,9 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from mnist_s7 import T2, T3, T4
+from mnist_s7 import T1, T2, T3, T4
 from mnist_s7.baselines import BASELINES
 from mnist_s7.bench import measure
+from mnist_s7.transforms import PLAIN, batched
 
 pytestmark = pytest.mark.skipif(not find_spec("jax"), reason='pip install -e ".[bench]"')
 
@@ -93,7 +94,6 @@ def both_trained(experiment):
     theirs = {f"{layer}.{kind}": w for layer, found in training.parameters.items() for kind, w in found.items()}
     theirs = {name: np.array(w).transpose((3, 2, 0, 1) if w.ndim == 4 else None) for name, w in theirs.items()}
     names = "running_mean", "running_var"
-    names = "running_mean", "running_var"
     for layer, both in training.statistics.items():
         theirs |= {f"{layer}.{name}": np.array(values) for name, values in zip(names, both, strict=True)}
     return figures, in_jax, {name: values.numpy() for name, values in model.state_dict().items()}, theirs
@@ -102,10 +102,12 @@ def both_trained(experiment):
 @pytest.mark.parametrize(
     "experiment",
     [
+        changed(T1),
         changed(T2, network=partial(T2.network, dropout=0.0), nesterov=True, weight_decay=1e-2),
+        changed(T3, network=partial(T3.network, dropout=0.0)),
         changed(T3, network=Biased),
     ],
-    ids=["T2", "biased"],
+    ids=["T1", "T2", "T3", "biased"],
 )
 def test_steps_are_those_of_pytorch(apart, experiment):
     figures, in_jax, expected, found = apart(both_trained, experiment)
@@ -134,7 +136,29 @@ def test_dropout_scales_what_it_keeps(apart):
 
 
 def softmax():
-    return nn.Sequential(nn.Conv2d(1, 10, 28), nn.Flatten(), nn.Softmax(1))
+    return nn.Sequential(nn.Conv2d(1, 10, 28), nn.Softmax(1))
+
+
+def circular():
+    """As deep as T3, and untrained: only its padding is another one."""
+    network = T3.network()
+    network.block2[0].padding_mode, network.block2[0].padding = "circular", (1, 1)
+    network.block2[0]._reversed_padding_repeated_twice = [1] * 4
+    return network
+
+
+def without_statistics():
+    return nn.Sequential(nn.Conv2d(1, 10, 28), nn.BatchNorm2d(10, track_running_stats=False))
+
+
+def of_all_batches():
+    """Its running statistics are those of all batches alike."""
+    return nn.Sequential(nn.Conv2d(1, 10, 28), nn.BatchNorm2d(10, momentum=None))
+
+
+class Branching(nn.Module):
+    def forward(self, x):
+        return x if x.sum() > 0 else -x
 
 
 def refusal(experiment):
@@ -148,34 +172,46 @@ def refusal(experiment):
 @pytest.mark.parametrize(
     ("experiment", "reason"),
     [
-        (changed(T4), "depthwise"),
+        (changed(T4), "in groups"),
         (next(each for each in BASELINES if each.name == "joshwarn-997"), "only SGD"),
         (changed(T3, network=partial(Biased, padding_mode="circular")), "another network in JAX"),
         (changed(T3, network=partial(Biased, padding="same")), "cannot be computed in JAX"),
-        (changed(T3, network=softmax), "no 1 of Sequential"),
+        (changed(T3, network=circular), "another network in JAX"),
+        (changed(T3, network=softmax), "no Softmax here"),
+        (changed(T3, network=without_statistics), "cannot be computed in JAX"),
+        (changed(T3, network=of_all_batches), "cannot be computed in JAX"),
+        (changed(T3, network=Branching), "cannot trace Branching"),
     ],
-    ids=["depthwise", "Adam", "circular", "padded by name", "Softmax"],
+    ids=[
+        *("depthwise", "Adam", "circular", "padded by name", "circular in T3", "Softmax"),
+        *("no statistics", "no momentum", "branching"),
+    ],
 )
 def test_what_is_not_in_jax_is_refused(apart, experiment, reason):
     assert reason in apart(refusal, experiment)
 
 
 def test_only_what_jax_has_is_measured(apart, few_digits):
-    assert apart(measure.in_jax, "T3", few_digits) > 0
-    assert apart(measure.in_jax, "T4", few_digits) is None
+    assert apart(measure.in_jax, "T3", 1, few_digits) > 0
+    assert apart(measure.in_jax, "T4", 1, few_digits) is None
 
 
 def four_epochs(digits):
+    """The figures of each, those of the test asked for again, and whether the key of the dropout is another one."""
     from mnist_s7.bench.jax_training import JaxTraining
 
     training = JaxTraining(T3)
-    each = (training.epoch(measure._batches(T3, digits), digits.test_images, digits.test_labels) for _ in range(4))
-    return np.array(list(each)).tolist()
+    key = training.key
+    each = [training.epoch(measure._batches(T3, digits), digits.test_images, digits.test_labels) for _ in range(4)]
+    images = batched(PLAIN)(digits.test_images.unsqueeze(1), None)
+    tested = training.count(images, digits.test_labels)
+    return np.array(each).tolist(), tested.tolist(), bool(key != training.key)
 
 
 def test_an_epoch_learns_and_tests(apart, few_digits):
-    (first, _), *_, (last, tested) = apart(four_epochs, few_digits)
+    ((first, _), *_, (last, in_last)), tested, drawn_from_another = apart(four_epochs, few_digits)
 
     assert last[0] < 0.8 * first[0]
     assert last[1] > first[1]
-    assert 0 <= tested[1] <= len(few_digits.test_images)
+    assert in_last == pytest.approx(tested)
+    assert drawn_from_another

@@ -58,6 +58,23 @@ def test_tables_show_medians_with_the_range_of_the_rounds(measured):
     assert "12,000 training images" in said
 
 
+def test_what_is_measured_of_some_alone_is_blank_for_the_others(measured):
+    assert "JAX" not in f"{tables.costs(measured)} {tables.ratios(measured)} {tables.how_measured(measured)}"
+    measured.costs["T1"].jax += [90.0, 110.0]
+
+    for table, expected in ((tables.costs, "100.0"), (tables.ratios, "7.2 (5.5 to 9.0)")):
+        [row] = [line for line in str(table(measured)).splitlines() if "in-memory loop, JAX" in line]
+        assert [cell.strip() for cell in row.split("|")[2:-1]] == [expected, *[""] * (len(SERIES) - 1)]
+    assert "JAX, too, on an eighth of the images, without T2, T3, T4, whose" in tables.how_measured(measured)
+    bars = plots.benchmark_figure(measured).axes[0]
+    assert [bar.get_width() for bar in bars.patches[:11]] == [50, 25, 35, 100, 15, 5, 50, 25, 35, 15, 5]
+    assert bars.texts[3].get_text() == "in memory, JAX: 100.0 s, 7.2 times the compiled layers"
+    assert bars.get_xlim()[1] > 110
+    places = [bar.get_y() for bar in bars.patches]
+    assert places == sorted(places)
+    assert len({bar.get_facecolor() for bar in bars.patches[:6]}) == 6
+
+
 def test_the_record_comes_back_as_it_was(measured, tmp_path):
     path = tmp_path / "new" / "benchmark.json"
 
@@ -154,7 +171,8 @@ def test_other_processes_know_the_experiments_of_a_readers_file(few_digits, own_
     assert seconds > 0
 
 
-def test_a_benchmark_has_every_figure_of_every_round(few_digits, monkeypatch, tmp_path):
+@pytest.mark.parametrize(("installed", "in_jax"), [(True, 9.0), (True, None), (False, 9.0)])
+def test_a_benchmark_has_every_figure_of_every_round(few_digits, monkeypatch, installed, in_jax):
     monkeypatch.setattr(measure, "LOWER_BOUND_SETTINGS", dict(list(measure.LOWER_BOUND_SETTINGS.items())[:2]))
     monkeypatch.setattr(measure, "BATCH_SIZES", (64, 128))
     monkeypatch.setattr(measure, "IMAGES", (256, 512, 60_000))  # the last are more than there are
@@ -162,8 +180,8 @@ def test_a_benchmark_has_every_figure_of_every_round(few_digits, monkeypatch, tm
     monkeypatch.setattr(measure, "_processes", ThreadPoolExecutor)  # new processes take seconds to start
     compiled = []
     monkeypatch.setattr(torch, "compile", lambda model: compiled.append(model) or model)  # which takes a minute
-    monkeypatch.setattr(measure, "find_spec", lambda name: True)
-    monkeypatch.setattr(measure, "in_jax", lambda name, digits: 60_000 / len(digits.train_images))  # test_jax_training
+    monkeypatch.setattr(measure, "find_spec", lambda name: installed)
+    monkeypatch.setattr(measure, "in_jax", lambda *_: in_jax)  # test_jax_training has it
     threads = torch.get_num_threads()
     shown = []
 
@@ -176,7 +194,7 @@ def test_a_benchmark_has_every_figure_of_every_round(few_digits, monkeypatch, tm
         for rounds in (*loops, *(each for by in scaled for each in by.values())):
             assert len(rounds) == 2
             assert min(rounds) > 0
-        assert cost.jax == [60_000 / 256] * 2
+        assert cost.jax == ([in_jax] * 2 if installed and in_jax else [])
         assert (list(cost.by_batch_size), list(cost.by_threads)) == (["64", "128"], ["1"])
         assert list(cost.by_images) == ["256", "512"]
         assert 100 < cost.peak_memory < 20_000

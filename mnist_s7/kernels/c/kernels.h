@@ -64,7 +64,8 @@ typedef struct {
 #define ALIGNED __attribute__((aligned(64)))
 
 /* Asked for so many floats before it is used, memory is in the second-level cache by then. A batch is read and written
-   from its start to its end, so what lies AHEAD is what comes next; beyond the end, asking does nothing. */
+   from its start to its end, so what lies AHEAD is what comes next. Ahead of a copy on the stack, and beyond the end, it
+   is asked for in vain, which costs less than to find out. */
 enum { AHEAD = 8192 };
 INLINED void will_read(const float *x) { __builtin_prefetch(x + AHEAD, 0, 2); }
 INLINED void will_write(const float *y) { __builtin_prefetch(y + AHEAD, 1, 2); }
