@@ -46,7 +46,7 @@ class JaxTraining:
 
     def _start(self, model: nn.Module) -> None:
         """With the weights of `model`."""
-        self.parameters, self.statistics = self.network.parameters(model), self.network.statistics(model)
+        self.parameters, self.statistics = _parameters(model), _statistics(model)
         self.velocity = jax.tree.map(jnp.zeros_like, self.parameters)
         self.key = jax.random.key(1, impl="rbg")  # the faster generator
 
@@ -117,6 +117,27 @@ def _random(model: nn.Module) -> nn.Module:
     return changed
 
 
+def _parameters(model: nn.Module) -> dict:
+    """By the layers' names."""
+    found = {}
+    for name, layer in model.named_modules():
+        own = {kind: weights.detach() for kind, weights in layer.named_parameters(recurse=False)}
+        if isinstance(layer, nn.Conv2d):
+            own["weight"] = own["weight"].permute(2, 3, 1, 0)
+        if own:
+            found[name] = {kind: jnp.array(weights.numpy()) for kind, weights in own.items()}
+    return found
+
+
+def _statistics(model: nn.Module) -> dict:
+    """The running means and variances, by the names of the BatchNorm layers."""
+    norms = {name: layer for name, layer in model.named_modules() if isinstance(layer, nn.BatchNorm2d)}
+    return {
+        name: (jnp.array(norm.running_mean.numpy()), jnp.array(norm.running_var.numpy()))
+        for name, norm in norms.items()
+    }
+
+
 def _arrays(images: Tensor, labels: Tensor) -> dict:
     return {"images": _channels_last(images), "labels": labels.numpy()}
 
@@ -157,25 +178,6 @@ class _Network:
                 raise NotInJax(f"there is no {called} here in JAX")
         if any(isinstance(layer, nn.Conv2d) and layer.groups > 1 for layer in self.layers.values()):
             raise NotInJax("convolutions in groups, which XLA is no peer at on a CPU, are not here in JAX")
-
-    def parameters(self, model: nn.Module) -> dict:
-        """By the layers' names."""
-        found = {}
-        for name, layer in model.named_modules():
-            own = {kind: weights.detach() for kind, weights in layer.named_parameters(recurse=False)}
-            if isinstance(layer, nn.Conv2d):
-                own["weight"] = own["weight"].permute(2, 3, 1, 0)
-            if own:
-                found[name] = {kind: jnp.array(weights.numpy()) for kind, weights in own.items()}
-        return found
-
-    def statistics(self, model: nn.Module) -> dict:
-        """The running means and variances, by the names of the BatchNorm layers."""
-        norms = {name: layer for name, layer in model.named_modules() if isinstance(layer, nn.BatchNorm2d)}
-        return {
-            name: (jnp.array(norm.running_mean.numpy()), jnp.array(norm.running_var.numpy()))
-            for name, norm in norms.items()
-        }
 
     def __call__(self, parameters: dict, statistics: dict, images: jax.Array, key: jax.Array | None = None):
         """(N, 28, 28, 1) images -> (N, 10) log-probabilities, and the statistics after them; with a key in training."""
