@@ -8,7 +8,7 @@ import hashlib
 import math
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
@@ -21,9 +21,9 @@ from mnist_s7 import InvalidArgument
 from mnist_s7.distillation import Distillation
 from mnist_s7.models import MnistNet_1, MnistNet_2, MnistNet_3, MnistNet_4
 from mnist_s7.optimizers import SGD, Adam
-from mnist_s7.results import Run, claims
+from mnist_s7.results import Epoch, Run, claims
 from mnist_s7.results.claims import HEADLINE, TENTH, Claim, Reference, Verdict
-from mnist_s7.schedules import OneCycle, Schedule, StepLR, Stepped, Stepping
+from mnist_s7.schedules import EarlyStopping, OneCycle, Schedule, StepLR, Stepped, Stepping
 from mnist_s7.source_code import syntax
 from mnist_s7.transforms import AUGMENTED, ONE_AFFINE, PLAIN
 
@@ -64,6 +64,7 @@ class Experiment:
     algorithm: SGD | Adam = SGD()
     left_out: float = 0.0  # the share of the training images, the last ones, that the network is not trained on
     distillation: Distillation | None = None  # where it is trained on soft targets, and not on labels alone
+    early_stopping: EarlyStopping | None = None  # `epochs` are the most, then
 
     def __post_init__(self):
         name = self.name
@@ -95,6 +96,7 @@ class Experiment:
         # What the first runs did not have is there only where it is used: those runs' fingerprints hold.
         added = [each for each in (self.algorithm, self.left_out) if each not in (SGD(), 0.0)]
         added += [self.distillation.settings] if self.distillation else []
+        added += [self.early_stopping] if self.early_stopping else []
         settings = network, self.train_transform, self.batch_size, *optimizer, *added, *_foreign_source(network)
         text = re.sub(r" at 0x[0-9a-f]+", "", "\n".join(map(repr, settings)))  # addresses of functions that are shown
         # After PyTorch 2.11 norms also say whether they have a bias, which by default they have where they are affine.
@@ -140,14 +142,19 @@ class Experiment:
         algorithm = self.algorithm.described(self.momentum, self.nesterov)
         weight_decay = f", weight decay {self.weight_decay:g}" if self.weight_decay else ""
         rate = "learning rate" if self.schedule == StepLR(1.0) else "highest learning rate"
-        distilled = f", {self.distillation}" if self.distillation else ""
-        return f"{algorithm}{weight_decay}, {rate} {highest:.4g}, {self.schedule}{distilled}"
+        added = "".join(f", {each}" for each in (self.distillation, self.early_stopping) if each)
+        return f"{algorithm}{weight_decay}, {rate} {highest:.4g}, {self.schedule}{added}"
 
     def matches(self, run: Run) -> bool:
         """Whether the run was trained as this says; its learning rates, too, where they are known in advance."""
         fingerprint, parameters, rates = _expected(self, len(run.epochs))
         same = (run.fingerprint, run.parameters) == (fingerprint, parameters)
         return same and (rates is None or all(map(math.isclose, rates, (epoch.lr for epoch in run.epochs))))
+
+    def is_whole(self, records: Sequence[Epoch], epochs: int) -> bool:
+        """Whether a run of at most so many epochs is at its end after these."""
+        ended = self.early_stopping and self.early_stopping.epochs(record.test_accuracy for record in records)
+        return len(records) in (epochs, ended)
 
     def untrained(self) -> nn.Module:
         """The network as it is built, on the CPU. PyTorch's random state is left as it was."""

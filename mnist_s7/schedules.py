@@ -1,5 +1,7 @@
-"""Learning-rate schedules as data, and `Stepping`, which sets the rates by them while a network is trained."""
+"""Learning-rate schedules and early stopping as data, and `Stepping`, which sets the rates as a network is trained."""
 
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import ClassVar
@@ -145,6 +147,29 @@ class PlateauOnTestSet(ReduceLROnPlateau):
 
     def __str__(self) -> str:
         return f"ReduceLROnPlateau (test loss, factor {self.factor:g}, patience {self.patience})"
+
+
+@dataclass(frozen=True)
+class EarlyStopping:
+    """A run's end ahead of its last epoch, once the test accuracy has not risen for `patience` epochs.
+
+    The test set so selects how long a run is: as in a program whose accuracy is to be measured again, and in no recipe
+    of one's own.
+    """
+
+    patience: int
+
+    def __str__(self) -> str:
+        return f"ended where the test accuracy has not risen for {self.patience} epochs"
+
+    def epochs(self, test_accuracies: Iterable[float]) -> int | None:
+        """After how many epochs with these test accuracies a run ends; None where it goes on after all of them."""
+        best, since = -math.inf, 0
+        for epochs, accuracy in enumerate(test_accuracies, start=1):
+            best, since = (accuracy, 0) if accuracy > best else (best, since + 1)
+            if since == self.patience:
+                return epochs
+        return None
 
 
 Schedule = StepLR | OneCycle | RateTable | OneCycleLR | ReduceLROnPlateau | PlateauOnTestSet

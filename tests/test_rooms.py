@@ -39,7 +39,7 @@ ARROWS = {
     "export": {"training", "catalog", "experiments", "results", "data", "transforms", "plots"},
     "report": {
         *("results", "experiments", "data", "transforms", "receptive_field", "plots", "bench", "training", "models"),
-        *("source_code", "catalog", "export", "robustness", "baselines"),
+        *("source_code", "catalog", "export", "robustness", "baselines", "schedules"),
     },
     "page": {
         *("export", "catalog", "experiments", "results", "report", "plots", "images", "data", "training"),

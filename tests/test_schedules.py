@@ -10,8 +10,8 @@ from torch.optim import lr_scheduler
 from mnist_s7 import T1, InvalidArgument, fit
 from mnist_s7.catalog import EXPERIMENTS
 from mnist_s7.optimizers import SGD, Adam
-from mnist_s7.schedules import OneCycleLR, PlateauOnTestSet, RateTable, ReduceLROnPlateau
-from mnist_s7.training import Steps, fit_seeds
+from mnist_s7.schedules import EarlyStopping, OneCycleLR, PlateauOnTestSet, RateTable, ReduceLROnPlateau
+from mnist_s7.training import CannotBeMerged, Steps, fit_seeds
 
 STEPS = 6  # of an epoch: 512 images in batches of 100
 
@@ -182,7 +182,11 @@ def keras_plateau(losses, lr, factor, patience, min_lr, min_delta):
     return rates
 
 
-KERAS_PLATEAUS = {"joshwarn-697": (0.25, 50, 2.5e-5, 1e-16), "joshwarn-997": (0.1, 8, 1e-8, 1e-4)}
+KERAS_PLATEAUS = {
+    "joshwarn-697": (0.25, 50, 2.5e-5, 1e-16),
+    "joshwarn-997": (0.1, 8, 1e-8, 1e-4),
+    "joshwarn-997-by-test-set": (0.1, 8, 1e-8, 1e-4),
+}
 
 
 @pytest.mark.parametrize("name", KERAS_PLATEAUS)
@@ -195,11 +199,12 @@ def test_a_plateau_lowers_the_rate_as_keras_does(name):
     experiment = EXPERIMENTS[name]
     optimizer = experiment.optimizer(torch.nn.Linear(1, 1))
     stepping = experiment.stepping(optimizer, len(losses), 60_000)
+    by_test_set = name != "joshwarn-997"
 
     found = []
     for loss in losses:
         stepping.after_step()  # which changes nothing
-        stepping.after_epoch(loss, torch.nan)
+        stepping.after_epoch(*(torch.nan, loss) if by_test_set else (loss, torch.nan))
         found.append(settings(optimizer)[0])
 
     expected = keras_plateau(losses, 0.01, *KERAS_PLATEAUS[name])
@@ -248,6 +253,45 @@ def test_seeds_together_go_by_their_own_training_losses(few_digits, monkeypatch)
     runs = fit_seeds(experiment, few_digits, [1, 2], epochs=3, device="cpu")
 
     assert [[epoch.lr for epoch in run.epochs] for run in runs] == [[0.01, 0.01, 0.005], [0.01, 0.01, 0.01]]
+
+
+def test_a_run_ends_where_the_test_accuracy_has_not_risen_for_so_long():
+    stopping = EarlyStopping(patience=3)
+
+    assert stopping.epochs([98.0, 97.9, 98.0, 98.1, 98.1, 98.0]) is None
+    assert stopping.epochs([98.0, 97.9, 98.0, 98.1, 98.1, 98.0, 98.1]) == 7
+    assert stopping.epochs([98.0, 97.9, 98.0, 98.0, 99.0, 99.1]) == 4  # what follows is not trained
+    assert stopping.epochs([]) is None
+
+
+@pytest.mark.parametrize(("most", "trained"), [(3, 3), (4, 4), (5, 4), (100, 4)])
+def test_fit_stops_early(few_digits, most, trained):
+    """Weights that stay give the same accuracy in each epoch, so that none but the first is a rise."""
+    experiment = dataclasses.replace(T1, lr=0.0, batch_size=256, early_stopping=EarlyStopping(3))
+
+    run = fit(experiment, few_digits, epochs=most, device="cpu", progress=False)
+
+    assert [epoch.epoch for epoch in run.epochs] == list(range(trained))
+    assert experiment.is_whole(run.epochs, most) and not experiment.is_whole(run.epochs[:-1], most)
+    assert experiment.is_whole(run.epochs, 100) == (trained == 4)
+    assert not T1.is_whole(run.epochs, 100)
+
+
+def test_seeds_that_stop_at_their_own_times_are_not_trained_together(few_digits):
+    experiment = dataclasses.replace(T1, early_stopping=EarlyStopping(3))
+
+    with pytest.raises(CannotBeMerged, match="T1: early stopping ends each run at its own time"):
+        fit_seeds(experiment, few_digits, [1, 2], epochs=1, device="cpu")
+
+
+def test_early_stopping_is_part_of_a_recipe():
+    experiment = dataclasses.replace(T1, early_stopping=EarlyStopping(3))
+
+    assert experiment.recipe.endswith(", ended where the test accuracy has not risen for 3 epochs")
+    assert (
+        len({each.fingerprint for each in (T1, experiment, dataclasses.replace(T1, early_stopping=EarlyStopping(4)))})
+        == 3
+    )
 
 
 @pytest.mark.parametrize(

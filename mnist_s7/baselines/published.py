@@ -1,13 +1,12 @@
 """What is said of a published network, and of the experiment that trains it again."""
 
-import math
 from dataclasses import dataclass, replace
 
 from torchvision import transforms
 
 from mnist_s7.baselines.architecture import Architecture
 from mnist_s7.experiments import Experiment
-from mnist_s7.results import BEST_EPOCH, Run
+from mnist_s7.results import BEST_EPOCH
 from mnist_s7.transforms import PLAIN
 
 
@@ -22,21 +21,11 @@ class Source:
 @dataclass(frozen=True)
 class Finals:
     """The final test accuracies of all of its authors' own runs, so many, where they publish them: their mean and
-    standard deviation, in percent. Their runs end when the test accuracy has not risen for `patience` epochs."""
+    standard deviation, in percent."""
 
     runs: int
     mean: float
     sd: float
-    patience: int
-
-    def of_ours(self, run: Run) -> float:
-        """The test accuracy of the epoch in which their program would have ended the run, in percent."""
-        best, since = -math.inf, 0
-        for epoch in run.epochs:
-            best, since = (epoch.test_accuracy, 0) if epoch.test_accuracy > best else (best, since + 1)
-            if since == self.patience:
-                return epoch.test_accuracy
-        return run.final.test_accuracy
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ def selection_table(runs: Runs) -> Markdown:
         (
             each.experiment,
             f"{each.parameters:,}",
-            each.epochs,
+            " to ".join(map(str, dict.fromkeys(each.epochs))),
             each.best_epoch.n,
             signed(each.best_epoch.mean),
             " to ".join(map(signed, each.best_epoch.interval)),

@@ -45,7 +45,8 @@ def stored_runs(folder: Path = PUBLISHED) -> Mapping[str, list[Run]]:
             raise PublishingRefused(f"{path} is a run on {run.dataset}, among runs on {dataset}: move it")
         if folder == PYTORCH_LAYERS and run.environment["kernels"] != "PyTorch":
             raise PublishingRefused(f"{path} is a run on compiled layers, among runs on PyTorch's: move it")
-        if len(run.epochs) != EXPERIMENTS[run.experiment].epochs:
+        experiment = EXPERIMENTS[run.experiment]
+        if not experiment.is_whole(run.epochs, experiment.epochs):
             raise RunFileError(f"{path}: a run of fewer epochs than are published; train it again")
     return by_experiment(runs)
 

@@ -22,7 +22,7 @@ class Selection:
 
     experiment: str
     parameters: int
-    epochs: int
+    epochs: tuple[int, int]  # of the shortest and of the longest run
     best_epoch: Summary
     best_run: float | None
     both: float | None
@@ -35,12 +35,12 @@ def selection(runs: Sequence[Run]) -> Selection | None:
         return None
     finals = [run.final.test_accuracy for run in own]
     bests = [run.best.test_accuracy for run in own]
-    mean = summarize(finals).mean
+    mean, lengths = summarize(finals).mean, [len(run.epochs) for run in own]
     enough = len(own) >= BEST_OF
     return Selection(
         experiment=own[0].experiment,
         parameters=own[0].parameters,
-        epochs=len(own[0].epochs),
+        epochs=(min(lengths), max(lengths)),
         best_epoch=summarize([best - final for best, final in zip(bests, finals, strict=True)]),
         best_run=expected_best(finals, BEST_OF) - mean if enough else None,
         both=expected_best(bests, BEST_OF) - mean if enough else None,

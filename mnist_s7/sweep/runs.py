@@ -247,7 +247,7 @@ def stored_run(path: Path, experiment: Experiment, epochs: int | None) -> Run | 
     if not path.exists():
         return None
     run, epochs = Run.load(path), epochs or experiment.epochs
-    if run.name != path.stem or len(run.epochs) != epochs:
+    if run.name != path.stem or not experiment.is_whole(run.epochs, epochs):
         raise RunConflict(
             f"{path}: a run of {run.name} with {len(run.epochs)} epochs, and {path.stem} with {epochs} was asked for: "
             "choose another folder, or move the file"

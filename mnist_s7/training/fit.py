@@ -103,6 +103,8 @@ def fit(
             stepping.after_epoch(trained.loss, tested.loss)
             records.append(epoch_record(epoch, lr, trained, tested, time.perf_counter() - started))
             progress.epoch_ends(records[-1], len(test_images))
+            if experiment.is_whole(records, epochs):
+                break
         progress.run_ends(records)
     ran = {"kernels": accelerated.kernels, "freed_memory": accelerated.freed_memory}
 

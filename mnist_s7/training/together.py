@@ -15,7 +15,7 @@ from mnist_s7.kernels.cuda_graphs import CapturedStep, Step
 from mnist_s7.results import Run
 from mnist_s7.results.machine import environment
 from mnist_s7.results.progress import Silent
-from mnist_s7.training.ensemble import Ensemble, check_ensemble
+from mnist_s7.training.ensemble import CannotBeMerged, Ensemble, check_ensemble
 from mnist_s7.training.loops import (
     Evaluation,
     LossNotFinite,
@@ -54,12 +54,14 @@ def fit_seeds(
     A seed whose loss turns NaN or infinite has its `LossNotFinite` in the place of a run, and the others go on.
 
     Raises as `fit` otherwise, and `InvalidArgument` for no seeds, and `CannotBeMerged`, which is one, for a network
-    of which several cannot be trained as one.
+    of which several cannot be trained as one, and for early stopping, which ends each at its own time.
     """
     if not seeds:
         raise InvalidArgument("no seeds: give at least one")
     seeds, epochs, device = checked(experiment, digits, seeds, epochs, device)
     check_ensemble(experiment.name, experiment.network)
+    if experiment.early_stopping:
+        raise CannotBeMerged(f"{experiment.name}: early stopping ends each run at its own time; train one at a time")
     progress = progress or Silent()
     keeps = device.type == "cpu" and keep_freed_memory()
     machine = environment(device) | {"freed_memory": "kept" if keeps else "given back", "seeds_together": len(seeds)}

@@ -10,6 +10,7 @@ from mnist_s7 import SERIES, T1, T2, T3, T4, PublishingRefused, Run, RunFileErro
 from mnist_s7.catalog import EXPERIMENTS
 from mnist_s7.results import PUBLISHED, PYTORCH_LAYERS, SYNTHETIC, VALIDATION, Epoch, stored_folder
 from mnist_s7.results.claims import first_epoch_at
+from mnist_s7.schedules import EarlyStopping
 
 # The reference series' accuracies, (train, test) by epoch, from its training logs.
 REFERENCE = {
@@ -326,6 +327,17 @@ def test_a_run_of_fewer_epochs_is_not_published(tmp_path):
     dataclasses.replace(run, epochs=run.epochs[:-1], errors=[(i, 0) for i in range(wrong)]).save(tmp_path)
     with pytest.raises(RunFileError, match="T1-seed1.json: a run of fewer epochs than are published"):
         report.stored_runs(tmp_path)
+
+
+def test_a_run_that_stopped_early_is_published(tmp_path, monkeypatch):
+    run, stopping = Run.load(saved(tmp_path, "T1")), dataclasses.replace(T1, early_stopping=EarlyStopping(3))
+    monkeypatch.setitem(EXPERIMENTS, "T1", stopping)
+    accuracies = zip(run.epochs, (98.0, 97.0, 97.5, 97.0), strict=False)
+    run.epochs = [dataclasses.replace(epoch, test_accuracy=accuracy) for epoch, accuracy in accuracies]
+    run.errors, run.fingerprint = [(i, 0) for i in range(300)], stopping.fingerprint
+    run.save(tmp_path)
+
+    assert report.stored_runs(tmp_path) == {"T1": [Run.load(tmp_path / "T1-seed1.json")]}
 
 
 def test_a_run_of_no_experiment_is_not_published(tmp_path):

@@ -9,9 +9,9 @@ from mnist_s7 import InvalidArgument, Run
 from mnist_s7.results import BEST_OF, Epoch, expected_best, selection
 
 
-def run(seed, best, final):
+def run(seed, best, final, length=3):
     epochs = [Epoch(i, 0.01, 0.1, 99.0, 0.05, test, 6.0) for i, test in enumerate((90.0, best, final))]
-    return Run("T3", "a recipe", seed, "MNIST", 6_544, {}, epochs, [])
+    return Run("T3", "a recipe", seed, "MNIST", 6_544, {}, epochs[-length:], [])
 
 
 @pytest.mark.parametrize("best_of", range(1, 8))
@@ -33,10 +33,14 @@ def test_what_selection_adds():
 
     found = selection([*runs, run(9, 12.0, 11.35)])
 
-    assert (found.experiment, found.parameters, found.epochs, found.best_epoch.n) == ("T3", 6_544, 3, 6)
+    assert (found.experiment, found.parameters, found.epochs, found.best_epoch.n) == ("T3", 6_544, (3, 3), 6)
     assert found.best_epoch.mean == pytest.approx(mean(bests) - mean(finals))
     assert found.best_run == pytest.approx(mean(map(max, combinations(finals, BEST_OF))) - mean(finals))
     assert found.both == pytest.approx(mean(map(max, combinations(bests, BEST_OF))) - mean(finals))
+
+
+def test_runs_may_be_of_different_lengths():
+    assert selection([run(1, 99.4, 99.3), run(2, 99.5, 99.4, length=2)]).epochs == (2, 3)
 
 
 def test_of_few_runs_there_is_no_best():
