@@ -29,12 +29,12 @@ UNKNOWN_TORCH = (
 
 
 def accelerate(model: nn.Module) -> "Accelerated":
-    """A module that shares `model`'s parameters and buffers, and trains them as `model` does, but faster on a CPU.
+    """A module that shares `model`'s parameters and buffers, and trains and evaluates them faster on a CPU.
 
     There it compiles the layers in C, if that has not been done yet, and makes the process keep freed memory. What C
-    cannot compute, and each layer that anybody has changed, is left to PyTorch; so is a call without gradients, on
-    another device or in another type. Dropout masks are not those that PyTorch would draw; C gives feature maps that
-    are channels last, and has no second derivatives.
+    cannot compute, and each layer that anybody has changed, is left to PyTorch; so is a call on another device or in
+    another type, and one in training mode without gradients. Dropout masks are not those that PyTorch would draw; C
+    gives feature maps that are channels last, and has no second derivatives.
     """
     parameters = model.parameters()
     if not any(parameter.device.type == "cpu" and parameter.dtype == torch.float32 for parameter in parameters):
@@ -81,7 +81,7 @@ class _Forward:
     def __call__(self, input: Tensor) -> Tensor:
         layers = list(self.block)
         while layers:
-            links, count, ordinary = (), 1, self.block.training and is_ordinary_step(input)
+            links, count, ordinary = (), 1, is_ordinary_step(input, self.block)
             if ordinary:
                 links, count = plan_chain(layers, tuple(input.shape), self._branch_of)
             if links:
@@ -102,7 +102,7 @@ class _Forward:
             return None
         branch = block._modules.get(residual.branch)
         plain = type(branch) is nn.Sequential and isinstance(vars(branch).get("forward"), _Forward)
-        return branch if plain and unhooked(branch) and branch.training else None
+        return branch if plain and unhooked(branch) else None
 
 
 def _drops(layer: nn.Module) -> bool:

@@ -28,7 +28,7 @@ class Chain(torch.autograd.Function):
                 own = [next(given).contiguous() for _ in link.before.parameters()]
                 alive += own
                 before = _norm_for_c(link.before, mask, own)
-                if isinstance(link.before.module, nn.BatchNorm2d):
+                if isinstance(link.before.module, nn.BatchNorm2d) and link.before.module.training:
                     link.before.module.num_batches_tracked.add_(1)
             norms.append(before)
             masks.append(mask)
@@ -84,7 +84,8 @@ def _norm_for_c(norm: Norm, mask: Tensor | None, parameters: list[Tensor]) -> li
         running, settings = (module.running_mean, module.running_var), (module.eps, module.momentum)
     weight, bias = [None, *parameters][-2:]
     tensors = map(address, (mask, weight, bias, *running))
-    return library.Norm(len(bias), norm.relu, *tensors, *settings, 1 / (1 - norm.dropout), norm.below)
+    scale = 1 / (1 - norm.dropout)
+    return library.Norm(len(bias), norm.relu, not module.training, *tensors, *settings, scale, norm.below)
 
 
 def _locate_added(

@@ -50,7 +50,7 @@ class Norm(ctypes.Structure):
     """kernels.h's: of a BatchNorm or a bias, its ReLU and dropout, and what is added: what C is given, and finds."""
 
     _fields_ = [
-        *((name, ctypes.c_long) for name in ("c", "relu")),
+        *((name, ctypes.c_long) for name in ("c", "relu", "evaluates")),
         *((name, ctypes.c_void_p) for name in ("keep", "weight", "bias", "running_mean", "running_variance")),
         *((name, ctypes.c_float) for name in ("eps", "momentum", "scale", "below")),
         *((name, ctypes.c_void_p) for name in ("added", "added_norm")),

@@ -36,8 +36,9 @@ BranchOf = Callable[[nn.Module], nn.Sequential | None]
 
 @dataclass(frozen=True)
 class Norm:
-    """A BatchNorm, where the ReLU beside it is, and the probability of the dropout after it. Or a convolution's bias,
-    which is a norm without statistics; its ReLU may be a leaky one, which multiplies what is below 0 by `below`.
+    """A BatchNorm, where the ReLU beside it is, and the probability of the dropout after it. In evaluation mode it goes
+    by its running statistics. Or a convolution's bias, which is a norm without statistics; its ReLU may be a leaky one,
+    which multiplies what is below 0 by `below`.
 
     At the end of a residual branch it `adds` what the link of that number reads, which is that link's input after that
     link's own norm; and a ReLU is after the sum.
@@ -214,21 +215,22 @@ def _bias(conv: nn.Conv2d, layers: Layers) -> tuple[Norm, Layers]:
 
 def _with_dropout(norm: Norm, layers: Layers) -> tuple[Norm, Layers]:
     match layers:
-        case [(nn.Dropout, nn.Dropout(training=True, p=p)), *rest] if p < 1:
+        case [(nn.Dropout, nn.Dropout(training=False)), *rest]:
+            return norm, rest
+        case [(nn.Dropout, nn.Dropout(p=p)), *rest] if p < 1:
             return replace(norm, dropout=p), rest
     return norm, layers
 
 
 def _normalizes(norm: nn.BatchNorm2d, shape: tuple[int, int, int, int]) -> bool:
-    """Whether `norm` normalises (N, C, H, W) by their batch, with all that BatchNorm has by default."""
+    """Whether `norm` normalises (N, C, H, W), with all that BatchNorm has by default."""
     n, c, h, w = shape
     running = norm.running_mean, norm.running_var
     tensors = norm.weight, norm.bias, *running
     whole = norm.track_running_stats and norm.momentum is not None and norm.num_batches_tracked is not None
-    fits = 0 < norm.num_features == c <= MAX_CHANNELS and n * h * w > 1
+    fits = 0 < norm.num_features == c <= MAX_CHANNELS and n * h * w > norm.training  # one value has no variance
     return (
-        norm.training
-        and whole
+        whole
         and fits
         and all(x is not None and x.shape == (c,) for x in tensors)
         and all(x.is_contiguous() and x.is_cpu and x.dtype == torch.float32 for x in running)

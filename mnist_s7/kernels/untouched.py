@@ -31,8 +31,9 @@ def classes_untouched() -> bool:
     return all(getattr(kind, name, None) is own for kind, methods in ORIGINALS.items() for name, own in methods.items())
 
 
-def is_ordinary_step(x: Tensor) -> bool:
-    """Whether `x` are feature maps in float32 on the CPU, in a step that records gradients and nothing else."""
+def is_ordinary_step(x: Tensor, block: nn.Module) -> bool:
+    """Whether `x` are feature maps in float32 on the CPU, for `block` in a step of training that records gradients and
+    nothing else, or in one of evaluation."""
     if torch.compiler.is_compiling() or type(x) is not Tensor:
         return False
     maps = x.dim() == 4 and x.dtype == torch.float32 and x.device.type == "cpu" and x.layout == torch.strided
@@ -40,7 +41,7 @@ def is_ordinary_step(x: Tensor) -> bool:
         maps
         # A checkpoint runs layers twice, which has to give the same dropout: without gradients or with hooks of saved
         # tensors, and again within a backward pass.
-        and torch.is_grad_enabled()
+        and (torch.is_grad_enabled() or not any(module.training for module in block.modules()))
         and saved_tensors_hooks(True) is None
         and current_autograd_node() is None
         and not torch.is_autocast_enabled("cpu")

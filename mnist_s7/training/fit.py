@@ -73,11 +73,11 @@ def fit(
     with repeatable(device):
         torch.manual_seed(seed)
         model = in_fast_layout(experiment.network()).to(device)
-        model.trained_on = digits.name  # it wants their normalisation from now on
         generator = Generator(device).manual_seed(seed)
         optimizer = experiment.optimizer(model)
         stepping = experiment.stepping(optimizer, epochs, count)
         accelerated = accelerate(model)
+        model.trained_on = accelerated.trained_on = digits.name  # they want its normalisation from now on
         step = training_step(accelerated, optimizer, distillation.loss if distillation else F.nll_loss)
 
         def on_step(loss: Tensor, correct: Tensor, size: int) -> None:
@@ -97,7 +97,7 @@ def fit(
             finally:
                 progress.epoch_trained()
             trained.check(experiment.name, epoch, lr)
-            tested = evaluate(model, test_images, test_labels)
+            tested = evaluate(accelerated, test_images, test_labels)
             tested.check(experiment.name, epoch, lr)
             dataloader_order(len(test_images))  # the reference series shuffles its test images too: the state moves on
             stepping.after_epoch(trained.loss, tested.loss)

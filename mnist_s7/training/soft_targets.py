@@ -18,6 +18,7 @@ from mnist_s7 import MnistS7Error
 from mnist_s7.catalog import origin_of
 from mnist_s7.data import Digits, normalization
 from mnist_s7.experiments import Experiment
+from mnist_s7.kernels import accelerate
 from mnist_s7.results import RUNS, named_after, write_atomically
 from mnist_s7.results.folders import OPTIONS
 from mnist_s7.training.loops import dataloader_order
@@ -84,9 +85,10 @@ class SoftTargets:
     def make(self, epoch: int, teachers: Sequence[nn.Module]) -> None:
         """Let the teachers, in evaluation mode, look at the epoch's images, and store what they say."""
         device = next(teachers[0].parameters()).device
+        accelerated = [accelerate(model) for model in teachers]
         with torch.inference_mode():
             parts = [
-                torch.stack([model(part).exp() for model in teachers]).mean(0).cpu()
+                torch.stack([model(part).exp() for model in accelerated]).mean(0).cpu()
                 for part in self.images_of(epoch).to(device).split(AT_ONCE)
             ]
         write_atomically(self.path(epoch), save({"probabilities": torch.cat(parts)}))

@@ -1,4 +1,4 @@
-"""Random layers in a row, trained for a step and compared with PyTorch in float64.
+"""Random layers in a row, trained for a step, some of them in evaluation mode, and compared with PyTorch in float64.
 
 As a program, `python random_chains.py 40 FLAG ...`: those of the first 40 seeds, with C compiled with more flags.
 """
@@ -40,8 +40,11 @@ def random_chain(seed: int, seed_of_numbers: int) -> tuple[nn.Sequential, Tensor
         if isinstance(module, nn.BatchNorm2d):
             nn.init.normal_(module.weight)
             nn.init.normal_(module.bias)
+            nn.init.normal_(module.running_mean)
+            nn.init.uniform_(module.running_var, 0.5, 2)
     x.requires_grad_(choose.random() < 0.8 or not list(model.parameters()))
-    return model.to(memory_format=choose.choice((torch.contiguous_format, torch.channels_last))), x
+    model.to(memory_format=choose.choice((torch.contiguous_format, torch.channels_last)))
+    return model.train(choose.random() < 0.8), x
 
 
 def _random_layers(choose: random.Random, n: int, c: int, size: tuple[int, int]) -> tuple[list, int, tuple[int, int]]:

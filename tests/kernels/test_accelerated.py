@@ -350,7 +350,7 @@ def test_a_compiled_model_is_left_alone(links):
 # ---------------------------------------------------------------------------------------------- what C does not take
 
 
-def test_other_types_autocast_and_evaluation_are_pytorchs(links):
+def test_other_types_and_autocast_and_training_mode_without_gradients_are_pytorchs(links):
     model = network()
     accelerated = accelerate(model)
 
@@ -359,9 +359,24 @@ def test_other_types_autocast_and_evaluation_are_pytorchs(links):
     with torch.no_grad():
         accelerated(X)
     assert accelerate(network().double())(X.double()).dtype == torch.float64
-    assert torch.equal(accelerated.eval()(X), model(X))
+    accelerated.eval()
+    model[0][3].branch[1].train()  # whose running statistics a call changes
+    with torch.inference_mode():
+        accelerated(X)
     assert not links
     assert accelerated.kernels == "PyTorch"
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode, torch.enable_grad])
+def test_evaluation_is_in_c(links, mode):
+    model = network().eval()
+    buffers = [buffer.clone() for buffer in model.buffers()]
+
+    with mode():
+        torch.testing.assert_close(accelerate(model)(X), model(X))
+
+    assert links
+    assert all(map(torch.equal, model.buffers(), buffers))
 
 
 def test_another_default_type_or_device_does_no_harm(links):

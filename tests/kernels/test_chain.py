@@ -150,11 +150,19 @@ def with_random_norms(model):
     return model
 
 
+def with_random_statistics(model):
+    for norm in model.modules():
+        if isinstance(norm, nn.BatchNorm2d) and norm.track_running_stats:
+            nn.init.normal_(norm.running_mean)
+            nn.init.uniform_(norm.running_var, 0.5, 2)
+    return model
+
+
 def test_fuses_the_norms_that_it_can_and_no_others(links):
     x = torch.randn(2, 3, 13, 13)
     for name, layers in LAYERS.items():
         in_c(nn.Sequential(*layers(0.1)))(x)
-        refused = any(word in name for word in ("without", "more", "mean of all", "frozen"))
+        refused = any(word in name for word in ("without", "more", "mean of all", "frozen bias"))
         biased = "bias" in name or name in ("conv, relu", "conv, norm, relu, dropout")  # whose last one has a bias
         expected = ("norm" in name or biased) and not refused or name == "everything dropped"
         assert any(link.before for link in links) == expected, name
@@ -301,7 +309,7 @@ RESIDUALS = {  # and how many sums are taken in C
     "a conv that is not in C": (lambda p: [residual(bare(3, 3, 3, padding="same"), nn.BatchNorm2d(3))], 0),
     "one channel, added to all": (lambda p: [residual(bare(3, 1, 1), nn.BatchNorm2d(1))], 0),
     "of a single layer": (lambda p: [nn.BatchNorm2d(3), Residual(nn.BatchNorm2d(3))], 0),
-    "a branch in evaluation": (lambda p: [nn.BatchNorm2d(3), Residual(separable().eval())], 0),
+    "a branch in evaluation": (lambda p: [nn.BatchNorm2d(3), Residual(separable().eval())], 1),
     "a class of its own": (lambda p: [nn.BatchNorm2d(3), Difference(separable())], 0),
 }  # fmt: skip
 
@@ -321,6 +329,37 @@ def test_a_residual_block_is_pytorchs(links, layers, sums, p, needs):
     assert_trains_as_pytorch(model, torch.randn(5, 3, 7, 9).requires_grad_(needs))
 
     assert sum(link.adds is not None for link in links) == sums
+
+
+@pytest.mark.parametrize("name", [*LAYERS, *RESIDUALS])
+def test_evaluation_is_pytorchs_with_gradients_and_without(links, name):
+    torch.manual_seed(0)
+    layers = LAYERS[name](0.3) if name in LAYERS else RESIDUALS[name][0](0.3)
+    model, x = with_random_norms(nn.Sequential(*layers)), torch.randn(5, 3, 13, 13)
+    with_random_statistics(model)
+    in_c(model)(x)
+    taken_in_training = len(links)
+    links.clear()
+    buffers = [buffer.clone() for buffer in model.eval().buffers()]
+
+    y = assert_trains_as_pytorch(model, x.clone().requires_grad_())
+    with torch.inference_mode():
+        assert torch.equal(in_c(model)(x), y)
+
+    assert all(map(torch.equal, model.buffers(), buffers))
+    assert len(links) >= 2 * taken_in_training
+
+
+def test_a_norm_in_evaluation_takes_a_single_value(links):
+    model = with_random_statistics(nn.Sequential(bare(3, 4, 5), nn.BatchNorm2d(4), nn.ReLU()))
+    x = torch.randn(1, 3, 5, 5)
+    with pytest.raises(ValueError, match="more than 1 value"):  # which has no variance
+        in_c(model)(x)
+    links.clear()
+
+    assert_trains_as_pytorch(model.eval(), x)
+
+    assert links
 
 
 BEGINNINGS = {

@@ -35,14 +35,14 @@ typedef struct {
    the end of a residual branch it adds other maps, with a norm of their own or none, and a ReLU is after the sum. Where
    `weight` is NULL it is a convolution's bias alone, and nothing of the batch is found but constant and factor. */
 typedef struct Norm {
-    long c, relu;
+    long c, relu, evaluates; /* 1 where the mean and variance are the running ones, which then stay as they are */
     const unsigned char *keep; /* 1 for every element that dropout keeps, 0 for the others; NULL where it keeps all */
     const float *weight, *bias;
     float *running_mean, *running_variance;
     float eps, momentum, scale, below; /* a leaky ReLU multiplies by `below` what is below 0 */
     const float *added; /* NULL where nothing is */
     const struct Norm *added_norm;
-    /* From the batch, for v, which is x (after the ReLU, if that is before the norm) less its mean:
+    /* For v, which is x (after the ReLU, if that is before the norm) less its mean:
        v * factor + constant, and of the gradient g, g * factor + v * slope + offset; for each float of a period. */
     float variance[MAX_CHANNELS], mean[MAX_PERIOD], factor[MAX_PERIOD], constant[MAX_PERIOD];
     float slope[MAX_PERIOD], offset[MAX_PERIOD];

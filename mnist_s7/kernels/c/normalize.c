@@ -197,7 +197,7 @@ INLINED void add_moments_group(const float *x, long size, Sums *sums, const int 
 
 void add_moments(const Norm *norm, const float *x, long size, Sums *sums) {
     long c = norm->c, max = PERIODS_IN_FLOAT * period_of(c);
-    if (!norm->weight) return;
+    if (!norm->weight || norm->evaluates) return;
     /* Less the mean of a part's first pixels, the values are about 0: their squares lose no digits to a large mean. */
     if (!sums->n) {
         for (long i = 0; i < size; i += c)
@@ -245,8 +245,25 @@ void add_gradients(const Norm *norm, const float *g, const float *x, const unsig
     count(sums, norm->c, size);
 }
 
-/* The batch's mean and biased variance, from those of the parts; the running ones, the variance unbiased, follow. A bias
-   alone has neither: what belongs to them stays 0. */
+/* A channel's mean and biased variance in the batch, from those of the parts; the running ones, the variance unbiased,
+   follow. */
+static void find_statistics(Norm *norm, const Sums *parts, int j) {
+    double n = 0, mean = 0, squares = 0;
+    for (int part = 0; part < PARTS; part++) n += parts[part].n;
+    for (int part = 0; part < PARTS; part++)
+        mean += (parts[part].first[j] + parts[part].n * (double)parts[part].shift[j]) / n;
+    for (int part = 0; part < PARTS; part++) {
+        double from_shift = mean - parts[part].shift[j];
+        squares += parts[part].second[j] - 2 * from_shift * parts[part].first[j];
+        squares += parts[part].n * from_shift * from_shift;
+    }
+    norm->mean[j] = (float)mean;
+    norm->variance[j] = (float)(squares / n);
+    norm->running_mean[j] += norm->momentum * (norm->mean[j] - norm->running_mean[j]);
+    norm->running_variance[j] += norm->momentum * ((float)(squares / (n - 1)) - norm->running_variance[j]);
+}
+
+/* What the norm does to each channel. A bias alone has no mean and no variance: they stay 0. */
 void finish_moments(Norm *norm, Sums *parts) {
     int c = norm->c;
     for (int j = 0; j < c; j++) {
@@ -255,20 +272,11 @@ void finish_moments(Norm *norm, Sums *parts) {
     }
     for (int part = 0; part < PARTS; part++) add_late(parts + part, c);
     for (int j = 0; norm->weight && j < c; j++) {
-        double n = 0, mean = 0, squares = 0;
-        for (int part = 0; part < PARTS; part++) n += parts[part].n;
-        for (int part = 0; part < PARTS; part++)
-            mean += (parts[part].first[j] + parts[part].n * (double)parts[part].shift[j]) / n;
-        for (int part = 0; part < PARTS; part++) {
-            double from_shift = mean - parts[part].shift[j];
-            squares += parts[part].second[j] - 2 * from_shift * parts[part].first[j];
-            squares += parts[part].n * from_shift * from_shift;
-        }
-        norm->mean[j] = (float)mean;
-        norm->variance[j] = (float)(squares / n);
+        if (norm->evaluates) {
+            norm->mean[j] = norm->running_mean[j];
+            norm->variance[j] = norm->running_variance[j];
+        } else find_statistics(norm, parts, j);
         norm->factor[j] = norm->weight[j] * norm->scale / sqrtf(norm->variance[j] + norm->eps);
-        norm->running_mean[j] += norm->momentum * (norm->mean[j] - norm->running_mean[j]);
-        norm->running_variance[j] += norm->momentum * ((float)(squares / (n - 1)) - norm->running_variance[j]);
     }
     widen(norm->mean, c); widen(norm->factor, c); widen(norm->constant, c);
 }
@@ -286,6 +294,7 @@ void finish_gradients(Norm *norm, Sums *parts, float *weight_gradient, float *bi
         bias_gradient[j] = (float)(norm->scale * sum);
         if (!norm->weight) continue;
         weight_gradient[j] = (float)(norm->scale * product * sqrt(precision));
+        if (norm->evaluates) continue;
         norm->offset[j] = (float)(-norm->factor[j] * sum / n);
         norm->slope[j] = (float)(-norm->factor[j] * product * precision / n);
     }
