@@ -125,7 +125,7 @@ class Experiment:
         or by how training goes."""
         if self.schedule.stepped is not Stepped.EPOCH:
             raise InvalidArgument(f"{self.name}: no learning rate of an epoch is known in advance with {self.schedule}")
-        optimizer = self.optimizer(nn.BatchNorm1d(1, device="cpu"))  # without random numbers
+        optimizer = self.optimizer(nn.Linear(1, 1, device="meta"))  # without random numbers
         scheduler = self.schedule.scheduler(optimizer, epochs)
         rates = []
         for _ in range(epochs):

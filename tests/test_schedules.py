@@ -30,7 +30,7 @@ def used(monkeypatch):
         step = kind.step
 
         def spy(self, closure=None, step=step):
-            if self.param_groups[0]["params"][0].grad is not None:  # not of one that only knows the rates
+            if self.param_groups[0]["params"][0].device.type != "meta":  # of one that only knows the rates
                 found.append(settings(self))
             return step(self, closure)
 
@@ -313,7 +313,7 @@ def test_adam_moves_weights_as_pytorchs(algorithm, momentum, expected):
             network(torch.eye(3) + step).square().sum().backward()
             optimizer.step()
 
-    torch.testing.assert_close(ours.state_dict(), theirs.state_dict())
+    assert torch.equal(ours.weight, theirs.weight) and torch.equal(ours.bias, theirs.bias)
 
 
 def test_a_weight_decay_that_is_decoupled_takes_the_share_of_tensorflow_addons():

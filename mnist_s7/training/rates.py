@@ -18,7 +18,7 @@ class Rates:
         alone = experiment.schedule.stepped in (Stepped.TRAINING_LOSS, Stepped.TEST_LOSS)
         # Of a parameter that nothing moves: PyTorch's schedules set an optimiser's rates.
         self.optimizers = [
-            experiment.optimizer(nn.BatchNorm1d(1, device="cpu")) for _ in range(networks if alone else 1)
+            experiment.optimizer(nn.Linear(1, 1, device="meta")) for _ in range(networks if alone else 1)
         ]
         self.steppings = [experiment.stepping(optimizer, epochs, images) for optimizer in self.optimizers]
         for optimizer in self.optimizers:
