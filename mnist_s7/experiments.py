@@ -23,7 +23,7 @@ from mnist_s7.models import MnistNet_1, MnistNet_2, MnistNet_3, MnistNet_4
 from mnist_s7.optimizers import SGD, Adam
 from mnist_s7.results import Epoch, Run, claims
 from mnist_s7.results.claims import HEADLINE, TENTH, Claim, Reference, Verdict
-from mnist_s7.schedules import EarlyStopping, OneCycle, Schedule, StepLR, Stepped, Stepping
+from mnist_s7.schedules import EarlyStopping, OneCycle, OneCycleLR, Schedule, StepLR, Stepped, Stepping
 from mnist_s7.source_code import syntax
 from mnist_s7.transforms import AUGMENTED, ONE_AFFINE, PLAIN
 
@@ -64,7 +64,7 @@ class Experiment:
     algorithm: SGD | Adam = SGD()
     left_out: float = 0.0  # the share of the training images, the last ones, that the network is not trained on
     distillation: Distillation | None = None  # where it is trained on soft targets, and not on labels alone
-    early_stopping: EarlyStopping | None = None  # `epochs` are the most, then
+    early_stopping: EarlyStopping | None = None  # then `epochs` is the maximum
 
     def __post_init__(self):
         name = self.name
@@ -81,6 +81,8 @@ class Experiment:
                 raise InvalidArgument(f"{self.name}: {setting} is {value!r}, and should be {what}")
         if self.nesterov and not self.momentum:
             raise InvalidArgument(f"{self.name}: Nesterov momentum needs a momentum above 0")
+        if self.early_stopping and isinstance(self.schedule, OneCycle | OneCycleLR):
+            raise InvalidArgument(f"{self.name}: early stopping needs a schedule that does not plan all epochs ahead")
         if self.nesterov and not isinstance(self.algorithm, SGD):
             raise InvalidArgument(f"{self.name}: Nesterov momentum is SGD's; leave nesterov out, or train with SGD")
 
@@ -154,7 +156,7 @@ class Experiment:
     def is_whole(self, records: Sequence[Epoch], epochs: int) -> bool:
         """Whether a run of at most so many epochs is at its end after these."""
         ended = self.early_stopping and self.early_stopping.epochs(record.test_accuracy for record in records)
-        return len(records) in (epochs, ended)
+        return len(records) == min(epochs, ended or epochs)
 
     def untrained(self) -> nn.Module:
         """The network as it is built, on the CPU. PyTorch's random state is left as it was."""

@@ -151,16 +151,20 @@ class PlateauOnTestSet(ReduceLROnPlateau):
 
 @dataclass(frozen=True)
 class EarlyStopping:
-    """A run's end ahead of its last epoch, once the test accuracy has not risen for `patience` epochs.
+    """Ends a run once the test accuracy has not been above its highest for `patience` epochs.
 
-    The test set so selects how long a run is: as in a program whose accuracy is to be measured again, and in no recipe
-    of one's own.
+    The test set so selects how long a run is: for the recipes of others, whose accuracy is to be measured again, and
+    for none of one's own.
     """
 
     patience: int
 
+    def __post_init__(self):
+        if self.patience < 1:
+            raise InvalidArgument(f"patience is {self.patience}: it should be 1 epoch or more")
+
     def __str__(self) -> str:
-        return f"ended where the test accuracy has not risen for {self.patience} epochs"
+        return f"early stopping (test accuracy, patience {self.patience})"
 
     def epochs(self, test_accuracies: Iterable[float]) -> int | None:
         """After how many epochs with these test accuracies a run ends; None where it goes on after all of them."""

@@ -264,7 +264,7 @@ def test_a_run_ends_where_the_test_accuracy_has_not_risen_for_so_long():
     assert stopping.epochs([]) is None
 
 
-@pytest.mark.parametrize(("most", "trained"), [(3, 3), (4, 4), (5, 4), (100, 4)])
+@pytest.mark.parametrize(("most", "trained"), [(3, 3), (4, 4), (100, 4)])
 def test_fit_stops_early(few_digits, most, trained):
     """Weights that stay give the same accuracy in each epoch, so that none but the first is a rise."""
     experiment = dataclasses.replace(T1, lr=0.0, batch_size=256, early_stopping=EarlyStopping(3))
@@ -275,6 +275,14 @@ def test_fit_stops_early(few_digits, most, trained):
     assert experiment.is_whole(run.epochs, most) and not experiment.is_whole(run.epochs[:-1], most)
     assert experiment.is_whole(run.epochs, 100) == (trained == 4)
     assert not T1.is_whole(run.epochs, 100)
+    assert not experiment.is_whole(run.epochs, trained - 1)  # a run of more epochs than were asked for
+
+
+def test_early_stopping_goes_with_schedules_that_go_on_for_as_long_as_a_run():
+    with pytest.raises(InvalidArgument, match="T4: early stopping needs a schedule that does not plan all epochs"):
+        dataclasses.replace(EXPERIMENTS["T4"], early_stopping=EarlyStopping(3))
+    with pytest.raises(InvalidArgument, match="patience is 0"):
+        EarlyStopping(0)
 
 
 def test_seeds_that_stop_at_their_own_times_are_not_trained_together(few_digits):
@@ -287,7 +295,7 @@ def test_seeds_that_stop_at_their_own_times_are_not_trained_together(few_digits)
 def test_early_stopping_is_part_of_a_recipe():
     experiment = dataclasses.replace(T1, early_stopping=EarlyStopping(3))
 
-    assert experiment.recipe.endswith(", ended where the test accuracy has not risen for 3 epochs")
+    assert experiment.recipe.endswith(", early stopping (test accuracy, patience 3)")
     assert (
         len({each.fingerprint for each in (T1, experiment, dataclasses.replace(T1, early_stopping=EarlyStopping(4)))})
         == 3

@@ -55,6 +55,8 @@ class Accelerated(nn.Module):
         self.compiled, self.ran_compiled = compiled, False
         self.freed_memory = "kept" if keeps_memory else "given back"
         self.residuals = find_residuals(model) if compiled else {}
+        if hasattr(model, "trained_on"):  # by which its images are normalised
+            self.trained_on = model.trained_on
 
     @property
     def kernels(self) -> str:

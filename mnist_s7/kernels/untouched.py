@@ -40,7 +40,7 @@ def is_ordinary_step(x: Tensor, block: nn.Module) -> bool:
     return (
         maps
         # A checkpoint runs layers twice, which has to give the same dropout: without gradients or with hooks of saved
-        # tensors, and again within a backward pass.
+        # tensors, and again within a backward pass. In evaluation nothing is drawn.
         and (torch.is_grad_enabled() or not any(module.training for module in block.modules()))
         and saved_tensors_hooks(True) is None
         and current_autograd_node() is None

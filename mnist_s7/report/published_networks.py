@@ -80,7 +80,7 @@ def claim_details(baselines: Runs) -> Markdown:
 
 
 def _selecting(experiment: Experiment) -> str:
-    """What the test set selects in a recipe, which makes its final epochs' accuracies higher than they would be."""
+    """What the test set selects in a recipe, by which its final epochs may look better than they are."""
     by_test_set = {
         "the learning rate": experiment.schedule.stepped is Stepped.TEST_LOSS,
         "the last epoch": experiment.early_stopping is not None,
@@ -137,7 +137,7 @@ def public_comparison(runs: Runs, baselines: Runs) -> Markdown:
         final, measured = _measured(group)
         rows.append((name, group[0].parameters, final, measured))
     for each in _networks(baselines):
-        final, measured = _measured(baselines[each.experiment.name])
+        final, measured = _measured(baselines[each.experiment.name], _stopped(each.experiment))
         rows.append((_link(each), each.experiment.parameters, final, f"trained again here: {measured}"))
     for other in stated_elsewhere(baselines):
         link = f"[{other.source}](https://github.com/{other.source})"
@@ -155,7 +155,7 @@ def trained_again(baselines: Runs) -> list[tuple[Published, Summary, str]]:
     for each in _networks(baselines):
         group = baselines[each.experiment.name]
         if trained(group):
-            measured = f"the network of {each.source.repository}, trained again here: {_measured(group)[1]}"
+            measured = f"the network of {each.source.repository}, trained again here: {_measured(group, _stopped(each.experiment))[1]}"
             found.append((each, _final(group), measured))
     return found
 
@@ -211,7 +211,12 @@ def _row(each: Published, baselines: Runs) -> Iterable[str]:
     own = trained(group)
     claim = _checked(each, baselines)
     stated = (f"{each.stated.accuracy:.2f}", _obtained(each.stated)) if each.stated else ("-", "a variant")
-    cells = [_link(each), f"{each.experiment.parameters:,}", *stated, f"{len(own)}{failures(group)}"]
+    cells = [
+        _link(each),
+        f"{each.experiment.parameters:,}",
+        *stated,
+        f"{len(own)}{failures(group)}{_stopped(each.experiment)}",
+    ]
     if not own:
         return [*cells, *["-"] * 5]
     final, best = _final(group), summarize([run.best.test_accuracy for run in own])
@@ -240,10 +245,15 @@ def _beside_their_finals(networks: Sequence[Published], baselines: Runs) -> Iter
         )
 
 
-def _measured(group: Sequence[Run]) -> tuple[str, str]:
+def _stopped(experiment: Experiment) -> str:
+    """What makes its final epochs other ones than those of a run whose length is fixed."""
+    return ", early stopping on the test set" if experiment.early_stopping else ""
+
+
+def _measured(group: Sequence[Run], how: str = "") -> tuple[str, str]:
     """The mean of the final epochs, and the words for what it is."""
     n = len(trained(group))
-    words = "one run" if n == 1 else f"mean of {n} runs, final epoch{failures(group)}"
+    words = "one run" if n == 1 else f"mean of {n} runs, final epoch{failures(group)}{how}"
     if n == 0:
         return "-", words
     final = _final(group)

@@ -240,7 +240,8 @@ def _found(job: Job, seed: int, digits: Digits, folder: Path) -> Run | None:
 
 
 def stored_run(path: Path, experiment: Experiment, epochs: int | None) -> Run | None:
-    """The run at `path`, where there is one: of this experiment, and with as many epochs, None being its own number.
+    """The run at `path`, where there is one: of this experiment, and with as many epochs, None being its own number, or
+    with fewer where it stopped early.
 
     Raises `RunConflict` where another run has its name, and `RunFileError` where the file holds none.
     """

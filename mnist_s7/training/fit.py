@@ -41,8 +41,8 @@ def fit(
     """Train `experiment` on `digits`, testing after every epoch, and return the run with its trained model.
 
     The same seed on the same machine, with as many threads, gives the same run to the last digit. `epochs` of None
-    stands for the experiment's own number, `device` of None for a CUDA GPU where there is one and the CPU elsewhere.
-    `progress` says whether epochs are shown, or is what shows them.
+    stands for the experiment's own number, and is the maximum with early stopping; `device` of None for a CUDA GPU
+    where there is one and the CPU elsewhere. `progress` says whether epochs are shown, or is what shows them.
     PyTorch's global random state is left as it was.
 
     Raises `LossNotFinite` when the loss turns NaN or infinite, `SoftTargetsMissing` for an experiment with
@@ -76,8 +76,8 @@ def fit(
         generator = Generator(device).manual_seed(seed)
         optimizer = experiment.optimizer(model)
         stepping = experiment.stepping(optimizer, epochs, count)
+        model.trained_on = digits.name  # it wants their normalisation from now on
         accelerated = accelerate(model)
-        model.trained_on = accelerated.trained_on = digits.name  # they want its normalisation from now on
         step = training_step(accelerated, optimizer, distillation.loss if distillation else F.nll_loss)
 
         def on_step(loss: Tensor, correct: Tensor, size: int) -> None:

@@ -53,7 +53,7 @@ def masks_drawn() -> Iterator[list[Tensor]]:
 def with_given_drops(model: nn.Module, masks: Iterator[Tensor]) -> nn.Module:
     """`model`, whose dropouts keep what `masks` say, in their order."""
     for name, layer in list(model.named_children()):
-        if isinstance(layer, nn.Dropout) and 0 < layer.p < 1:
+        if isinstance(layer, nn.Dropout) and layer.training and 0 < layer.p < 1:
             if (mask := next(masks, None)) is not None:
                 setattr(model, name, GivenDrop(layer.p, mask))
         else:

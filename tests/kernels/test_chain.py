@@ -33,9 +33,7 @@ def conv():
 
 
 def frozen_norm():
-    norm = nn.BatchNorm2d(3)
-    norm.eval()
-    return norm
+    return with_random_statistics(nn.BatchNorm2d(3)).eval()
 
 
 def frozen_bias():
@@ -102,6 +100,10 @@ LAYERS = {
     "norm of another momentum": lambda p: [nn.BatchNorm2d(3, momentum=0.3, eps=0.1), nn.ReLU()],
     "norm with a mean of all batches": lambda p: [nn.BatchNorm2d(3, momentum=None), nn.ReLU()],
     "frozen norm": lambda p: [frozen_norm(), nn.ReLU(), conv()],
+    "norm, dropout in evaluation, dropout": lambda p: [
+        *(conv(), nn.BatchNorm2d(8), nn.Dropout(0.5).eval(), nn.Conv2d(8, 4, 1, bias=False)),
+        *(nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(p)),
+    ],
     "no dropout alone": lambda p: [conv(), nn.Dropout(0.0), nn.ReLU()],
     "dropout alone": lambda p: [nn.Dropout(p), conv(), nn.Dropout(p), nn.ReLU(), nn.MaxPool2d(3), nn.Dropout(p)],
     "everything dropped": lambda p: [nn.BatchNorm2d(3), nn.Dropout(1.0)],

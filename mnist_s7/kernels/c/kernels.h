@@ -35,7 +35,8 @@ typedef struct {
    the end of a residual branch it adds other maps, with a norm of their own or none, and a ReLU is after the sum. Where
    `weight` is NULL it is a convolution's bias alone, and nothing of the batch is found but constant and factor. */
 typedef struct Norm {
-    long c, relu, evaluates; /* 1 where the mean and variance are the running ones, which then stay as they are */
+    long c, relu;
+    long evaluates; /* 1 where the mean and variance are the running ones, which then stay as they are */
     const unsigned char *keep; /* 1 for every element that dropout keeps, 0 for the others; NULL where it keeps all */
     const float *weight, *bias;
     float *running_mean, *running_variance;

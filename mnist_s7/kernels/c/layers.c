@@ -77,7 +77,7 @@ static Cut cut_of(const Layer *layer) {
     return cut;
 }
 
-/* x -> y. `before` is the norm between x and the layer, `after` the one that follows the layer: its batch's mean and
+/* x -> y. `before` is the norm between x and the layer, `after` the one that follows the layer: its mean and
    variance are found. Either can be NULL. With nothing before it, the identity finds those, and y is not written. */
 EXPORTED void mnist_s7_forward(const Layer *whole, const Norm *before, Norm *after, const float *x, float *y, long n,
                                long threads) {
