@@ -155,8 +155,9 @@ def trained_again(baselines: Runs) -> list[tuple[Published, Summary, str]]:
     for each in _networks(baselines):
         group = baselines[each.experiment.name]
         if trained(group):
-            measured = f"the network of {each.source.repository}, trained again here: {_measured(group, _stopped(each.experiment))[1]}"
-            found.append((each, _final(group), measured))
+            _, measured = _measured(group, _stopped(each.experiment))
+            said = f"the network of {each.source.repository}, trained again here: {measured}"
+            found.append((each, _final(group), said))
     return found
 
 
