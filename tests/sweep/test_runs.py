@@ -17,6 +17,7 @@ from waiting import has_ended, wait_for
 from mnist_s7 import T3, InvalidArgument, MnistNet_1, Run, evaluate, find_experiment, fit, load_runs
 from mnist_s7.catalog import EXPERIMENTS
 from mnist_s7.results import PUBLISHED, OutputError, PublishingRefused, RunFileError, write_atomically
+from mnist_s7.schedules import EarlyStopping
 from mnist_s7.sweep import MixedLayers, RunConflict, in_processes, parse_seeds, run_sweep, runs
 from mnist_s7.sweep.jobs import run_job
 from mnist_s7.sweep.locks import RunLocks
@@ -182,6 +183,18 @@ def test_takes_up_where_it_stopped(digits, tmp_path):
     assert outcome.found == ["T1-seed2"]
     assert outcome.made == ["T1-seed1", "T1-seed3"]
     assert (tmp_path / "T1-seed2.json").stat() == before
+
+
+def test_a_run_that_stopped_early_is_found_again(digits, tmp_path, monkeypatch):
+    """With weights that stay, the second epoch is no better than the first."""
+    stopping = dataclasses.replace(EXPERIMENTS["T1"], lr=0.0, early_stopping=EarlyStopping(1))
+    monkeypatch.setitem(EXPERIMENTS, "T1", stopping)
+    assert run_sweep(["T1"], [1], digits, tmp_path, here, epochs=5).made == ["T1-seed1"]
+    assert len(Run.load(tmp_path / "T1-seed1.json").epochs) == 2
+
+    assert run_sweep(["T1"], [1], digits, tmp_path, here, epochs=5).found == ["T1-seed1"]
+    with pytest.raises(RunConflict, match="with 2 epochs, and T1-seed1 with 1 was asked for"):
+        run_sweep(["T1"], [1], digits, tmp_path, here, epochs=1)
 
 
 def test_another_run_under_the_same_name_is_not_taken_for_it(digits, tmp_path, monkeypatch):
