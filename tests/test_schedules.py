@@ -265,11 +265,15 @@ def test_a_run_ends_where_the_test_accuracy_has_not_risen_for_so_long():
 
 
 @pytest.mark.parametrize(("most", "trained"), [(3, 3), (4, 4), (100, 4)])
-def test_fit_stops_early(few_digits, most, trained):
+@pytest.mark.parametrize("together", [False, True])
+def test_a_run_stops_early(few_digits, most, trained, together):
     """Weights that stay give the same accuracy in each epoch, so that none but the first is a rise."""
     experiment = dataclasses.replace(T1, lr=0.0, batch_size=256, early_stopping=EarlyStopping(3))
 
-    run = fit(experiment, few_digits, epochs=most, device="cpu", progress=False)
+    if together:
+        [run] = fit_seeds(experiment, few_digits, [1], epochs=most, device="cpu")
+    else:
+        run = fit(experiment, few_digits, epochs=most, device="cpu", progress=False)
 
     assert [epoch.epoch for epoch in run.epochs] == list(range(trained))
     assert experiment.is_whole(run.epochs, most) and not experiment.is_whole(run.epochs[:-1], most)

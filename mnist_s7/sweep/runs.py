@@ -185,9 +185,10 @@ def _jobs(
     together = SEEDS_TOGETHER if device.startswith("cuda") else 1
     groups = [tuple(seeds[i : i + together]) for i in range(0, len(seeds), together)]
     return [
-        Job(name, group, EXPERIMENTS[name].epochs if epochs is None else epochs, device, origin_of(name), weights)
+        Job(name, own, EXPERIMENTS[name].epochs if epochs is None else epochs, device, origin_of(name), weights)
         for group in groups
         for name in dict.fromkeys(experiments)
+        for own in ([(seed,) for seed in group] if EXPERIMENTS[name].early_stopping else [group])
     ]
 
 

@@ -54,13 +54,13 @@ def fit_seeds(
     A seed whose loss turns NaN or infinite has its `LossNotFinite` in the place of a run, and the others go on.
 
     Raises as `fit` otherwise, and `InvalidArgument` for no seeds, and `CannotBeMerged`, which is one, for a network
-    of which several cannot be trained as one, and for early stopping, which ends each at its own time.
+    of which several cannot be trained as one, and for several with early stopping, which ends each at its own time.
     """
     if not seeds:
         raise InvalidArgument("no seeds: give at least one")
     seeds, epochs, device = checked(experiment, digits, seeds, epochs, device)
     check_ensemble(experiment.name, experiment.network)
-    if experiment.early_stopping:
+    if experiment.early_stopping and len(seeds) > 1:
         raise CannotBeMerged(f"{experiment.name}: early stopping ends each run at its own time; train one at a time")
     progress = progress or Silent()
     keeps = device.type == "cpu" and keep_freed_memory()
@@ -90,6 +90,8 @@ def fit_seeds(
             if len(lost) == len(seeds):
                 return [lost[i] for i in range(len(seeds))]
             progress.epoch_ends(records[0][-1], len(digits.test_images))
+            if experiment.is_whole(records[0], epochs):
+                break
         progress.run_ends(records[0])
         models = training.models()
     machine["kernels"] = training.kernels

@@ -135,6 +135,19 @@ def test_many_seeds_of_one_experiment_go_together_to_a_gpu(digits, tmp_path, mon
     assert len(outcome.made) == len(load_runs(tmp_path)) == 3
 
 
+def test_seeds_that_stop_at_their_own_times_go_to_a_gpu_one_by_one(digits, tmp_path, monkeypatch):
+    monkeypatch.setitem(EXPERIMENTS, "T1", dataclasses.replace(EXPERIMENTS["T1"], early_stopping=EarlyStopping(1)))
+    asked = []
+
+    def on_gpu(jobs, pickled):
+        asked.extend(jobs)
+        yield from here([dataclasses.replace(job, device="cpu") for job in asked], pickled)
+
+    run_sweep(["T1", "T3"], [1, 2], digits, tmp_path, on_gpu, epochs=1, device="cuda")
+
+    assert [(job.experiment, job.seeds) for job in asked] == [("T1", (1,)), ("T1", (2,)), ("T3", (1, 2))]
+
+
 class MixesImages(MnistNet_1):
     def forward(self, x):
         return super().forward(x - x.mean(0))
