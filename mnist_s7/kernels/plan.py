@@ -228,12 +228,12 @@ def _normalizes(norm: nn.BatchNorm2d, shape: tuple[int, int, int, int]) -> bool:
     running = norm.running_mean, norm.running_var
     tensors = norm.weight, norm.bias, *running
     whole = norm.track_running_stats and norm.momentum is not None and norm.num_batches_tracked is not None
-    fits = 0 < norm.num_features == c <= MAX_CHANNELS and n * h * w > (
-        1 if norm.training else 0
-    )  # one value has no variance
+    fits = 0 < norm.num_features == c <= MAX_CHANNELS
+    varies = n * h * w > 1 or not norm.training  # one value has no variance
     return (
         whole
         and fits
+        and varies
         and all(x is not None and x.shape == (c,) for x in tensors)
         and all(x.is_contiguous() and x.is_cpu and x.dtype == torch.float32 for x in running)
     )

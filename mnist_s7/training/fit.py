@@ -73,10 +73,10 @@ def fit(
     with repeatable(device):
         torch.manual_seed(seed)
         model = in_fast_layout(experiment.network()).to(device)
+        model.trained_on = digits.name  # it wants their normalisation from now on
         generator = Generator(device).manual_seed(seed)
         optimizer = experiment.optimizer(model)
         stepping = experiment.stepping(optimizer, epochs, count)
-        model.trained_on = digits.name  # it wants their normalisation from now on
         accelerated = accelerate(model)
         step = training_step(accelerated, optimizer, distillation.loss if distillation else F.nll_loss)
 

@@ -28,7 +28,7 @@ from mnist_s7 import (
     load_model,
     predict,
 )
-from mnist_s7.kernels.library import load
+from mnist_s7.kernels.library import load, timed_calls
 from mnist_s7.results.machine import usable_device
 from mnist_s7.schedules import OneCycle, StepLR
 from mnist_s7.training import fit_seeds, shuffled_batches, train_epoch, training_step
@@ -79,6 +79,15 @@ def test_on_a_gpu_a_seed_is_trained_as_several_are(few_digits, monkeypatch, caps
     diverging = dataclasses.replace(T3, **QUICK, lr=1e30)
     with pytest.raises(LossNotFinite, match="T3: the loss is"):
         fit(diverging, few_digits, progress=False)
+
+
+@pytest.mark.skipif(load() is None, reason="without the compiled layers, PyTorch tests, too")
+def test_the_test_pass_is_in_c(few_digits):
+    with timed_calls() as calls:
+        fit(dataclasses.replace(T3, **QUICK), few_digits, epochs=1, device="cpu", progress=False)
+
+    evaluating = [call.direction for call in calls if call.before and call.before.evaluates]
+    assert evaluating and set(evaluating) == {"forward"}
 
 
 def test_showing_progress_changes_no_figure(few_digits, capsys):
