@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import FunctionType, ModuleType
 
+from torch import nn
+
 Definition = ast.FunctionDef | ast.ClassDef
 
 
@@ -97,3 +99,23 @@ def _without_docstrings(statement: ast.stmt) -> str:
         if isinstance(node, Definition) and ast.get_docstring(node) is not None:
             node.body = node.body[1:] or [ast.Pass()]
     return ast.unparse(statement)  # which says the same in every version of Python
+
+
+def foreign_source(network: nn.Module) -> list:
+    """Of the network's modules whose class neither PyTorch nor this package has made: the classes' source, and what
+    the modules were told, which their forward may go by; PyTorch's own underscored attributes are not of that."""
+
+    def is_foreign(cls: type) -> bool:
+        return cls.__module__.partition(".")[0] not in ("torch", "mnist_s7", "builtins")
+
+    classes = dict.fromkeys(cls for module in network.modules() for cls in type(module).__mro__)
+    plain = (bool, int, float, str, tuple, type(None))
+    told = [
+        (
+            name,
+            sorted((key, value) for key, value in vars(module).items() if key[0] != "_" and isinstance(value, plain)),
+        )
+        for name, module in network.named_modules()
+        if is_foreign(type(module))
+    ]
+    return [*map(syntax, filter(is_foreign, classes)), *told]

@@ -10,6 +10,7 @@ from mnist_s7 import InvalidArgument
 from mnist_s7.baselines import BASELINES
 from mnist_s7.transforms import (
     AUGMENTED,
+    ELASTIC,
     ONE_AFFINE,
     PLAIN,
     STD,
@@ -332,6 +333,32 @@ def test_jitter_is_one_of_torchvisions(images, monkeypatch, settings):
 
     assert (ours - torch.stack(theirs)).abs().max() < 2.5  # PIL rounds down, twice, and rounds the mean
     assert len({*factors[0]}) > 90 or len({*factors[1]}) > 90
+
+
+@pytest.mark.parametrize("sigma", [3.0, 0.0])
+def test_elastic_deformation_against_torchvision(images, monkeypatch, sigma):
+    """The same shifts, blurred and scaled, move the same pixels; on images that are wider than high, too."""
+    some = torch.nn.functional.pad(images[:20], (3, 3)).float()
+    transform = transforms.ElasticTransform(alpha=[24.0, 40.0], sigma=sigma)
+
+    ours = transformed(transform, some, seed=5)
+
+    shifts = torch.empty(20, 2, 28, 34).uniform_(-1, 1, generator=torch.Generator().manual_seed(5))
+    drawn = iter(shifts.flatten(0, 1)[:, None, None])
+    monkeypatch.setattr(torch, "rand", lambda size: (next(drawn) + 1) / 2)
+    theirs = torch.stack([transform(image) for image in some])
+    torch.testing.assert_close(ours, theirs, atol=0.02, rtol=0)  # of 255
+    assert (ours - some).abs().mean() > 5
+
+
+def test_elastic_deformation_moves_pixels_as_far_as_the_pipeline_says():
+    """By 0.65 pixels: told by ramps, whose grey is a pixel's place."""
+    elastic = next(t for t in ELASTIC.transforms if isinstance(t, transforms.ElasticTransform))
+    ramps = torch.arange(28.0).expand(500, 1, 28, 28)
+
+    moved = transformed(elastic, ramps, seed=1)[..., 4:-4, 4:-4] - ramps[..., 4:-4, 4:-4]
+
+    assert moved.square().mean().sqrt() == pytest.approx(0.65, abs=0.03)
 
 
 def test_jitter_draws_uniform_factors():

@@ -47,8 +47,10 @@ Message = float | Run | FailedRun | str
 
 
 def run_job(job: Job, digits: bytes, send: Callable[[Message], None]) -> None:
-    """Train the runs of `job` on pickled `digits`, each as when it is alone on one thread. Errors are messages, too."""
-    torch.set_num_threads(1)
+    """Train the runs of `job` on pickled `digits`, on a CPU each as when it is alone on one thread. Errors, too, are
+    messages."""
+    if job.device == "cpu":  # a GPU's jobs, which come one by one, have all threads to prepare images with
+        torch.set_num_threads(1)
     try:
         experiment = job.origin.experiment() if job.origin else EXPERIMENTS[job.experiment]
         show = _EachEpoch(send, job.epochs)
