@@ -89,7 +89,7 @@ def fit(
             lr = optimizer.param_groups[0]["lr"]
             progress.epoch_starts(epoch, lr, steps=-(-len(train_images) // experiment.batch_size))
             if soft_targets:
-                [batches] = soft_targets.batches(epoch, device, [None])
+                [batches] = soft_targets.batches(epoch, experiment.batch_size, device, [None])
             else:
                 batches = shuffled_batches(train_images, train_labels, transform, experiment.batch_size, generator)
             try:

@@ -89,11 +89,23 @@ def shuffled_batches(
 
     Their order comes from the generator `order`, None being PyTorch's global one; the transform draws from `generator`.
     """
+    for inputs, chosen in shuffled_parts(images, labels, transform, batch_size, generator, order):
+        yield from zip(inputs.split(batch_size), chosen.split(batch_size), strict=True)
+
+
+def shuffled_parts(
+    images: Tensor,
+    labels: Tensor,
+    transform: Batched,
+    batch_size: int,
+    generator: Generator,
+    order: Generator | None = None,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """The same, many batches at a time."""
     shuffled = dataloader_order(len(images), order).to(images.device)
     batches = TRANSFORMED_AT_ONCE if images.device.type == "cpu" else max(TRANSFORMED_AT_ONCE, 12_800 // batch_size)
     for chosen in shuffled.split(batches * batch_size):
-        inputs = transform(images[chosen].unsqueeze(1), generator)
-        yield from zip(inputs.split(batch_size), labels[chosen].split(batch_size), strict=True)
+        yield transform(images[chosen].unsqueeze(1), generator), labels[chosen]
 
 
 def dataloader_order(n: int, generator: Generator | None = None) -> Tensor:

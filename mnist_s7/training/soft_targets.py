@@ -74,13 +74,17 @@ class SoftTargets:
         return found
 
     def batches(
-        self, epoch: int, device: torch.device, orders: Sequence[Generator | None]
+        self, epoch: int, size: int, device: torch.device, orders: Sequence[Generator | None]
     ) -> list[Iterator[tuple[Tensor, Tensor, Tensor]]]:
         """For each generator of an order, None being PyTorch's global one, every image of the epoch once, in that
-        order: (B, 1, 28, 28) inputs, (B,) labels and (B, 10) soft targets. Raises `SoftTargetsMissing`."""
+        order and `size` of them at a time: (size, 1, 28, 28) inputs, (size,) labels and (size, 10) soft targets.
+
+        Raises `SoftTargetsMissing`.
+        """
         soft_targets = self.probabilities_of(epoch).to(device)
         tensors = self.images_of(epoch).to(device), self.labels.to(device), soft_targets
-        return [self._batches(tensors, dataloader_order(len(self.images), order).to(device)) for order in orders]
+        shuffled = [dataloader_order(len(self.images), order).to(device) for order in orders]
+        return [(tuple(each[chosen] for each in tensors) for chosen in order.split(size)) for order in shuffled]
 
     def make(self, epoch: int, teachers: Sequence[nn.Module]) -> None:
         """Let the teachers, in evaluation mode, look at the epoch's images, and store what they say."""
@@ -120,10 +124,6 @@ class SoftTargets:
 
     def path(self, epoch: int) -> Path:
         return self.folder / f"epoch-{epoch}.safetensors"
-
-    def _batches(self, tensors: tuple[Tensor, ...], order: Tensor) -> Iterator[tuple[Tensor, ...]]:
-        for chosen in order.split(self.experiment.batch_size):
-            yield tuple(tensor[chosen] for tensor in tensors)
 
 
 def _are_probabilities(found: Tensor, count: int) -> bool:

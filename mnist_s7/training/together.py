@@ -25,7 +25,7 @@ from mnist_s7.training.loops import (
     epoch_record,
     evaluation,
     repeatable,
-    shuffled_batches,
+    shuffled_parts,
     train_epoch,
 )
 from mnist_s7.training.rates import Rates
@@ -33,6 +33,7 @@ from mnist_s7.training.soft_targets import SoftTargets
 from mnist_s7.transforms import batched, normalize, renormalized
 
 TESTED_AT_ONCE = 20_000  # images, of all networks
+PARTS = 50  # batches that are put together at once
 
 
 def fit_seeds(
@@ -144,15 +145,15 @@ class _Training:
             self.rates.after_step()
             progress.step(losses, correct, size)
 
+        batch_size = self.experiment.batch_size
         if self.soft_targets:
-            batches = self.soft_targets.batches(epoch, self.device, self.orders)
+            parts = self.soft_targets.batches(epoch, PARTS * batch_size, self.device, self.orders)
         else:
-            settings = self.transform, self.experiment.batch_size
-            batches = [
-                shuffled_batches(self.images, self.labels, *settings, *own)
+            parts = [
+                shuffled_parts(self.images, self.labels, self.transform, batch_size, *own)
                 for own in zip(self.augmenting, self.orders, strict=True)
             ]
-        trained = train_epoch(self.ensemble, _batches_together(batches), at_its_rate, on_step)
+        trained = train_epoch(self.ensemble, _batches_together(parts, batch_size), at_its_rate, on_step)
         each = zip(trained.losses.unbind(1), trained.correct.unbind(1), strict=True)
         return [Steps(losses, correct, trained.sizes) for losses, correct in each]
 
@@ -206,10 +207,14 @@ def _initialised(experiment: Experiment, seed: int) -> tuple[nn.Module, Generato
     return model, Generator().set_state(torch.get_rng_state())
 
 
-def _batches_together(batches: Iterable[Iterator[tuple[Tensor, ...]]]) -> Iterator[tuple[Tensor, ...]]:
-    """(B, 1, 28, 28) inputs, (B,) labels, ... of each of S -> (S, B, 1, 28, 28), (S, B), ..."""
-    for several in zip(*batches, strict=True):
-        yield tuple(map(torch.stack, zip(*several, strict=True)))
+def _batches_together(parts: Iterable[Iterator[tuple[Tensor, ...]]], size: int) -> Iterator[tuple[Tensor, ...]]:
+    """(C, 1, 28, 28) inputs, (C,) labels, ... of each of S -> (S, size, 1, 28, 28), (S, size), ..., of C many.
+
+    Parts are put together, and not batches: that is some hundred calls in an epoch, and not in a step.
+    """
+    for several in zip(*parts, strict=True):
+        together = map(torch.stack, zip(*several, strict=True))
+        yield from zip(*(each.split(size, dim=1) for each in together), strict=True)
 
 
 def _predict(ensemble: Ensemble, images: Tensor, constants: tuple[float, float]) -> Tensor:

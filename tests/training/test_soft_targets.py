@@ -99,7 +99,7 @@ def test_batches_keep_images_labels_and_soft_targets_together(few_digits, folder
     targets.make(0, [Certain(few_digits.train_labels)])
 
     orders = [Generator().manual_seed(seed) for seed in (1, 2)]
-    one, other = (list(batches) for batches in targets.batches(0, torch.device("cpu"), orders))
+    one, other = (list(batches) for batches in targets.batches(0, 100, torch.device("cpu"), orders))
 
     assert [len(labels) for _, labels, _ in one] == [100] * 5 + [12]
     assert not torch.equal(one[0][0], other[0][0])
