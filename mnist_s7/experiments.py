@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import cache
 
 import torch
 from torch import nn, optim
@@ -19,13 +19,13 @@ from torchvision import transforms
 
 from mnist_s7 import InvalidArgument
 from mnist_s7.distillation import Distillation
-from mnist_s7.models import MnistNet_1, MnistNet_2, MnistNet_3, MnistNet_4, MnistNet_5
+from mnist_s7.models import MnistNet_1, MnistNet_2, MnistNet_3, MnistNet_4
 from mnist_s7.optimizers import SGD, Adam
 from mnist_s7.results import Epoch, Run, claims
 from mnist_s7.results.claims import HEADLINE, TENTH, Claim, Reference, Verdict
 from mnist_s7.schedules import EarlyStopping, OneCycle, OneCycleLR, Schedule, StepLR, Stepped, Stepping
 from mnist_s7.source_code import foreign_source
-from mnist_s7.transforms import AUGMENTED, ELASTIC, ONE_AFFINE, PLAIN
+from mnist_s7.transforms import AUGMENTED, ONE_AFFINE, PLAIN
 
 NUMBERS = {bool: bool, int: int, float: (int, float)}  # what may stand for each type
 
@@ -314,28 +314,6 @@ T4 = replace(
     ),
     claims=(),
     reference=None,
-)
-
-T5_TEACHER = replace(
-    T4,
-    name="T5-teacher",
-    title="the network that teaches T5's",
-    change="three times the parameters, anti-aliased pools, elastic deformation, more weight decay and epochs",
-    network=partial(MnistNet_5, widths=(32, 64, 64, 64)),
-    train_transform=ELASTIC,
-    weight_decay=5e-4,
-    epochs=20,
-    targets=(),
-)
-
-# Every choice was made on a validation set of 10,000 training images: notebooks/results/search_T5.csv.
-T5 = replace(
-    T4,
-    name="T5",
-    title="taught by larger networks",
-    change="trained on the probabilities that four larger networks give; anti-aliased pools",
-    network=MnistNet_5,
-    distillation=Distillation(T5_TEACHER, teachers=4, temperature=2.0),
 )
 
 SERIES = (T1, T2, T3, T4)

@@ -168,24 +168,6 @@ class MnistNet_4(nn.Module):
         return _log_probabilities(self.head(self.pool(self.block3(self.block2(self.block1(x))))))
 
 
-class MnistNet_5(MnistNet_4):
-    """T5's network, 7,824 parameters: T4's, with anti-aliased pools, which a digit's shift by a pixel changes less.
-
-    The maximum of 2x2 pixels is taken at every pixel, and not at every other, and then the averages of 2x2 maxima.
-    After R. Zhang, "Making Convolutional Networks Shift-Invariant Again" (arXiv:1904.11486), section 3.
-    """
-
-    def __init__(self, widths: tuple[int, int, int, int] = (16, 32, 32, 40)):
-        super().__init__(widths)
-        self.block1 = _anti_aliased(self.block1)  # (N, 1, 28, 28) -> (N, 16, 12, 12)
-        self.block2 = _anti_aliased(self.block2)  # (N, 32, 5, 5), and so is block3's (N, 40, 5, 5)
-
-
-def _anti_aliased(block: nn.Sequential) -> nn.Sequential:
-    *layers, _ = block
-    return nn.Sequential(*layers, nn.MaxPool2d(2, stride=1), nn.AvgPool2d(2))
-
-
 # Variants of these networks, for the ablation study.
 
 

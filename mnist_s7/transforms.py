@@ -41,11 +41,6 @@ ONE_AFFINE = transforms.Compose(
     ]
 )
 
-# The same, and strokes bent: pixels are moved by about 0.65 pixels (root mean square), neighbours alike.
-ELASTIC = transforms.Compose(
-    [ONE_AFFINE.transforms[0], transforms.ElasticTransform(alpha=24.0, sigma=3.0), *ONE_AFFINE.transforms[1:]]
-)
-
 
 class BrightnessContrast:
     """A PIL image, or images on a scale of 255, as contrast * image + 255 * brightness, cut off at black and white:

@@ -8,10 +8,9 @@ import torch
 from torch import nn
 from torchvision import transforms
 
-from mnist_s7 import T2, T3, T4
+from mnist_s7 import SERIES, T2, T3, T4
 from mnist_s7.baselines import BASELINES
-from mnist_s7.catalog import EXPERIMENTS
-from mnist_s7.catalog.known import OURS
+from mnist_s7.catalog import ABLATIONS, EXPERIMENTS
 from mnist_s7.schedules import OneCycle, StepLR
 
 VARIANTS = {
@@ -43,7 +42,7 @@ def rotations(experiment):
 
 
 def test_every_experiment_has_a_name_of_its_own():
-    assert list(EXPERIMENTS) == [experiment.name for experiment in (*OURS, *BASELINES)]
+    assert list(EXPERIMENTS) == [experiment.name for experiment in (*SERIES, *ABLATIONS, *BASELINES)]
 
 
 def test_a_fingerprint_is_that_of_one_recipe():

@@ -5,12 +5,11 @@ from functools import partial
 
 from torchvision import transforms
 
-from mnist_s7.experiments import SERIES, T2, T3, T4, T5, Experiment
+from mnist_s7.experiments import SERIES, T2, T3, T4, Experiment
 from mnist_s7.models import (
     MnistNet_2,
     MnistNet_3,
     MnistNet_4,
-    MnistNet_5,
     standard_convolutions,
     with_dropout,
     without_batchnorm,
@@ -59,13 +58,6 @@ ABLATIONS = (
     ),
     _variant(T4, "no-weight-decay", "no weight decay", weight_decay=0.0),
     _variant(T4, "dropout-0.01", "T3's dropout added", network=with_dropout),
-)
-T5_VARIANTS = (
-    _variant(T5, "no-teacher", "trained on labels", distillation=None),
-    _variant(T5, "max-pool", "T4's max pools", network=MnistNet_4),
-    _variant(T5, "6.5K", "narrower, to T3's size", network=partial(MnistNet_5, widths=(16, 28, 28, 36))),
-    _variant(T5, "4K", "narrower, to half the parameters", network=partial(MnistNet_5, widths=(12, 20, 20, 28))),
-    _variant(T5, "3K", "narrower, to 3,000 parameters", network=partial(MnistNet_5, widths=(10, 16, 16, 24))),
 )
 
 

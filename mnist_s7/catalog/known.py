@@ -10,13 +10,12 @@ from torch import nn
 from mnist_s7 import InvalidArgument
 from mnist_s7.baselines import BASELINES
 from mnist_s7.catalog import own_files
-from mnist_s7.catalog.ablations import ABLATIONS, T5_VARIANTS
+from mnist_s7.catalog.ablations import ABLATIONS
 from mnist_s7.catalog.check import check_network
-from mnist_s7.experiments import SERIES, SETTINGS, T5, T5_TEACHER, Experiment
+from mnist_s7.experiments import SERIES, SETTINGS, Experiment
 from mnist_s7.results import NETWORKS, WEIGHTS, load_model
 
-OURS = *SERIES, *ABLATIONS, T5, T5_TEACHER, *T5_VARIANTS
-EXPERIMENTS = {experiment.name: experiment for experiment in (*OURS, *BASELINES)}
+EXPERIMENTS = {experiment.name: experiment for experiment in (*SERIES, *ABLATIONS, *BASELINES)}
 NETWORKS.update((name, experiment.network) for name, experiment in EXPERIMENTS.items())
 PACKAGE_OWN = frozenset(EXPERIMENTS)
 

@@ -82,8 +82,9 @@ def selection_figure(found: Sequence[Selection]) -> Figure:
         ax.plot([size for size, _ in points], [value for _, value in points], **look)
         handles.append(Line2D([], [], label=label, **look))
     highest = max(value for _, _, values in gains.values() for value in values.values() if value is not None)
+    top = next((gain for gain in GAINS[2:] if gain >= highest), 100)
     sizes = [each.parameters for each in found]
-    ax.set(xscale="log", xlim=(min(sizes) / 1.2, max(sizes) * 1.2), ylim=(0, 1.15 * max(highest, 0.05)))
+    ax.set(xscale="log", xlim=(min(sizes) / 1.2, max(sizes) * 1.2), ylim=(0, 1.05 * top))
     parameter_axis(ax)
     ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     ax.xaxis.set_minor_locator(NullLocator())
