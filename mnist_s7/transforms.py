@@ -177,9 +177,10 @@ def _batched(transform: object) -> Batched:
         ):
             fill = _scalar(transform.fill)
             return lambda images, generator: _random_affine(images, transform, fill, generator)
-        case transforms.ElasticTransform(interpolation=InterpolationMode.BILINEAR) if len({*transform.sigma}) == 1:
-            settings = transform.alpha, transform.sigma[0], _scalar(transform.fill)
-            return lambda images, generator: _elastic(images, *settings, generator)
+        case transforms.ElasticTransform(interpolation=InterpolationMode.BILINEAR, fill=[0], sigma=[one, other]) if (
+            one == other
+        ):
+            return lambda images, generator: _elastic(images, transform.alpha, one, generator)
         case transforms.Pad(padding_mode="constant", fill=0):
             return lambda images, _: TF.pad(images, transform.padding)
         case transforms.RandomCrop(padding=None, pad_if_needed=False):
@@ -203,8 +204,8 @@ def _batched(transform: object) -> Batched:
     raise InvalidArgument(
         f"no batched equivalent of {transform}: write one in {__name__}, or use torchvision's own RandomRotation "
         "(nearest neighbour), RandomAffine (nearest or bilinear, without shear and centre), ElasticTransform "
-        "(bilinear, one sigma), Pad (with black), RandomCrop (without padding), CenterCrop, Resize (bilinear), "
-        "ColorJitter, RandomApply, ToTensor, Normalize"
+        "(bilinear, one sigma, black around), Pad (with black), RandomCrop (without padding), CenterCrop, "
+        "Resize (bilinear), ColorJitter, RandomApply, ToTensor, Normalize"
     )
 
 
@@ -223,7 +224,7 @@ def _random_affine(
     return affine(images, degrees, shift, scale, transform.interpolation.value, fill)
 
 
-def _elastic(images: Tensor, alpha: list[float], sigma: float, fill: float, generator: Generator | None) -> Tensor:
+def _elastic(images: Tensor, alpha: list[float], sigma: float, generator: Generator | None) -> Tensor:
     """Each pixel is taken from elsewhere: shifts from -1 to 1 to the right and down, blurred, and then scaled."""
     n, _, height, width = images.shape
     down, across = (_blur(size, sigma, images.device) for size in (height, width))
@@ -233,7 +234,7 @@ def _elastic(images: Tensor, alpha: list[float], sigma: float, fill: float, gene
     grid = torch.empty_like(shifts)
     grid[..., 0] = x + shifts[..., 0] * (alpha[0] / width)
     grid[..., 1] = y[:, None] + shifts[..., 1] * (alpha[1] / height)
-    return F.grid_sample(images.float() - fill, grid, align_corners=False).add_(fill)
+    return F.grid_sample(images.float(), grid, align_corners=False)
 
 
 def _blur(size: int, sigma: float, device: torch.device) -> Tensor:

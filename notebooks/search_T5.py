@@ -43,9 +43,8 @@ class Wide(AntiAliased):
 
 TEACHER = replace(T4, name="TEACHER", network=Wide, weight_decay=5e-4, epochs=20, targets=())
 
-# Pixels moved by about 0.65 pixels, neighbours alike. Such networks know moved images better than plain ones: four of
-# them, trained on all images, get 99.59 % of 4,000 of these right after a random affine transformation, and 99.49 %
-# without one. Perhaps because resampling twice blurs: those of the CSV, whose images were resampled once, do better.
+# A candidate, and a weak one at its first trial, perhaps because images that are resampled twice are blurred. Those of
+# the CSV were resampled once.
 ELASTIC_TEACHER = replace(
     TEACHER,
     name="ELASTIC_TEACHER",

@@ -19,7 +19,7 @@ from mnist_s7.results import Epoch
 from mnist_s7.results.machine import usable_device
 from mnist_s7.transforms import Batched, normalize
 
-TRANSFORMED_AT_ONCE = 10  # batches: a transform's many small steps cost half as much on more images
+PREPARED_AT_ONCE = 10  # batches: a transform's many small steps cost half as much on more images
 
 
 class LossNotFinite(MnistS7Error, ArithmeticError):
@@ -101,11 +101,16 @@ def shuffled_parts(
     generator: Generator,
     order: Generator | None = None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """The same, many batches at a time."""
+    """The same, `prepared_at_once` at a time."""
     shuffled = dataloader_order(len(images), order).to(images.device)
-    batches = TRANSFORMED_AT_ONCE if images.device.type == "cpu" else max(TRANSFORMED_AT_ONCE, 12_800 // batch_size)
-    for chosen in shuffled.split(batches * batch_size):
+    for chosen in shuffled.split(prepared_at_once(batch_size, images.device)):
         yield transform(images[chosen].unsqueeze(1), generator), labels[chosen]
+
+
+def prepared_at_once(batch_size: int, device: torch.device) -> int:
+    """The images of several batches: on a GPU of more, which small steps leave idle."""
+    batches = PREPARED_AT_ONCE if device.type == "cpu" else max(PREPARED_AT_ONCE, 12_800 // batch_size)
+    return batches * batch_size
 
 
 def dataloader_order(n: int, generator: Generator | None = None) -> Tensor:

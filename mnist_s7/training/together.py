@@ -24,6 +24,7 @@ from mnist_s7.training.loops import (
     dataloader_order,
     epoch_record,
     evaluation,
+    prepared_at_once,
     repeatable,
     shuffled_parts,
     train_epoch,
@@ -33,7 +34,6 @@ from mnist_s7.training.soft_targets import SoftTargets
 from mnist_s7.transforms import batched, normalize, renormalized
 
 TESTED_AT_ONCE = 20_000  # images, of all networks
-PARTS = 50  # batches that are put together at once
 
 
 def fit_seeds(
@@ -147,7 +147,8 @@ class _Training:
 
         batch_size = self.experiment.batch_size
         if self.soft_targets:
-            parts = self.soft_targets.batches(epoch, PARTS * batch_size, self.device, self.orders)
+            at_once = prepared_at_once(batch_size, self.device)
+            parts = self.soft_targets.batches(epoch, at_once, self.device, self.orders)
         else:
             parts = [
                 shuffled_parts(self.images, self.labels, self.transform, batch_size, *own)
