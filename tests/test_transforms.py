@@ -14,6 +14,7 @@ from mnist_s7.transforms import (
     PLAIN,
     STD,
     BrightnessContrast,
+    Deformation,
     affine,
     augmented,
     batched,
@@ -351,6 +352,49 @@ def test_elastic_deformation_against_torchvision(images, monkeypatch, sigma):
     theirs = torch.stack([transform(image) for image in some])
     torch.testing.assert_close(ours, theirs, atol=0.02, rtol=0)  # of 255
     assert (ours - some).abs().mean() > 5
+
+
+def test_a_deformation_that_does_not_bend_is_torchvisions_affine(images):
+    """With the same draws; shifts are of parts of pixels, too."""
+    some = images[:50].float()
+
+    ours = transformed(Deformation(degrees=10, shift=2, scale=0.1, bend=0), some, seed=5)
+
+    generator = torch.Generator().manual_seed(5)
+    limits = (-10, 10), (-2, 2), (-2, 2), (0.9, 1.1)
+    draws = zip(*(torch.empty(50).uniform_(*each, generator=generator).tolist() for each in limits), strict=True)
+    theirs = [
+        F.affine(image, degrees, [right, down], scale, [0.0], transforms.InterpolationMode.BILINEAR)
+        for image, (degrees, right, down, scale) in zip(some, draws, strict=True)
+    ]
+    torch.testing.assert_close(ours, torch.stack(theirs), atol=0.02, rtol=0)  # of 255
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_deformation_bends_by_normal_shifts_of_its_nodes(axis):
+    """Told by images that are as bright as their pixels are far from the edge: after they were bent, they say where
+    each pixel is from."""
+    ramp = torch.arange(29.0).expand(29, 29) if axis else torch.arange(29.0)[:, None].expand(29, 29)
+    bent = transformed(Deformation(degrees=0, shift=0, scale=0, bend=0.8), ramp.expand(3000, 1, 29, 29), seed=1)
+    shifts = (bent - ramp).squeeze(1)
+
+    inner = shifts[:, 7:22:7, 7:22:7].flatten(1)  # nodes are 7 pixels apart, and the outer ones at the edges
+    assert all(stats.kstest(node.numpy(), stats.norm(0, 0.8).cdf).pvalue > 0.001 for node in inner.T)
+    assert torch.corrcoef(inner.T).fill_diagonal_(0).abs().max() < 0.08
+    neighbours = torch.corrcoef(torch.stack([shifts[:, 14, 14], shifts[:, 14, 15]]))[0, 1]
+    assert neighbours > 0.95  # smooth between them
+
+
+def test_a_deformation_takes_pil_images_too(images):
+    some, transform = images[:50], Deformation(degrees=10, shift=2, scale=0.1, bend=0.7)
+    assert repr(transform) == "Deformation(degrees=10, shift=2, scale=0.1, bend=0.7)"
+    for seed, image in enumerate(some):
+        torch.manual_seed(seed)
+        alone = on_pil(transform, image)
+        torch.manual_seed(seed)
+        together = batched(transforms.Compose([transform]))(image[None], None)[0]
+        assert (together - alone).abs().max() <= 0.51
+        assert (together - image).abs().max() > 20
 
 
 def test_jitter_draws_uniform_factors():

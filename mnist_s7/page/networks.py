@@ -183,8 +183,19 @@ def _maxpool2d(node: fx.Node, layer: nn.MaxPool2d | None) -> dict | None:
     }
 
 
-def _average(node: fx.Node, layer: nn.Module | None) -> dict | None:
-    return {} if _shape(node)[1:] == [1, 1] and len(_input_shape(node)) == 3 else None
+def _average(node: fx.Node, layer: nn.AvgPool2d | nn.AdaptiveAvgPool2d | None) -> dict | None:
+    """Of whole windows: without padding, and rounded down. The only window of an adaptive one is the feature map."""
+    if isinstance(layer, nn.AdaptiveAvgPool2d) or node.target is F.adaptive_avg_pool2d:
+        _, *sides = _input_shape(node)
+        return {"kernel": sides, "stride": sides} if _shape(node)[1:] == [1, 1] and len(sides) == 2 else None
+    names = ("input", "kernel_size", "stride", "padding", "ceil_mode", "count_include_pad", "divisor_override")
+    given = vars(layer) if layer else dict(zip(names, node.args, strict=False)) | node.kwargs
+    if any(_pair(given.get("padding", 0))) or given.get("ceil_mode") or given.get("divisor_override"):
+        return None
+    return {
+        "kernel": _pair(given["kernel_size"]),
+        "stride": _pair(given.get("stride") or given["kernel_size"]),
+    }
 
 
 def _add(node: fx.Node, layer: None) -> dict | None:
@@ -223,6 +234,7 @@ MODULES = {
     nn.BatchNorm2d: "batchnorm",
     nn.ReLU: "relu",
     nn.MaxPool2d: "maxpool2d",
+    nn.AvgPool2d: "average",
     nn.AdaptiveAvgPool2d: "average",
     nn.Flatten: "flatten",
     nn.LogSoftmax: "log_softmax",
@@ -232,6 +244,7 @@ FUNCTIONS = {
     F.relu_: "relu",
     torch.relu: "relu",
     F.max_pool2d: "maxpool2d",
+    F.avg_pool2d: "average",
     F.adaptive_avg_pool2d: "average",
     operator.add: "add",
     torch.add: "add",

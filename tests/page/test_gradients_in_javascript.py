@@ -82,7 +82,7 @@ def branching(network, x):
     """Calls, and values that several steps take, without changes in place that autograd cannot go back through."""
     x = network.first(x)
     changed = torch.add(network.second(x).relu(), x)
-    x = F.max_pool2d(changed + F.relu(x) + x, 2, stride=3, padding=1)
+    x = F.avg_pool2d(F.max_pool2d(changed + F.relu(x) + x, 2, stride=3, padding=1), 2, stride=1)
     return network.end(network.last(x.view(x.size(0), -1))).log_softmax(dim=-1)
 
 

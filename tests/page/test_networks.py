@@ -96,6 +96,9 @@ def random_network(seed: int) -> nn.Module:
         if random.random() < 0.3:
             layers += [nn.MaxPool2d(3, 2, padding=1, ceil_mode=bool(random.integers(2)))]
         side = min(nn.Sequential(*layers).eval()(torch.zeros(1, 1, 28, 28)).shape[2:])
+        if random.random() < 0.3 and side > 8:
+            layers += [nn.AvgPool2d((2, 3), (2, int(random.integers(1, 3))))]
+            side = (side - 3) // 2 + 1
     head = nn.Linear(channels, 10, bias=bool(random.integers(2)))
     network = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), head, nn.LogSoftmax(1))
     for layer in network.modules():
@@ -112,7 +115,7 @@ def residual(network, x):
     x = torch.add(network.second(x).relu(), x)
     changed.add_(x)  # in place, so that `first` is another one from here on
     x = x + F.relu(changed, inplace=True) + first
-    x = F.max_pool2d(x, 2, stride=3, padding=1)
+    x = F.avg_pool2d(F.max_pool2d(x, 2, stride=3, padding=1), 2, stride=1)
     return network.end(network.last(x.view(x.size(0), -1))).log_softmax(dim=-1)
 
 
@@ -124,7 +127,7 @@ def own_networks() -> list[nn.Module]:
             residual,
             first=nn.Conv2d(1, 6, 5),
             second=nn.Conv2d(6, 6, 3, padding=1, groups=3),
-            last=nn.Linear(6 * 9 * 9, 20),
+            last=nn.Linear(6 * 8 * 8, 20),
             end=nn.Linear(20, 10),
         ).eval(),
         nn.Sequential(
@@ -183,6 +186,8 @@ UNKNOWN = {
     "1, a PReLU": nn.Sequential(nn.Conv2d(1, 10, 3), nn.PReLU(), *HEAD),
     "0, a Conv2d with these settings": nn.Sequential(nn.Conv2d(1, 10, 3, padding=1, padding_mode="reflect"), *HEAD),
     "1, a AdaptiveAvgPool2d with": nn.Sequential(nn.Conv2d(1, 10, 3), nn.AdaptiveAvgPool2d(2), nn.Flatten()),
+    "1, a AvgPool2d with": nn.Sequential(nn.Conv2d(1, 10, 3), nn.AvgPool2d(2, padding=1), *HEAD),
+    "0, a AvgPool2d with": nn.Sequential(nn.AvgPool2d(3, ceil_mode=True), nn.Conv2d(1, 10, 3), *HEAD),
     "compute mul; it has conv2d": Network(lambda self, x: 2 * self.head(x), head=nn.Conv2d(1, 10, 28)),
     "compute add": Network(lambda self, x: self.head(x) + 1, head=nn.Conv2d(1, 10, 28)),
     "gives [20] for an image": nn.Sequential(nn.Flatten(), nn.Linear(784, 20)),

@@ -92,10 +92,22 @@ function maxpool2d(step, gradient, output, [input]) {
   }
 }
 
+// In equal parts to all of each window.
 function average(step, gradient, output, [input]) {
-  const size = input.values.length / step.shape[0];
-  for (let index = 0; index < input.values.length; index++) {
-    input.gradient[index] += gradient[Math.floor(index / size)] / size;
+  const [, heightIn, widthIn] = input.shape;
+  const [channels, height, width] = step.shape;
+  const [kernelHeight, kernelWidth] = step.kernel;
+  let at = 0;
+  for (let channel = 0; channel < channels; channel++) {
+    for (let y = 0; y < height; y++) {
+      for (let x = 0; x < width; x++, at++) {
+        const part = gradient[at] / (kernelHeight * kernelWidth);
+        for (let ky = 0; ky < kernelHeight; ky++) {
+          const row = (channel * heightIn + y * step.stride[0] + ky) * widthIn + x * step.stride[1];
+          for (let kx = 0; kx < kernelWidth; kx++) input.gradient[row + kx] += part;
+        }
+      }
+    }
   }
 }
 

@@ -116,14 +116,25 @@ function maxpool2d(step, [input], [[, heightIn, widthIn]]) {
   return output;
 }
 
-// The mean of each channel.
-function average(step, [input]) {
-  const size = input.length / step.shape[0];
-  return Float32Array.from({ length: step.shape[0] }, (_, channel) => {
-    let sum = 0;
-    for (let index = channel * size; index < (channel + 1) * size; index++) sum += input[index];
-    return sum / size;
-  });
+// Every window is whole.
+function average(step, [input], [[, heightIn, widthIn]]) {
+  const [channels, height, width] = step.shape;
+  const [kernelHeight, kernelWidth] = step.kernel;
+  const output = new Float32Array(channels * height * width);
+  let at = 0;
+  for (let channel = 0; channel < channels; channel++) {
+    for (let y = 0; y < height; y++) {
+      for (let x = 0; x < width; x++, at++) {
+        let sum = 0;
+        for (let ky = 0; ky < kernelHeight; ky++) {
+          const row = (channel * heightIn + y * step.stride[0] + ky) * widthIn + x * step.stride[1];
+          for (let kx = 0; kx < kernelWidth; kx++) sum += input[row + kx];
+        }
+        output[at] = sum / (kernelHeight * kernelWidth);
+      }
+    }
+  }
+  return output;
 }
 
 function batchnorm({ shape: [channels], scale, shift }, [input]) {
