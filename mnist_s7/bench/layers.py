@@ -15,7 +15,17 @@ from mnist_s7.bench.record import LayerCost, LayerCosts, Pass
 from mnist_s7.data import Digits
 from mnist_s7.experiments import Experiment
 from mnist_s7.kernels import accelerate, library
-from mnist_s7.kernels.library import CONVOLUTION, DEPTHWISE, IDENTITY, LEAKY_AFTER, MAX_POOL, NO_RELU, RELU_BEFORE, Call
+from mnist_s7.kernels.library import (
+    AVERAGED_MAX_POOL,
+    CONVOLUTION,
+    DEPTHWISE,
+    IDENTITY,
+    LEAKY_AFTER,
+    MAX_POOL,
+    NO_RELU,
+    RELU_BEFORE,
+    Call,
+)
 from mnist_s7.results.machine import environment, in_fast_layout
 from mnist_s7.training import shuffled_batches, training_step
 from mnist_s7.transforms import batched
@@ -134,6 +144,7 @@ def _name(call: Call) -> str:
         CONVOLUTION: f"{layer.k}x{layer.k} convolution {layer.c} -> {layer.c_out}",
         DEPTHWISE: f"3x3 depthwise {layer.c}",
         MAX_POOL: f"max pool {layer.c}",
+        AVERAGED_MAX_POOL: f"averaged max pool {layer.c}",
     }
     name = f"{kinds[layer.kind]} of {layer.h}x{layer.w}"
     if norm is None:

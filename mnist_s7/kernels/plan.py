@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from mnist_s7.kernels.library import (
+    AVERAGED_MAX_POOL,
     CONVOLUTION,
     DEPTHWISE,
     IDENTITY,
@@ -62,7 +63,8 @@ class Norm:
 
 @dataclass(frozen=True)
 class Link:
-    """A layer from maps of (h, w, c) to maps of (h, w, c); the norm before it, and whether a ReLU is after it."""
+    """A layer, or so many `layers` as one, from maps of (h, w, c) to maps of (h, w, c); the norm before it, and whether
+    a ReLU is after it."""
 
     kind: int
     size: tuple[int, int, int]
@@ -70,6 +72,7 @@ class Link:
     before: Norm | None
     conv: nn.Conv2d | None = None
     relu: bool = False
+    layers: int = 1
 
     @property
     def writes_nothing(self) -> bool:
@@ -146,16 +149,16 @@ def _continued(plan: _Plan, layers: Layers, branch_of: BranchOf) -> tuple[_Plan,
                 break
             plan, layers = added, layers[1:]
         else:
-            link = _link(*layers[0], plan.size, plan.norm)
+            link = _link(layers, plan.size, plan.norm)
             if link is None:
                 break
             if link.kind == MAX_POOL and plan.norm and plan.norm.keeps_order:
                 norm, rest = _with_dropout(plan.norm, layers[1:])
                 pooled = plan.then(replace(link, before=None))
-                if rest and _link(*rest[0], pooled.size, norm):  # which applies it, to a quarter of the values
+                if rest and _link(rest, pooled.size, norm):  # which applies it, to a quarter of the values
                     plan, layers = replace(pooled, norm=norm), rest
                     continue
-            plan, layers = plan.then(link), layers[1:]
+            plan, layers = plan.then(link), layers[link.layers :]
             if link.conv is not None and link.conv.bias is not None:
                 bias, layers = _bias(link.conv, layers)
                 plan = replace(plan, norm=bias)
@@ -239,11 +242,15 @@ def _normalizes(norm: nn.BatchNorm2d, shape: tuple[int, int, int, int]) -> bool:
     )
 
 
-def _link(kind: type[nn.Module] | None, layer: nn.Module, size: tuple[int, int, int], norm: Norm | None) -> Link | None:
-    """`layer` on (h, w, c), after `norm`; None if C has no function for it, or PyTorch's is the faster."""
+def _link(layers: Layers, size: tuple[int, int, int], norm: Norm | None) -> Link | None:
+    """The first of the `layers` on (h, w, c), after `norm`; None if C has no function for it, or PyTorch's is the
+    faster."""
+    kind, layer = layers[0]
     h, w, c = size
-    if kind is nn.MaxPool2d and _halves(layer) and min(h, w) >= 2 and h * w * c <= MAX_FLOATS:
+    if kind is nn.MaxPool2d and _pools_by_2(layer, stride=2) and min(h, w) >= 2 and h * w * c <= MAX_FLOATS:
         return Link(MAX_POOL, size, (h // 2, w // 2, c), norm)
+    if _averages_maxima(layers) and min(h, w) >= 3 and h * w * c <= MAX_FLOATS:
+        return Link(AVERAGED_MAX_POOL, size, ((h - 1) // 2, (w - 1) // 2, c), norm, layers=2)
     if kind is nn.Conv2d and _convolves(layer, size):
         smaller = layer.kernel_size[0] - 1 - 2 * layer.padding[0]
         size_out = h - smaller, w - smaller, layer.out_channels
@@ -251,9 +258,17 @@ def _link(kind: type[nn.Module] | None, layer: nn.Module, size: tuple[int, int, 
     return None
 
 
-def _halves(pool: nn.MaxPool2d) -> bool:
+def _pools_by_2(pool: nn.MaxPool2d, stride: int) -> bool:
     settings = pool.kernel_size, pool.stride, pool.padding, pool.dilation, pool.return_indices, pool.ceil_mode
-    return settings == (2, 2, 0, 1, False, False)
+    return settings == (2, stride, 0, 1, False, False)
+
+
+def _averages_maxima(layers: Layers) -> bool:
+    match layers:
+        case [(nn.MaxPool2d, pool), (nn.AvgPool2d, average), *_] if _pools_by_2(pool, stride=1):
+            settings = average.kernel_size, average.stride, average.padding, average.ceil_mode, average.divisor_override
+            return settings == (2, 2, 0, False, None)
+    return False
 
 
 def _convolves(conv: nn.Conv2d, size: tuple[int, int, int]) -> bool:

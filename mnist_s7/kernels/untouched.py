@@ -22,7 +22,10 @@ METHODS = frozenset(
 )
 
 # The classes that C computes, and their methods as PyTorch has them.
-CLASSES = (nn.Sequential, nn.Conv2d, nn.BatchNorm2d, nn.ReLU, nn.LeakyReLU, nn.Dropout, nn.MaxPool2d)
+CLASSES = (
+    *(nn.Sequential, nn.Conv2d, nn.BatchNorm2d, nn.ReLU, nn.LeakyReLU, nn.Dropout),
+    *(nn.MaxPool2d, nn.AvgPool2d),
+)
 ORIGINALS = {kind: {name: getattr(kind, name, None) for name in (*METHODS, "__call__")} for kind in CLASSES}
 
 

@@ -14,6 +14,7 @@ from torch import nn
 
 from mnist_s7.kernels import library
 from mnist_s7.kernels.library import (
+    AVERAGED_MAX_POOL,
     CHOICE,
     CONVOLUTION,
     DEPTHWISE,
@@ -44,6 +45,10 @@ def frozen_bias():
 
 def bare(*sizes, **options):
     return nn.Conv2d(*sizes, bias=False, **options)
+
+
+def antialiased():
+    return nn.MaxPool2d(2, stride=1), nn.AvgPool2d(2)
 
 
 LAYERS = {
@@ -124,6 +129,17 @@ LAYERS = {
     "two norms": lambda p: [nn.BatchNorm2d(3), nn.Dropout(p), nn.ReLU(), nn.BatchNorm2d(3)],
     "pool alone": lambda p: [nn.MaxPool2d(2)],
     "overlapping pool": lambda p: [nn.MaxPool2d(2, stride=1)],
+    "averages of maxima": lambda p: [*antialiased(), *antialiased(), bare(3, 4, 1)],
+    "norms, relus, averages of maxima": lambda p: [
+        *(bare(3, 19, 2), nn.BatchNorm2d(19), nn.ReLU(), nn.Dropout(p), *antialiased()),  # from an even side
+        *(nn.Conv2d(19, 16, 1), nn.ReLU(), *antialiased(), nn.BatchNorm2d(16)),  # and from an odd one
+    ],
+    "averages alone": lambda p: [nn.AvgPool2d(2)],
+    "averages of other maxima": lambda p: [nn.MaxPool2d(2, stride=1, padding=1), nn.AvgPool2d(2)],
+    "other averages of maxima": lambda p: [
+        *(nn.MaxPool2d(2, stride=1), nn.AvgPool2d(2, padding=1), nn.MaxPool2d(2, stride=1)),
+        *(nn.AvgPool2d(2, stride=1), nn.MaxPool2d(2, stride=1), nn.AvgPool2d(2, divisor_override=3)),
+    ],
     "pool of three": lambda p: [nn.MaxPool2d(3)],
     "padded pool": lambda p: [nn.MaxPool2d(2, padding=1)],
     "relu first": lambda p: [nn.ReLU(), conv()],
@@ -192,6 +208,14 @@ TAKEN = {
     "pool alone": [(MAX_POOL, 3, 3, False)],
     "large depthwise conv": [],
     "overlapping pool": [],
+    "averages of maxima": [*[(AVERAGED_MAX_POOL, 3, 3, False)] * 2, (CONVOLUTION, 3, 4, False)],
+    "norms, relus, averages of maxima": [
+        *((CONVOLUTION, 3, 19, False), (AVERAGED_MAX_POOL, 19, 19, False)),
+        *((CONVOLUTION, 19, 16, False), (AVERAGED_MAX_POOL, 16, 16, False)),
+    ],
+    "averages alone": [],
+    "averages of other maxima": [],
+    "other averages of maxima": [],
     "pool of three": [],
     "padded pool": [],
     "norm of 64 channels": [],
@@ -287,6 +311,7 @@ RESIDUALS = {  # and how many sums are taken in C
     "after a conv and a relu": (lambda p: [bare(3, 9, 3), nn.ReLU(), Residual(separable(9)), nn.MaxPool2d(2)], 1),
     "after a pool": (lambda p: [nn.MaxPool2d(2), Residual(separable()), bare(3, 4, 1)], 1),
     "between dropouts": (lambda p: [*dropped(p), Residual(dropped(p)), *dropped(p)], 1),
+    "before averages of maxima": (lambda p: [*dropped(p), Residual(separable()), *antialiased()], 1),
     "before a pool": (lambda p: [*dropped(p), Residual(separable()), nn.MaxPool2d(2)], 1),
     "before a depthwise conv": (lambda p: [*dropped(p), Residual(separable()), bare(3, 3, 3, groups=3)], 1),
     "before a padded conv": (lambda p: [Residual(separable()), bare(3, 5, 3, padding=1)], 1),
@@ -368,6 +393,7 @@ BEGINNINGS = {
     "conv": lambda: [conv()],
     "depthwise conv": lambda: [bare(3, 3, 3, groups=3), conv()],
     "pool": lambda: [nn.MaxPool2d(2), conv()],
+    "averages of maxima": lambda: [*antialiased(), conv()],
     "norm": lambda: [nn.BatchNorm2d(3), conv()],
 }
 
@@ -388,6 +414,7 @@ ENDINGS = {
     "depthwise conv": lambda: [bare(3, 3, 3, groups=3)],
     "norm": lambda: [bare(3, 8, 3), nn.BatchNorm2d(8)],
     "pool": lambda: [nn.MaxPool2d(2)],
+    "averages of maxima": lambda: [*antialiased()],
 }
 
 
@@ -443,24 +470,28 @@ def test_no_images_are_pytorchs_affair():
     assert torch.equal(model[0].running_var, torch.ones(3))
 
 
-@pytest.mark.parametrize("side", [4, 5])
-def test_the_gradient_of_a_pool_goes_to_the_first_of_equals_as_pytorchs_does(links, side):
-    ours, plain = (torch.zeros(2, 3, side, side).requires_grad_() for _ in range(2))
-    weights, pool = torch.randn(2, 3, 2, 2), nn.MaxPool2d(2)
+POOLS = {"pool": nn.Sequential(nn.MaxPool2d(2)), "averages of maxima": nn.Sequential(*antialiased())}
 
-    (in_c(nn.Sequential(pool))(ours) * weights).sum().backward()
+
+@pytest.mark.parametrize("pool", POOLS.values(), ids=POOLS)
+@pytest.mark.parametrize("side", [6, 7])
+def test_the_gradient_of_a_pool_goes_to_the_first_of_equals_as_pytorchs_does(links, pool, side):
+    ours, plain = (torch.zeros(2, 3, side, side).requires_grad_() for _ in range(2))
+    weights = torch.randn(pool(plain).shape)
+
+    (in_c(pool)(ours) * weights).sum().backward()
     (pool(plain) * weights).sum().backward()
 
     assert links
     assert torch.equal(ours.grad, plain.grad)
 
 
-def test_a_nan_passes_the_pool(links):
+@pytest.mark.parametrize("pool", POOLS.values(), ids=POOLS)
+def test_a_nan_passes_the_pool(links, pool):
     x = torch.zeros(1, 1, 8, 8)
     x[0, 0, 0, 0] = x[0, 0, 3, 3] = x[0, 0, 4, 7] = float("nan")
-    pool = nn.MaxPool2d(2)
 
-    assert torch.equal(in_c(nn.Sequential(pool))(x).isnan(), pool(x).isnan())
+    assert torch.equal(in_c(pool)(x).isnan(), pool(x).isnan())
     assert links
 
 
@@ -538,7 +569,7 @@ def test_random_layers_have_everything_that_there_is(links):
         in_c(model)(x)
 
     before = {link.before.relu for link in links if link.before}
-    assert {link.kind for link in links} == {IDENTITY, CONVOLUTION, DEPTHWISE, MAX_POOL}
+    assert {link.kind for link in links} == {IDENTITY, CONVOLUTION, DEPTHWISE, MAX_POOL, AVERAGED_MAX_POOL}
     assert before == {NO_RELU, RELU_BEFORE, RELU_AFTER, LEAKY_AFTER}
     for kind in (CONVOLUTION, DEPTHWISE, MAX_POOL):
         some = [link for link in links if link.kind == kind]

@@ -389,7 +389,7 @@ def test_constants_are_those_of_the_header():
             constants[name] = eval(value, {}, constants) if value else position
     shared = {name: value for name, value in constants.items() if hasattr(compiled, name)}
 
-    assert len(shared) == 12
+    assert len(shared) == 13
     assert shared == {name: getattr(compiled, name) for name in shared}
 
 

@@ -17,7 +17,7 @@ enum { LANES = 8, PARTS = 16, MAX_CHANNELS = 64 };
 
 /* What is done to each channel is done in periods: the channels of as many pixels as fill whole vectors. */
 enum { MAX_PERIOD = LANES * MAX_CHANNELS };
-enum { IDENTITY, CONVOLUTION, DEPTHWISE, MAX_POOL };
+enum { IDENTITY, CONVOLUTION, DEPTHWISE, MAX_POOL, AVERAGED_MAX_POOL };
 enum { NO_RELU, RELU_BEFORE, RELU_AFTER, LEAKY_AFTER };
 
 typedef float Vector __attribute__((vector_size(LANES * sizeof(float)), aligned(sizeof(float))));
@@ -119,5 +119,7 @@ void unpack_depthwise(const Layer *layer, const float *sums, float *weight_gradi
 /* pool.c, on one map */
 void max_pool(const Layer *layer, const float *x, float *y);
 void max_pool_backward(const Layer *layer, const float *g, const float *x, float *x_gradient);
+void averaged_max_pool(const Layer *layer, const float *x, float *y);
+void averaged_max_pool_backward(const Layer *layer, const float *g, const float *x, float *x_gradient);
 
 #endif

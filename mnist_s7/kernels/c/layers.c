@@ -111,6 +111,7 @@ EXPORTED void mnist_s7_forward(const Layer *whole, const Norm *before, Norm *aft
                 case CONVOLUTION: convolve(from, in, layer.k, packed, to, layer.c_out, layer.relu); break;
                 case DEPTHWISE: convolve_depthwise(from, in, packed, to); break;
                 case MAX_POOL: max_pool(&layer, from, to); break;
+                case AVERAGED_MAX_POOL: averaged_max_pool(&layer, from, to); break;
             }
             long size_out = layer.h_out * layer.w_out * layer.c_out;
             if (after) add_moments(after, layer.kind == IDENTITY ? from : to, size_out, moments + part);
@@ -142,7 +143,7 @@ EXPORTED void mnist_s7_backward(const Layer *whole, Norm *before, const Norm *af
         Layer layer = cut.layer;
         int padding = layer.padding, padding_out = weighs ? layer.k - 1 - padding : 0;
         int copies = kind != IDENTITY && (before || padding || kind == DEPTHWISE);
-        int copies_out = weighs || (kind == MAX_POOL && after);
+        int pools = kind == MAX_POOL || kind == AVERAGED_MAX_POOL, copies_out = weighs || (pools && after);
         float padded[copies ? size_of(padded_map(map_of(&layer), padding)) + SLACK : 1] ALIGNED;
         float padded_out[copies_out ? size_of(padded_map(map_out_of(&layer), padding_out)) + SLACK : 1] ALIGNED;
         memset(padded, 0, sizeof padded);
@@ -182,6 +183,7 @@ EXPORTED void mnist_s7_backward(const Layer *whole, Norm *before, const Norm *af
                     if (to) convolve_depthwise(of_y, wide, flipped, to);
                     break;
                 case MAX_POOL: max_pool_backward(&layer, of_y, from, to); break;
+                case AVERAGED_MAX_POOL: averaged_max_pool_backward(&layer, of_y, from, to); break;
             }
             long row = map.w * map.c;
             for (long i = 0; to && i < map.h; i++) {
