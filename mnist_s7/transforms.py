@@ -101,8 +101,7 @@ class Deformation:
 
 Batched = Callable[[Tensor, Generator | None], Tensor]
 KNOWN = (
-    *(transforms.RandomRotation, transforms.RandomAffine, transforms.ElasticTransform),
-    *(transforms.Pad, transforms.RandomCrop),
+    *(transforms.RandomRotation, transforms.RandomAffine, transforms.Pad, transforms.RandomCrop),
     *(
         transforms.CenterCrop,
         transforms.Resize,
@@ -222,10 +221,6 @@ def _batched(transform: object) -> Batched:
         ):
             fill = _scalar(transform.fill)
             return lambda images, generator: _random_affine(images, transform, fill, generator)
-        case transforms.ElasticTransform(interpolation=InterpolationMode.BILINEAR, fill=[0], sigma=[one, other]) if (
-            one == other
-        ):
-            return lambda images, generator: _elastic(images, transform.alpha, one, generator)
         case transforms.Pad(padding_mode="constant", fill=0):
             return lambda images, _: TF.pad(images, transform.padding)
         case transforms.RandomCrop(padding=None, pad_if_needed=False):
@@ -250,9 +245,9 @@ def _batched(transform: object) -> Batched:
             return lambda images, _: (images - mean).div_(std)
     raise InvalidArgument(
         f"no batched equivalent of {transform}: write one in {__name__}, or use torchvision's own RandomRotation "
-        "(nearest neighbour), RandomAffine (nearest or bilinear, without shear and centre), ElasticTransform "
-        "(bilinear, one sigma, black around), Pad (with black), RandomCrop (without padding), CenterCrop, "
-        "Resize (bilinear), ColorJitter, RandomApply, ToTensor, Normalize"
+        "(nearest neighbour), RandomAffine (nearest or bilinear, without shear and centre), Pad (with black), "
+        "RandomCrop (without padding), CenterCrop, Resize (bilinear), ColorJitter, RandomApply, ToTensor, Normalize; "
+        "or Deformation, which bends images, too"
     )
 
 
@@ -269,26 +264,6 @@ def _random_affine(
     if transform.scale is not None:
         scale = _uniform(images, *transform.scale, generator)
     return affine(images, degrees, shift, scale, transform.interpolation.value, fill)
-
-
-def _elastic(images: Tensor, alpha: list[float], sigma: float, generator: Generator | None) -> Tensor:
-    """Each pixel is taken from elsewhere: shifts from -1 to 1 to the right and down, blurred, and then scaled."""
-    n, _, height, width = images.shape
-    down, across = (_blur(size, sigma, images.device) for size in (height, width))
-    shifts = torch.empty(n, 2, height, width, device=images.device).uniform_(-1, 1, generator=generator)
-    shifts = (down @ shifts @ across.T).permute(0, 2, 3, 1)
-    y, x = (torch.linspace(1 / size - 1, 1 - 1 / size, size, device=images.device) for size in (height, width))
-    grid = torch.empty_like(shifts)
-    grid[..., 0] = x + shifts[..., 0] * (alpha[0] / width)
-    grid[..., 1] = y[:, None] + shifts[..., 1] * (alpha[1] / height)
-    return F.grid_sample(images.float(), grid, align_corners=False)
-
-
-def _blur(size: int, sigma: float, device: torch.device) -> Tensor:
-    """(size, size): what torchvision's Gaussian blur makes of each of so many pixels in a line."""
-    pixels = torch.eye(size, device=device)
-    taps = int(8 * sigma + 1) | 1  # as its `ElasticTransform` has it
-    return TF.gaussian_blur(pixels[None], [1, taps], [sigma, sigma])[0] if sigma else pixels
 
 
 def _random_crop(images: Tensor, size: tuple[int, int], generator: Generator | None) -> Tensor:
