@@ -16,7 +16,7 @@ from mnist_s7.data import Digits
 from mnist_s7.experiments import Experiment
 from mnist_s7.kernels import accelerate, library
 from mnist_s7.kernels.library import (
-    AVERAGED_MAX_POOL,
+    ANTI_ALIASED_POOL,
     CONVOLUTION,
     DEPTHWISE,
     IDENTITY,
@@ -144,7 +144,7 @@ def _name(call: Call) -> str:
         CONVOLUTION: f"{layer.k}x{layer.k} convolution {layer.c} -> {layer.c_out}",
         DEPTHWISE: f"3x3 depthwise {layer.c}",
         MAX_POOL: f"max pool {layer.c}",
-        AVERAGED_MAX_POOL: f"averaged max pool {layer.c}",
+        ANTI_ALIASED_POOL: f"anti-aliased pool {layer.c}",
     }
     name = f"{kinds[layer.kind]} of {layer.h}x{layer.w}"
     if norm is None:

@@ -99,8 +99,10 @@ class _Forward:
     def _branch_of(self, block: nn.Module) -> nn.Sequential | None:
         """The branch of `block` if it is a residual block that C may compute."""
         residual = self.accelerated.residuals.get(type(block).forward)
-        calls_forward = type(block).__call__ is nn.Module.__call__  # a derived class may do otherwise
-        if residual is None or not (calls_forward and untouched(block) and _has_plain_relu(block, residual)):
+        called = type(block).__call__, type(block)._call_impl
+        calls_forward = called == (nn.Module.__call__, nn.Module._call_impl)  # a derived class may do otherwise
+        whole = None not in block._modules.values()  # a forward may depend on what is not there
+        if residual is None or not (calls_forward and whole and untouched(block) and _has_plain_relu(block, residual)):
             return None
         branch = block._modules.get(residual.branch)
         plain = type(branch) is nn.Sequential and isinstance(vars(branch).get("forward"), _Forward)

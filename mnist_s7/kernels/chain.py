@@ -82,7 +82,7 @@ def _norm_for_c(norm: Norm, mask: Tensor | None, parameters: list[Tensor]) -> li
     module, running, settings = norm.module, (None, None), (0.0, 0.0)
     if isinstance(module, nn.BatchNorm2d):
         running, settings = (module.running_mean, module.running_var), (module.eps, module.momentum)
-    weight, bias = [None, *parameters][-2:]
+    weight, bias = parameters if len(parameters) == 2 else (None, *parameters)
     tensors = map(address, (mask, weight, bias, *running))
     scale = 1 / (1 - norm.dropout)
     return library.Norm(len(bias), norm.relu, not module.training, *tensors, *settings, scale, norm.below)

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from mnist_s7.kernels.library import (
-    AVERAGED_MAX_POOL,
+    ANTI_ALIASED_POOL,
     CONVOLUTION,
     DEPTHWISE,
     IDENTITY,
@@ -63,8 +63,8 @@ class Norm:
 
 @dataclass(frozen=True)
 class Link:
-    """A layer, or so many `layers` as one, from maps of (h, w, c) to maps of (h, w, c); the norm before it, and whether
-    a ReLU is after it."""
+    """A layer, or the `count` layers that are one, from maps of (h, w, c) to maps of (h, w, c); the norm before it,
+    and whether a ReLU is after it."""
 
     kind: int
     size: tuple[int, int, int]
@@ -72,7 +72,7 @@ class Link:
     before: Norm | None
     conv: nn.Conv2d | None = None
     relu: bool = False
-    layers: int = 1
+    count: int = 1
 
     @property
     def writes_nothing(self) -> bool:
@@ -153,12 +153,12 @@ def _continued(plan: _Plan, layers: Layers, branch_of: BranchOf) -> tuple[_Plan,
             if link is None:
                 break
             if link.kind == MAX_POOL and plan.norm and plan.norm.keeps_order:
-                norm, rest = _with_dropout(plan.norm, layers[1:])
+                moved, following = _with_dropout(plan.norm, layers[1:])
                 pooled = plan.then(replace(link, before=None))
-                if rest and _link(rest, pooled.size, norm):  # which applies it, to a quarter of the values
-                    plan, layers = replace(pooled, norm=norm), rest
+                if following and _link(following, pooled.size, moved):  # which applies it, to a quarter of the values
+                    plan, layers = replace(pooled, norm=moved), following
                     continue
-            plan, layers = plan.then(link), layers[link.layers :]
+            plan, layers = plan.then(link), layers[link.count :]
             if link.conv is not None and link.conv.bias is not None:
                 bias, layers = _bias(link.conv, layers)
                 plan = replace(plan, norm=bias)
@@ -182,7 +182,7 @@ def _with_residual(plan: _Plan, branch: Sequence[nn.Module], branch_of: BranchOf
     ends = not rest and whole.shape == plan.shape and norm and norm.adds is None
     if not ends or len(whole.links) == first or any(link.adds == first for link in whole.links):
         return None
-    if whole.links[first].before is not plan.norm:  # a pool, which is before it: what is added would be without it
+    if whole.links[first].before is not plan.norm:  # it moved behind a pool: what is added would be without it
         return None
     return replace(whole, norm=replace(norm, adds=first))
 
@@ -243,14 +243,14 @@ def _normalizes(norm: nn.BatchNorm2d, shape: tuple[int, int, int, int]) -> bool:
 
 
 def _link(layers: Layers, size: tuple[int, int, int], norm: Norm | None) -> Link | None:
-    """The first of the `layers` on (h, w, c), after `norm`; None if C has no function for it, or PyTorch's is the
-    faster."""
+    """The first of the `layers`, or the first two, on (h, w, c), after `norm`; None if C has no function for that, or
+    PyTorch's is the faster."""
     kind, layer = layers[0]
     h, w, c = size
     if kind is nn.MaxPool2d and _pools_by_2(layer, stride=2) and min(h, w) >= 2 and h * w * c <= MAX_FLOATS:
         return Link(MAX_POOL, size, (h // 2, w // 2, c), norm)
-    if _averages_maxima(layers) and min(h, w) >= 3 and h * w * c <= MAX_FLOATS:
-        return Link(AVERAGED_MAX_POOL, size, ((h - 1) // 2, (w - 1) // 2, c), norm, layers=2)
+    if _is_anti_aliased(layers) and min(h, w) >= 3 and h * w * c <= MAX_FLOATS:
+        return Link(ANTI_ALIASED_POOL, size, ((h - 1) // 2, (w - 1) // 2, c), norm, count=2)
     if kind is nn.Conv2d and _convolves(layer, size):
         smaller = layer.kernel_size[0] - 1 - 2 * layer.padding[0]
         size_out = h - smaller, w - smaller, layer.out_channels
@@ -259,16 +259,21 @@ def _link(layers: Layers, size: tuple[int, int, int], norm: Norm | None) -> Link
 
 
 def _pools_by_2(pool: nn.MaxPool2d, stride: int) -> bool:
-    settings = pool.kernel_size, pool.stride, pool.padding, pool.dilation, pool.return_indices, pool.ceil_mode
-    return settings == (2, stride, 0, 1, False, False)
+    sides = map(_side, (pool.kernel_size, pool.stride, pool.padding, pool.dilation))
+    return (*sides, pool.return_indices, pool.ceil_mode) == (2, stride, 0, 1, False, False)
 
 
-def _averages_maxima(layers: Layers) -> bool:
+def _is_anti_aliased(layers: Layers) -> bool:
     match layers:
         case [(nn.MaxPool2d, pool), (nn.AvgPool2d, average), *_] if _pools_by_2(pool, stride=1):
-            settings = average.kernel_size, average.stride, average.padding, average.ceil_mode, average.divisor_override
-            return settings == (2, 2, 0, False, None)
+            sides = map(_side, (average.kernel_size, average.stride, average.padding))
+            return (*sides, average.ceil_mode, average.divisor_override) == (2, 2, 0, False, None)
     return False
+
+
+def _side(size: int | tuple[int, int]) -> int | None:
+    """That of a square; None for another rectangle."""
+    return size if isinstance(size, int) else size[0] if size[0] == size[-1] else None
 
 
 def _convolves(conv: nn.Conv2d, size: tuple[int, int, int]) -> bool:

@@ -59,11 +59,13 @@ def is_ordinary_step(x: Tensor, block: nn.Module) -> bool:
 
 
 def untouched(layer: nn.Module) -> bool:
-    """Whether nobody has changed what a call of `layer` does: by hooks, other methods or other parameters.
+    """Whether nobody has changed what a call of `layer` does: by hooks, other methods or other parameters, which may be
+    plain attributes.
 
     Pruning, weight_norm and spectral_norm change one of these or the class.
     """
-    return is_ordinary(layer) and all(map(_is_plain, layer._parameters.values()))
+    own = {"weight", "bias"}.isdisjoint(vars(layer))
+    return own and is_ordinary(layer) and all(map(_is_plain, layer._parameters.values()))
 
 
 def is_ordinary(layer: nn.Module) -> bool:

@@ -1,10 +1,12 @@
 """The teachers of an experiment: trained, and asked about every image that it will see."""
 
+from contextlib import suppress
+
 import torch
 from tqdm import tqdm
 
 from mnist_s7 import InvalidArgument, MnistS7Error
-from mnist_s7.catalog import EXPERIMENTS, find_experiment, origin_of
+from mnist_s7.catalog import EXPERIMENTS, ExperimentFileError, find_experiment, origin_of
 from mnist_s7.data import Digits
 from mnist_s7.experiments import Experiment
 from mnist_s7.results import Run, run_name
@@ -52,11 +54,13 @@ def teacher_of(experiment: Experiment) -> Experiment:
     teacher = experiment.distillation.teacher
     known, origin = EXPERIMENTS.get(teacher.name), origin_of(experiment.name)
     if known is None and origin and origin.file:
-        known = find_experiment(f"{origin.file}:{teacher.name}")
+        with suppress(ExperimentFileError):  # where its variable has another name
+            known = find_experiment(f"{origin.file}:{teacher.name}")
     if known is None or (known.fingerprint, known.epochs) != (teacher.fingerprint, teacher.epochs):
         another = "not known here" if known is None else f"not the {teacher.name} that is known here"
         raise InvalidArgument(
-            f"{experiment.name}: its teacher is named {teacher.name}, and is {another}; give it a name of its own, as "
-            'BIG = replace(T4, name="BIG", ...), in the file of the experiment that it teaches'
+            f"{experiment.name}: its teacher is named {teacher.name}, and is {another}; give it a name of its own, "
+            'and its variable the same, as BIG = replace(T4, name="BIG", ...), in the file of the experiment that it '
+            "teaches"
         )
     return known

@@ -13,7 +13,10 @@ from torch import Tensor, nn
 from mnist_s7.kernels import library
 
 CHANNELS = (1, 2, 3, 5, 7, 8, 9, 12, 16, 17, 24, 31, 32, 33, 48, 64)
-KINDS = ("conv", "conv", "conv", "depthwise", "norm", "norm", "pool", "averaged pool", "residual", "residual", "relu")
+KINDS = (
+    *("conv", "conv", "conv", "depthwise", "norm", "norm"),
+    *("pool", "anti-aliased pool", "residual", "residual", "relu"),
+)
 
 
 def check(seed: int) -> None:
@@ -66,7 +69,7 @@ def _random_layers(choose: random.Random, n: int, c: int, size: tuple[int, int])
         return _norm(choose, c), c, size
     if kind == "pool" and min(size) >= 4:
         return [nn.MaxPool2d(2), *choose.choice(([], [], [nn.Dropout(0.3)]))], c, (size[0] // 2, size[1] // 2)
-    if kind == "averaged pool" and min(size) >= 3:
+    if kind == "anti-aliased pool" and min(size) >= 3:
         return [nn.MaxPool2d(2, stride=1), nn.AvgPool2d(2)], c, tuple((side - 1) // 2 for side in size)
     if kind == "residual" and n * size[0] * size[1] >= 16:
         first = choose.choice(([_depthwise(c, 1)], [nn.Conv2d(c, c, 3, padding=1, bias=False)], _norm(choose, c)))

@@ -532,10 +532,29 @@ class ReplacedCall(InPlace):
         return 2 * super().__call__(x)
 
 
+class ReplacedCallImpl(InPlace):
+    def _call_impl(self, x):
+        return 2 * super()._call_impl(x)
+
+
+class Optional(Block):
+    """Does otherwise where it has no `more`."""
+
+    def __init__(self):
+        super().__init__()
+        self.more = None
+
+    def forward(self, x):
+        if self.more is not None:
+            return F.relu(x + self.branch(x))
+        return x + self.branch(x)
+
+
 @pytest.mark.parametrize(
     ("block", "recognised"),
     [(BranchFirst, True), (WithModule, True), (InPlace, True)]
-    + [(block, False) for block in (Scaled, Twice, WithoutRelu, Counting, Stochastic, ReplacedCall)],
+    + [(block, False) for block in (Scaled, Twice, WithoutRelu, Counting, Stochastic, Optional)]
+    + [(block, False) for block in (ReplacedCall, ReplacedCallImpl)],
 )
 def test_residual_blocks_are_recognised_by_what_they_compute(links, block, recognised):
     torch.manual_seed(0)

@@ -3,18 +3,16 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import random_chains
 import torch
-import torch.nn.functional as F
 from reference import Residual, assert_trains_as_pytorch, gradients, in_c
 from torch import nn
 
 from mnist_s7.kernels import library
 from mnist_s7.kernels.library import (
-    AVERAGED_MAX_POOL,
+    ANTI_ALIASED_POOL,
     CHOICE,
     CONVOLUTION,
     DEPTHWISE,
@@ -127,10 +125,10 @@ LAYERS = {
     "large depthwise conv": lambda p: [bare(3, 3, 5, groups=3)],
     "norm, relu, pool": lambda p: [nn.BatchNorm2d(3), nn.ReLU(), nn.MaxPool2d(2)],
     "two norms": lambda p: [nn.BatchNorm2d(3), nn.Dropout(p), nn.ReLU(), nn.BatchNorm2d(3)],
-    "pool alone": lambda p: [nn.MaxPool2d(2)],
+    "pool alone": lambda p: [nn.MaxPool2d((2, 2), padding=(0, 0))],
     "overlapping pool": lambda p: [nn.MaxPool2d(2, stride=1)],
-    "averages of maxima": lambda p: [*antialiased(), *antialiased(), bare(3, 4, 1)],
-    "norms, relus, averages of maxima": lambda p: [
+    "anti-aliased pools": lambda p: [*antialiased(), *antialiased(), bare(3, 4, 1)],
+    "norms, relus, anti-aliased pools": lambda p: [
         *(bare(3, 19, 2), nn.BatchNorm2d(19), nn.ReLU(), nn.Dropout(p), *antialiased()),  # from an even side
         *(nn.Conv2d(19, 16, 1), nn.ReLU(), *antialiased(), nn.BatchNorm2d(16)),  # and from an odd one
     ],
@@ -141,6 +139,7 @@ LAYERS = {
         *(nn.AvgPool2d(2, stride=1), nn.MaxPool2d(2, stride=1), nn.AvgPool2d(2, divisor_override=3)),
     ],
     "pool of three": lambda p: [nn.MaxPool2d(3)],
+    "oblong pool": lambda p: [nn.MaxPool2d((2, 1))],
     "padded pool": lambda p: [nn.MaxPool2d(2, padding=1)],
     "relu first": lambda p: [nn.ReLU(), conv()],
 }
@@ -208,16 +207,17 @@ TAKEN = {
     "pool alone": [(MAX_POOL, 3, 3, False)],
     "large depthwise conv": [],
     "overlapping pool": [],
-    "averages of maxima": [*[(AVERAGED_MAX_POOL, 3, 3, False)] * 2, (CONVOLUTION, 3, 4, False)],
-    "norms, relus, averages of maxima": [
-        *((CONVOLUTION, 3, 19, False), (AVERAGED_MAX_POOL, 19, 19, False)),
-        *((CONVOLUTION, 19, 16, False), (AVERAGED_MAX_POOL, 16, 16, False)),
+    "anti-aliased pools": [*[(ANTI_ALIASED_POOL, 3, 3, False)] * 2, (CONVOLUTION, 3, 4, False)],
+    "norms, relus, anti-aliased pools": [
+        *((CONVOLUTION, 3, 19, False), (ANTI_ALIASED_POOL, 19, 19, False)),
+        *((CONVOLUTION, 19, 16, False), (ANTI_ALIASED_POOL, 16, 16, False)),
     ],
     "averages alone": [],
     "averages of other maxima": [],
     "other averages of maxima": [],
     "pool of three": [],
     "padded pool": [],
+    "oblong pool": [],
     "norm of 64 channels": [],
     "norm of more channels than are fused": [],
     "conv with a bias": [(CONVOLUTION, 3, 8, False)],  # the ReLU is the bias's
@@ -311,7 +311,7 @@ RESIDUALS = {  # and how many sums are taken in C
     "after a conv and a relu": (lambda p: [bare(3, 9, 3), nn.ReLU(), Residual(separable(9)), nn.MaxPool2d(2)], 1),
     "after a pool": (lambda p: [nn.MaxPool2d(2), Residual(separable()), bare(3, 4, 1)], 1),
     "between dropouts": (lambda p: [*dropped(p), Residual(dropped(p)), *dropped(p)], 1),
-    "before averages of maxima": (lambda p: [*dropped(p), Residual(separable()), *antialiased()], 1),
+    "before an anti-aliased pool": (lambda p: [*dropped(p), Residual(separable()), *antialiased()], 1),
     "before a pool": (lambda p: [*dropped(p), Residual(separable()), nn.MaxPool2d(2)], 1),
     "before a depthwise conv": (lambda p: [*dropped(p), Residual(separable()), bare(3, 3, 3, groups=3)], 1),
     "before a padded conv": (lambda p: [Residual(separable()), bare(3, 5, 3, padding=1)], 1),
@@ -393,7 +393,7 @@ BEGINNINGS = {
     "conv": lambda: [conv()],
     "depthwise conv": lambda: [bare(3, 3, 3, groups=3), conv()],
     "pool": lambda: [nn.MaxPool2d(2), conv()],
-    "averages of maxima": lambda: [*antialiased(), conv()],
+    "anti-aliased pool": lambda: [*antialiased(), conv()],
     "norm": lambda: [nn.BatchNorm2d(3), conv()],
 }
 
@@ -414,7 +414,7 @@ ENDINGS = {
     "depthwise conv": lambda: [bare(3, 3, 3, groups=3)],
     "norm": lambda: [bare(3, 8, 3), nn.BatchNorm2d(8)],
     "pool": lambda: [nn.MaxPool2d(2)],
-    "averages of maxima": lambda: [*antialiased()],
+    "anti-aliased pool": lambda: [*antialiased()],
 }
 
 
@@ -444,6 +444,18 @@ def block():
     )
 
 
+@pytest.mark.parametrize("name", ["weight", "bias"])
+def test_a_parameter_that_is_no_longer_one_is_pytorchs_affair(links, name):
+    """As where another network makes the weights: a plain attribute, of any type."""
+    for layer in (nn.Conv2d(3, 4, 3), nn.BatchNorm2d(3)):
+        value = getattr(layer, name).detach().double()
+        delattr(layer, name)
+        setattr(layer, name, value)
+        with pytest.raises((RuntimeError, ValueError), match=r"[Dd]ouble|dtype|type"):
+            in_c(nn.Sequential(layer))(torch.randn(2, 3, 5, 5))
+        assert not links
+
+
 def test_strided_parameters_are_read_as_such(links):
     norm, x = nn.BatchNorm2d(3), torch.randn(4, 3, 5, 5)
     norm.weight = nn.Parameter(torch.tensor([1.0, 100, 2, 100, 3, 100])[::2])
@@ -470,7 +482,7 @@ def test_no_images_are_pytorchs_affair():
     assert torch.equal(model[0].running_var, torch.ones(3))
 
 
-POOLS = {"pool": nn.Sequential(nn.MaxPool2d(2)), "averages of maxima": nn.Sequential(*antialiased())}
+POOLS = {"pool": nn.Sequential(nn.MaxPool2d(2)), "anti-aliased pool": nn.Sequential(*antialiased())}
 
 
 @pytest.mark.parametrize("pool", POOLS.values(), ids=POOLS)
@@ -532,7 +544,7 @@ def test_the_readmes_example_is_right(links):
     y = in_c(nn.Sequential(conv))(torch.arange(1.0, 9).view(1, 1, 2, 4))
 
     row = " ".join(f"[{one} {other}]" for one, other in y[0, :, 0].T.int().tolist())
-    assert row in library.HEADER.parent.with_name("README.md").read_text()
+    assert f"for the row y = {row}" in library.HEADER.parent.with_name("README.md").read_text(encoding="utf-8")
     assert links
 
 
@@ -569,11 +581,12 @@ def test_random_layers_have_everything_that_there_is(links):
         in_c(model)(x)
 
     before = {link.before.relu for link in links if link.before}
-    assert {link.kind for link in links} == {IDENTITY, CONVOLUTION, DEPTHWISE, MAX_POOL, AVERAGED_MAX_POOL}
+    assert {link.kind for link in links} == {IDENTITY, CONVOLUTION, DEPTHWISE, MAX_POOL, ANTI_ALIASED_POOL}
     assert before == {NO_RELU, RELU_BEFORE, RELU_AFTER, LEAKY_AFTER}
     for kind in (CONVOLUTION, DEPTHWISE, MAX_POOL):
         some = [link for link in links if link.kind == kind]
         assert any(link.before for link in some) and any(link.adds is not None for link in some)
+    assert any(link.before for link in links if link.kind == ANTI_ALIASED_POOL)
     assert {link.conv.padding[0] for link in links if link.conv} >= {0, 1, 2}
     assert any(link.before.dropout for link in links if link.before)
 
@@ -600,12 +613,3 @@ def test_c_neither_leaves_its_arrays_nor_does_what_is_undefined(tmp_path):
     )
 
     assert done.returncode == 0, done.stderr
-
-
-def test_the_worked_example_of_the_readme_is_right():
-    text = (Path(library.__file__).parent / "README.md").read_text(encoding="utf-8")
-    image = torch.tensor([[1.0, 2, 3, 4], [5, 6, 7, 8]]).view(1, 1, 2, 4)
-    filters = torch.tensor([[[1.0, 0], [0, 1]], [[0, 2], [1, 0]]]).view(2, 1, 2, 2)
-
-    row = F.conv2d(image, filters)[0, :, 0].T.int().tolist()
-    assert "for the row y = " + " ".join(f"[{a} {b}]" for a, b in row) in text

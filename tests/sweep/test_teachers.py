@@ -70,6 +70,16 @@ def test_teachers_are_found_by_name():
             teacher_of(dataclasses.replace(T3, distillation=Distillation(other, 2)))
 
 
+def test_a_teacher_whose_variable_has_another_name_is_not_found(own_file):
+    path = own_file(FILE.replace('name="LARGE"', 'name="HUGE"'))
+    small = find_experiment(f"{path}:SMALL")
+
+    with pytest.raises(
+        InvalidArgument, match=r"its teacher is named HUGE, and is not known here; .* variable the same"
+    ):
+        teacher_of(small)
+
+
 def test_missing_teachers_are_named(few_digits, folder):
     taught = dataclasses.replace(T3, distillation=Distillation(T2, 1))
 

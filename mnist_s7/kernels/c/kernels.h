@@ -17,7 +17,7 @@ enum { LANES = 8, PARTS = 16, MAX_CHANNELS = 64 };
 
 /* What is done to each channel is done in periods: the channels of as many pixels as fill whole vectors. */
 enum { MAX_PERIOD = LANES * MAX_CHANNELS };
-enum { IDENTITY, CONVOLUTION, DEPTHWISE, MAX_POOL, AVERAGED_MAX_POOL };
+enum { IDENTITY, CONVOLUTION, DEPTHWISE, MAX_POOL, ANTI_ALIASED_POOL };
 enum { NO_RELU, RELU_BEFORE, RELU_AFTER, LEAKY_AFTER };
 
 typedef float Vector __attribute__((vector_size(LANES * sizeof(float)), aligned(sizeof(float))));
@@ -33,7 +33,8 @@ typedef struct {
 
 /* A BatchNorm with the ReLU before or after it and the dropout after it, which multiplies what it keeps by `scale`. At
    the end of a residual branch it adds other maps, with a norm of their own or none, and a ReLU is after the sum. Where
-   `weight` is NULL it is a convolution's bias alone, and nothing of the batch is found but constant and factor. */
+   `weight` is NULL it is a convolution's bias alone: no statistics are found, the factor is `scale`, and the constant
+   is the bias times that. */
 typedef struct Norm {
     long c, relu;
     long evaluates; /* 1 where the mean and variance are the running ones, which then stay as they are */
@@ -117,9 +118,7 @@ void add_depthwise_products(const float *x, Map x_map, const float *g, long g_ro
 void unpack_depthwise(const Layer *layer, const float *sums, float *weight_gradient);
 
 /* pool.c, on one map */
-void max_pool(const Layer *layer, const float *x, float *y);
-void max_pool_backward(const Layer *layer, const float *g, const float *x, float *x_gradient);
-void averaged_max_pool(const Layer *layer, const float *x, float *y);
-void averaged_max_pool_backward(const Layer *layer, const float *g, const float *x, float *x_gradient);
+void pool(const Layer *layer, const float *x, float *y);
+void pool_backward(const Layer *layer, const float *g, const float *x, float *x_gradient);
 
 #endif

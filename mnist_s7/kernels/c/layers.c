@@ -1,10 +1,11 @@
 /* A layer on a batch, (n, h, w, c): the norm before it is applied to its input while that is read.
 
-   It takes a map at a time; where no pixel meets another one, as many pixels as stay in the nearest cache. */
+   It takes a map at a time; of a max pool two rows, if their number is even; where no pixel meets another one, as many
+   pixels as stay in the nearest cache. */
 
 #include "kernels.h"
 
-enum { MAX_AT_ONCE = 2048 };
+enum { MAX_AT_ONCE = 2048 }; /* floats */
 
 /* For the other side to compare: it has these structures, too. */
 EXPORTED long mnist_s7_layer_size(void) { return sizeof(Layer); }
@@ -42,7 +43,7 @@ static void read(const Norm *before, const float *x, long at, Map map, int paddi
 
 /* The gradient g after a ReLU, whose output is y, -> the one before it, which may be in the same memory. */
 static void through_relu(const float *y, const float *g, float *y_gradient, long size) {
-    for (long j = 0; j < size; j++) y_gradient[j] = y[j] > 0 ? g[j] : 0;
+    for (long j = 0; j < size; j++) y_gradient[j] = y[j] <= 0 ? 0 : g[j];
 }
 
 /* The gradient g after the norm `after` the layer, or after its ReLU -> that of what the layer computes, padded. */
@@ -110,8 +111,8 @@ EXPORTED void mnist_s7_forward(const Layer *whole, const Norm *before, Norm *aft
                 case IDENTITY: if (before) { read(before, x, at * layer.c, map, 0, to); from = to; } break;
                 case CONVOLUTION: convolve(from, in, layer.k, packed, to, layer.c_out, layer.relu); break;
                 case DEPTHWISE: convolve_depthwise(from, in, packed, to); break;
-                case MAX_POOL: max_pool(&layer, from, to); break;
-                case AVERAGED_MAX_POOL: averaged_max_pool(&layer, from, to); break;
+                case MAX_POOL:
+                case ANTI_ALIASED_POOL: pool(&layer, from, to); break;
             }
             long size_out = layer.h_out * layer.w_out * layer.c_out;
             if (after) add_moments(after, layer.kind == IDENTITY ? from : to, size_out, moments + part);
@@ -120,7 +121,8 @@ EXPORTED void mnist_s7_forward(const Layer *whole, const Norm *before, Norm *aft
     if (after) finish_moments(after, moments);
 }
 
-/* The gradient g after the norm `after` the layer -> the one after the norm `before` it, if x_gradient is not NULL.
+/* The gradient g after the norm `after` the layer -> the one after the norm `before` it, if x_gradient is not NULL, as
+   it may be of a convolution without a norm before it.
    Where that adds other maps, it is the one of both parts of the sum; where a later layer adds what this one reads,
    `added_gradient` is not NULL and is a part of it. The layer's y is needed for `after`, for a ReLU, and of an identity
    for that of a sum. The weights' gradient is added up in `sums`, zero, (PARTS, packed weights). The identity with
@@ -143,7 +145,7 @@ EXPORTED void mnist_s7_backward(const Layer *whole, Norm *before, const Norm *af
         Layer layer = cut.layer;
         int padding = layer.padding, padding_out = weighs ? layer.k - 1 - padding : 0;
         int copies = kind != IDENTITY && (before || padding || kind == DEPTHWISE);
-        int pools = kind == MAX_POOL || kind == AVERAGED_MAX_POOL, copies_out = weighs || (pools && after);
+        int copies_out = weighs || (kind != IDENTITY && after);
         float padded[copies ? size_of(padded_map(map_of(&layer), padding)) + SLACK : 1] ALIGNED;
         float padded_out[copies_out ? size_of(padded_map(map_out_of(&layer), padding_out)) + SLACK : 1] ALIGNED;
         memset(padded, 0, sizeof padded);
@@ -182,8 +184,8 @@ EXPORTED void mnist_s7_backward(const Layer *whole, Norm *before, const Norm *af
                     add_depthwise_products(from, in, inner, row_out, sum);
                     if (to) convolve_depthwise(of_y, wide, flipped, to);
                     break;
-                case MAX_POOL: max_pool_backward(&layer, of_y, from, to); break;
-                case AVERAGED_MAX_POOL: averaged_max_pool_backward(&layer, of_y, from, to); break;
+                case MAX_POOL:
+                case ANTI_ALIASED_POOL: pool_backward(&layer, of_y, from, to); break;
             }
             long row = map.w * map.c;
             for (long i = 0; to && i < map.h; i++) {

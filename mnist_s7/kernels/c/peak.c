@@ -2,7 +2,7 @@
 
 #include "kernels.h"
 
-enum { SUMS = 9 }; /* two units that take four cycles each: 8 independent sums keep both busy */
+enum { SUMS = 9 }; /* two units that take four cycles each want at least 8 independent sums */
 
 /* Do `steps` steps, and return how many floating-point operations they were. */
 EXPORTED double mnist_s7_multiply_and_add(long steps, float *result) {

@@ -1,15 +1,23 @@
-/* Max pools by 2, their gradients, and averages of maxima, which alias less.
+/* A max pool by 2, and an anti-aliased one: maxima of 2x2 pixels at every pixel, then averages of 2x2 maxima, by 2. Of
+   both the first pixel of an output is two pixels further for each row and column.
 
-   Of a max pool with stride 2 no zeros are written beforehand: a last row or column without a partner is left out.
-   Vectors are read and written whole, but for a row's end: what their last lanes write over the next pixel's channels,
-   those overwrite in turn. */
+   Vectors are read and written whole, but for a row's end: what the last lanes of a pixel write over the next one's
+   channels, those overwrite in turn. Where gradients are added, the last lanes add 0 to them. */
 
 #include "kernels.h"
 
 enum { WINDOW = 4 };
 
-/* Where pixel k of the four is, from the first one of a window in the map x. */
+/* Where pixel k of a window is, from its first one. */
 INLINED long place(const Layer *layer, int k) { return (k / 2 * layer->w + k % 2) * layer->c; }
+
+/* Where the first pixel is for row i and column j of the output. */
+INLINED long corner(const Layer *layer, int i, int j) { return (2 * i * layer->w + 2 * j) * layer->c; }
+
+/* How many lanes a vector of channels from c on has, for column j of the output, so that it ends within its row. */
+INLINED int lanes_at(const Layer *layer, int j, int c) {
+    return (layer->w_out - j) * layer->c - c >= LANES ? LANES : layer->c - c;
+}
 
 INLINED Vector larger(Vector a, Vector b) {
     Mask second = (b > a) | (b != b); /* a NaN stays one */
@@ -37,83 +45,50 @@ INLINED void give_to_largest(const Layer *layer, Vector g, const float *x, float
     }
 }
 
-/* Whether vectors in the window at column j end within its row. */
-INLINED int is_whole(const Layer *layer, int j) { return (layer->w_out - j - 1) * layer->c >= LANES; }
-
-/* Where the window at row i and column j starts, in a map of (h, w, c). */
-INLINED long corner(const Layer *layer, int i, int j) { return (2 * i * layer->w + 2 * j) * layer->c; }
-
-INLINED void will_read_window(const Layer *layer, const float *x) {
+INLINED void pool_window(const Layer *layer, const float *x, float *y, const int width) {
     will_read(x);
     will_read(x + place(layer, 2));
-}
-
-INLINED void pool_window(const Layer *layer, const float *x, float *y, const int width) {
-    will_read_window(layer, x);
-    store(y, largest(layer, x, width), width);
-}
-
-void max_pool(const Layer *layer, const float *restrict x, float *restrict y) {
-    for (int i = 0; i < layer->h_out; i++)
-        for (int j = 0; j < layer->w_out; j++, y += layer->c)
-            for (int c = 0; c < layer->c; c += LANES) {
-                const float *from = x + corner(layer, i, j) + c;
-                if (is_whole(layer, j)) pool_window(layer, from, y + c, LANES);
-                else pool_window(layer, from, y + c, layer->c - c);
-            }
-}
-
-INLINED void pool_window_backward(const Layer *layer, const float *g, const float *x, float *x_gradient,
-                                  const int width) {
-    will_read_window(layer, x);
-    give_to_largest(layer, load(g, width), x, x_gradient, width, 0);
-}
-
-/* The gradient g of y -> that of x. */
-void max_pool_backward(const Layer *layer, const float *restrict g, const float *restrict x,
-                       float *restrict x_gradient) {
-    if (layer->h % 2 || layer->w % 2) memset(x_gradient, 0, layer->h * layer->w * layer->c * sizeof *x_gradient);
-    for (int i = 0; i < layer->h_out; i++)
-        for (int j = 0; j < layer->w_out; j++, g += layer->c)
-            for (int c = (layer->c - 1) / LANES * LANES; c >= 0; c -= LANES) { /* a pixel's first channels last */
-                long at = corner(layer, i, j) + c;
-                if (is_whole(layer, j)) pool_window_backward(layer, g + c, x + at, x_gradient + at, LANES);
-                else pool_window_backward(layer, g + c, x + at, x_gradient + at, layer->c - c);
-            }
-}
-
-INLINED void average_window(const Layer *layer, const float *x, float *y, const int width) {
+    if (layer->kind == MAX_POOL) {
+        store(y, largest(layer, x, width), width);
+        return;
+    }
     Vector sum = {0};
     UNROLLED for (int k = 0; k < WINDOW; k++) sum += largest(layer, x + place(layer, k), width);
     store(y, sum / WINDOW, width);
 }
 
-/* The largest of 2x2 pixels at every pixel, and then the averages of 2x2 of these, by stride 2: each of 3x3 pixels. */
-void averaged_max_pool(const Layer *layer, const float *restrict x, float *restrict y) {
+void pool(const Layer *layer, const float *restrict x, float *restrict y) {
     for (int i = 0; i < layer->h_out; i++)
         for (int j = 0; j < layer->w_out; j++, y += layer->c)
             for (int c = 0; c < layer->c; c += LANES) {
+                int lanes = lanes_at(layer, j, c);
                 const float *from = x + corner(layer, i, j) + c;
-                if (c + LANES <= layer->c) average_window(layer, from, y + c, LANES);
-                else average_window(layer, from, y + c, layer->c - c);
+                if (lanes == LANES) pool_window(layer, from, y + c, LANES);
+                else pool_window(layer, from, y + c, lanes);
             }
 }
 
-INLINED void average_window_backward(const Layer *layer, const float *g, const float *x, float *x_gradient,
-                                     const int width) {
-    Vector part = load(g, width) / WINDOW;
-    UNROLLED for (int k = 0; k < WINDOW; k++)
-        give_to_largest(layer, part, x + place(layer, k), x_gradient + place(layer, k), width, 1);
+INLINED void pool_window_backward(const Layer *layer, Vector g, const float *x, float *x_gradient, const int width) {
+    will_read(x);
+    will_read(x + place(layer, 2));
+    if (layer->kind == MAX_POOL) give_to_largest(layer, g, x, x_gradient, width, 0);
+    else
+        UNROLLED for (int k = 0; k < WINDOW; k++)
+            give_to_largest(layer, g / WINDOW, x + place(layer, k), x_gradient + place(layer, k), width, 1);
 }
 
-void averaged_max_pool_backward(const Layer *layer, const float *restrict g, const float *restrict x,
-                                float *restrict x_gradient) {
-    memset(x_gradient, 0, layer->h * layer->w * layer->c * sizeof *x_gradient);
+/* The gradient g of y -> that of x. Zeros are written beforehand where gradients are added, or where a max pool leaves
+   out a last row or column, which has no partner. */
+void pool_backward(const Layer *layer, const float *restrict g, const float *restrict x, float *restrict x_gradient) {
+    if (layer->kind != MAX_POOL || layer->h % 2 || layer->w % 2)
+        memset(x_gradient, 0, layer->h * layer->w * layer->c * sizeof *x_gradient);
     for (int i = 0; i < layer->h_out; i++)
         for (int j = 0; j < layer->w_out; j++, g += layer->c)
-            for (int c = 0; c < layer->c; c += LANES) {
+            for (int c = (layer->c - 1) / LANES * LANES; c >= 0; c -= LANES) { /* a pixel's first channels last */
+                int lanes = lanes_at(layer, j, c);
                 long at = corner(layer, i, j) + c;
-                if (c + LANES <= layer->c) average_window_backward(layer, g + c, x + at, x_gradient + at, LANES);
-                else average_window_backward(layer, g + c, x + at, x_gradient + at, layer->c - c);
+                Vector own = load(g + c, (int)min(LANES, layer->c - c));
+                if (lanes == LANES) pool_window_backward(layer, own, x + at, x_gradient + at, LANES);
+                else pool_window_backward(layer, own, x + at, x_gradient + at, lanes);
             }
 }
