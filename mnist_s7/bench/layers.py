@@ -115,11 +115,13 @@ def _forward(call: Call, images: int, seconds: float) -> Pass:
 
 def _backward(call: Call, images: int, seconds: float) -> Pass:
     """The gradients of the weights and of the input are as many operations as the forward pass, each. The input and the
-    output's gradient are read, the input's written; the output is read where a norm or a ReLU needs it."""
+    output's gradient are read, the input's written; the output is read where a norm or a ReLU needs it, if it is not
+    the input itself."""
     inputs, outputs = _sizes(call, images)
     gradients = 1 + call.gives_gradient
     sums = call.layer.kind == IDENTITY and call.before is not None and bool(call.before.added)
-    read = 1 + (call.after is not None or bool(call.layer.relu) or sums)
+    read = 1 + (outputs > 0 and (call.after is not None or bool(call.layer.relu) or sums))
+    outputs = outputs or inputs
     return Pass(gradients * _operations(call) * outputs, FLOAT * (gradients * inputs + read * outputs), seconds)
 
 

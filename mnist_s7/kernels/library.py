@@ -293,7 +293,7 @@ OF_INPUT = 4  # among the tensors that `backward` takes, the gradient of the inp
 @dataclass(frozen=True)
 class Call:
     """A call of C: `forward` or `backward` of a layer, the norms before and after it where there are any, whether it
-    gives the gradient of its input, and the seconds that it took."""
+    writes a gradient of its input, and the seconds that it took."""
 
     direction: str
     layer: Layer
@@ -309,7 +309,8 @@ def timed_calls() -> Iterator[list[Call]]:
     calls, functions = [], {"forward": forward, "backward": backward}
 
     def timed(direction: str, layer: Layer, before: Norm | None, after: Norm | None, *others: object) -> None:
-        gives_gradient = direction == "backward" and others[OF_INPUT] is not None
+        of_input = others[OF_INPUT] if direction == "backward" else None
+        gives_gradient = of_input is not None and of_input is not others[0]  # which is that of the output
         started = time.perf_counter()
         functions[direction](layer, before, after, *others)
         calls.append(Call(direction, layer, before, after, gives_gradient, time.perf_counter() - started))

@@ -50,6 +50,8 @@ def test_layers_are_named_and_timed(few_digits):
     assert costs.layers[1].backward.bytes == 2 * costs.layers[1].forward.bytes  # all four are read or written
     pool = costs.layers[3]
     assert pool.backward.bytes == 128 * 4 * (2 * 24 * 24 * 8 + 12 * 12 * 8)  # no norm after it asks for its output
+    [norm] = [layer for layer in costs.layers if layer.name.startswith("16 channels of 6x6")]
+    assert norm.backward.bytes == 128 * 4 * (2 * 6 * 6 * 16)  # the gradient that it is given is the one that it gives
     assert 0 < costs.in_c < costs.step
     wide = max(costs.passes, key=lambda each: each.flop)
     assert wide.flop / wide.seconds < 1.5 * costs.peak  # no layer is faster than the processor
