@@ -1,7 +1,8 @@
 """The search for T5, an iteration to come: a small network that larger ones teach.
 
-results/search_T5.csv has the trials so far, made on a GPU, where epochs left out the last 80 of 50,000 images. Every
-choice is made on the other 10,000 training images, which `--validation` keeps apart:
+results/search_T5.csv has the trials so far: first those on a GPU, whose epochs left out the last 80 of 50,000 images
+and whose soft targets were made anew for each run, then those of this package. Every choice is made on the other 10,000
+training images, which `--validation` keeps apart:
 
     mnist-s7 teach notebooks/search_T5.py:STUDENT --validation
     mnist-s7 sweep notebooks/search_T5.py:STUDENT --validation --seeds 1-4
@@ -68,6 +69,6 @@ STUDENT = replace(
     T4,
     name="STUDENT",
     network=AntiAliased,
-    distillation=Distillation(TEACHER, teachers=5, temperature=2.0),
+    distillation=Distillation(TEACHER, teachers=4, temperature=2.0),
     targets=(),
 )
