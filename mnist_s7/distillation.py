@@ -21,6 +21,8 @@ class Teacher(Protocol):
 @dataclass(frozen=True)
 class Distillation:
     """A network is trained on the probabilities that others, its teachers, give on average to the images that it sees.
+    With a temperature, each teacher's own are softened before the mean: after it, one teacher alone that is unsure of
+    an image would make all of them seem so.
 
     After G. Hinton, O. Vinyals & J. Dean, "Distilling the Knowledge in a Neural Network" (arXiv:1503.02531). The
     teachers are shown the very same images, augmentation included: consistent teaching, which L. Beyer et al.,
@@ -51,24 +53,27 @@ class Distillation:
         """What an experiment's fingerprint holds of it."""
         return self.teacher.fingerprint, self.teacher.epochs, self.teachers, float(self.temperature), float(self.labels)
 
+    def soft_targets(self, log_probabilities: Tensor) -> Tensor:
+        """Of the (teachers, N, 10) log-probabilities of N images, what a network is trained on: (N, 10), softened by
+        the temperature."""
+        return (log_probabilities / self.temperature).softmax(-1).mean(0)
+
     def loss(self, log_probabilities: Tensor, labels: Tensor, soft_targets: Tensor) -> Tensor:
         """The mean of `losses`."""
         return self.losses(log_probabilities, labels, soft_targets).mean()
 
     def losses(self, log_probabilities: Tensor, labels: Tensor, soft_targets: Tensor) -> Tensor:
-        """Of (..., 10) log-probabilities, (...) labels and the teachers' (..., 10) probabilities, each image's loss,
-        (...) in nats: the Kullback-Leibler divergence from the teachers, and the labels' share of the negative
+        """Of (..., 10) log-probabilities, (...) labels and (..., 10) `soft_targets`, each image's loss, (...) in nats:
+        the Kullback-Leibler divergence from the teachers, at the temperature, and the labels' share of the negative
         log-likelihood.
 
         With a temperature the divergence is multiplied by its square, so that its gradients stay as large (Hinton et
         al., section 2).
         """
+        log_softened = log_probabilities
         if self.temperature != 1:
             log_softened = (log_probabilities / self.temperature).log_softmax(-1)
-            softened = (soft_targets.log() / self.temperature).softmax(-1)
-        else:
-            log_softened, softened = log_probabilities, soft_targets
-        divergence = self.temperature**2 * F.kl_div(log_softened, softened, reduction="none").sum(-1)
+        divergence = self.temperature**2 * F.kl_div(log_softened, soft_targets, reduction="none").sum(-1)
         if not self.labels:
             return divergence
         likelihood = log_probabilities.gather(-1, labels.unsqueeze(-1)).squeeze(-1)

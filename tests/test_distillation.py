@@ -24,14 +24,26 @@ def test_loss_is_that_of_hinton_vinyals_and_dean(temperature, labels, shape):
 
     losses = Distillation(T4, 1, temperature, labels).losses(logits.log_softmax(-1), digits, soft_targets)
 
-    exact = logits.detach().double()
-    p = soft_targets.double() ** (1 / temperature)
-    p /= p.sum(-1, keepdim=True)
+    exact, p = logits.detach().double(), soft_targets.double()
     q = (exact / temperature).exp() / (exact / temperature).exp().sum(-1, keepdim=True)
     divergence = temperature**2 * (p * (p / q).log()).sum(-1)
     right = exact.log_softmax(-1).gather(-1, digits.unsqueeze(-1)).squeeze(-1)
     assert losses.shape == shape
     torch.testing.assert_close(losses.double(), (1 - labels) * divergence - labels * right, rtol=1e-5, atol=1e-6)
+
+
+def test_each_teacher_is_softened_before_the_mean():
+    """By the formula: the square roots of probabilities, for temperature 2, scaled to a sum of 1."""
+    sure, unsure = torch.full((10,), 1e-6), torch.full((10,), 0.05)
+    sure[3], unsure[3] = 1 - 9e-6, 0.55
+    roots = [p.double().sqrt() / p.double().sqrt().sum() for p in (sure, unsure)]
+
+    found = Distillation(T4, 2, 2.0).soft_targets(torch.stack([sure, unsure]).log().unsqueeze(1))
+
+    torch.testing.assert_close(found[0].double(), sum(roots) / 2, rtol=1e-5, atol=1e-8)
+    plain = Distillation(T4, 2).soft_targets(torch.stack([sure, unsure]).log().unsqueeze(1))
+    torch.testing.assert_close(plain[0], (sure + unsure) / 2)
+    assert not torch.allclose(found[0], plain[0].sqrt() / plain[0].sqrt().sum(), atol=0.02)
 
 
 def test_certain_teachers_are_as_labels():
@@ -47,7 +59,8 @@ def test_certain_teachers_are_as_labels():
 def test_who_agrees_with_the_teachers_is_left_alone(temperature):
     logits, digits, _ = random_batch(8)
 
-    loss = Distillation(T4, 1, temperature).loss(logits.log_softmax(1), digits, logits.detach().softmax(1))
+    taught = Distillation(T4, 1, temperature)
+    loss = taught.loss(logits.log_softmax(1), digits, taught.soft_targets(logits.detach().log_softmax(1)[None]))
     loss.backward()
 
     assert loss.item() == pytest.approx(0, abs=1e-6)

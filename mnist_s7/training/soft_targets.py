@@ -43,12 +43,12 @@ class SoftTargets:
 
     @cached_property
     def folder(self) -> Path:
-        """Another one for other teachers, other augmentation and other images; and for another PyTorch, which may draw
-        other numbers."""
+        """Another one for other teachers, another temperature, other augmentation and other images; and for another
+        PyTorch, which may draw other numbers."""
         teaching = self.experiment.distillation
         images = hashlib.sha256(self.images.numpy().tobytes()).hexdigest()
         drawn = augmentation_of(self.experiment.train_transform), AT_ONCE, torch.__version__
-        settings = *teaching.settings[:3], *drawn, images
+        settings = *teaching.settings[:4], *drawn, images
         key = hashlib.sha256("\n".join(map(repr, settings)).encode()).hexdigest()[:12]
         return TEACHERS / f"{named_after(teaching.teacher.name, self.dataset)}-{key}"
 
@@ -92,7 +92,7 @@ class SoftTargets:
         accelerated = [accelerate(model) for model in teachers]
         with torch.inference_mode():
             parts = [
-                torch.stack([model(part).exp() for model in accelerated]).mean(0).cpu()
+                self.experiment.distillation.soft_targets(torch.stack([model(part) for model in accelerated])).cpu()
                 for part in self.images_of(epoch).to(device).split(AT_ONCE)
             ]
         write_atomically(self.path(epoch), save({"probabilities": torch.cat(parts)}))

@@ -125,12 +125,13 @@ def test_other_teachers_images_and_augmentations_are_kept_apart(few_digits):
             ({}, dataclasses.replace(few_digits, name="other digits")),
             ({"train_transform": PLAIN}, few_digits),
             ({"distillation": Distillation(T2, 3)}, few_digits),
+            ({"distillation": Distillation(T2, 2, 4.0)}, few_digits),
             ({"distillation": Distillation(EXPERIMENTS["T2-dropout-0.01"], 2)}, few_digits),
         ]
     ]
 
     assert len(set(folders)) == len(folders)
-    for same in ({"distillation": Distillation(T2, 2, 4.0, 0.5)}, {"lr": 0.1}, {"network": T2.network}, {"epochs": 9}):
+    for same in ({"distillation": Distillation(T2, 2, 1.0, 0.5)}, {"lr": 0.1}, {"network": T2.network}, {"epochs": 9}):
         assert SoftTargets(dataclasses.replace(TAUGHT, **same), few_digits).folder == folders[0]
 
 
