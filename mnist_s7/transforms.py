@@ -102,15 +102,8 @@ class Deformation:
 Batched = Callable[[Tensor, Generator | None], Tensor]
 KNOWN = (
     *(transforms.RandomRotation, transforms.RandomAffine, transforms.Pad, transforms.RandomCrop),
-    *(
-        transforms.CenterCrop,
-        transforms.Resize,
-        transforms.ColorJitter,
-        BrightnessContrast,
-        Deformation,
-        transforms.RandomApply,
-    ),
-    *(transforms.ToTensor, transforms.Normalize),
+    *(transforms.CenterCrop, transforms.Resize, transforms.ColorJitter, BrightnessContrast, Deformation),
+    *(transforms.RandomApply, transforms.ToTensor, transforms.Normalize),
 )
 
 

@@ -1,9 +1,8 @@
 """The search for T5, an iteration to come: a small network that larger ones teach.
 
 results/search_T5.csv has the trials so far: first those on a GPU, by a program of their own, whose epochs left out the
-last 80 of 50,000 images, and then those of this package. The two are not to be compared: T4's own recipe ends at 0.0210
-nats with that program, and at 0.0178 with this package. Every choice is made on the other 10,000 training images, which
-`--validation` keeps apart:
+last 80 of 50,000 images, and then those of this package. The two are not to be compared: T4's own recipe is among both,
+and ends elsewhere in each. Every choice is made on the other 10,000 training images, which `--validation` keeps apart:
 
     mnist-s7 teach notebooks/search_T5.py:STUDENT --validation
     mnist-s7 sweep notebooks/search_T5.py:STUDENT --validation --seeds 1-4

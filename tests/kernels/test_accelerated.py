@@ -542,7 +542,7 @@ class Optional(Block):
 
     def __init__(self):
         super().__init__()
-        self.more = None
+        self.register_module("more", None)
 
     def forward(self, x):
         if self.more is not None:

@@ -507,6 +507,19 @@ def test_a_nan_passes_the_pool(links, pool):
     assert links
 
 
+def test_a_gradient_passes_the_relu_of_a_nan_as_it_does_pytorchs(links):
+    ours, plain = (torch.tensor([1.0, -1, float("nan"), 2]).view(1, 1, 2, 2).requires_grad_() for _ in range(2))
+    model = nn.Sequential(bare(1, 1, 1), nn.ReLU())
+    nn.init.ones_(model[0].weight)
+
+    in_c(model)(ours).sum().backward()
+    model(plain).sum().backward()
+
+    assert links
+    assert torch.equal(ours.grad, plain.grad)
+    assert plain.grad[0, 0, 1, 0] == model[0].weight.item()
+
+
 def test_a_nan_passes_the_relu(links):
     x = torch.full((1, 3, 5, 5), float("nan"))
 
