@@ -7,7 +7,7 @@ from torch import Generator, Tensor, nn
 from torch.nn.parameter import UninitializedParameter
 
 from mnist_s7 import MnistS7Error
-from mnist_s7.experiments import torch_defaults
+from mnist_s7.results.machine import torch_defaults
 
 SEED = 7_364_529  # one that no constructor sets itself
 IMAGES = 3  # few, and no number that a network would expect by accident

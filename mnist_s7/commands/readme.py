@@ -3,8 +3,8 @@
 import argparse
 import sys
 
-from mnist_s7.commands.options import KERNEL_MEMORY, Command
-from mnist_s7.results.machine import side_by_side
+from mnist_s7.commands.options import Command
+from mnist_s7.results.machine import KERNEL_MEMORY, side_by_side
 
 MOST_NOTEBOOKS = 8  # executed at once
 

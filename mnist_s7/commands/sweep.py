@@ -5,10 +5,10 @@ from functools import partial
 
 from mnist_s7 import InvalidArgument
 from mnist_s7.catalog import find_experiment
-from mnist_s7.commands.options import KERNEL_MEMORY, NAMES, OWN, Command, refuse_misplaced, whole
+from mnist_s7.commands.options import NAMES, OWN, Command, refuse_misplaced, whole
 from mnist_s7.commands.train import add_training, training_digits
 from mnist_s7.results import Run
-from mnist_s7.results.machine import side_by_side, usable_device
+from mnist_s7.results.machine import KERNEL_MEMORY, side_by_side, usable_device
 
 
 def add(command: Command) -> None:

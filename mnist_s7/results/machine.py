@@ -5,6 +5,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
@@ -13,6 +14,8 @@ import torch
 from torch import nn
 
 from mnist_s7 import InvalidArgument
+
+KERNEL_MEMORY = 1_500 << 20  # bytes, with room to spare: a process that trains takes about 1.1 GB
 
 PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -128,3 +131,20 @@ def _git(*arguments: str) -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return answer.stdout.strip()
+
+
+@contextmanager
+def torch_defaults() -> Iterator[None]:
+    """PyTorch's own defaults, whatever the caller has set for all of the process: new tensors are float32 and on the
+    CPU, and gradients are recorded."""
+    dtype, device = torch.get_default_dtype(), torch.get_default_device()
+    torch.set_default_dtype(torch.float32)
+    if device.type != "cpu":
+        torch.set_default_device("cpu")
+    try:
+        with torch.inference_mode(False), torch.enable_grad():
+            yield
+    finally:
+        torch.set_default_dtype(dtype)
+        if device.type != "cpu":
+            torch.set_default_device(device)

@@ -13,8 +13,8 @@ from torch import Generator, Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mnist_s7 import InvalidArgument
-from mnist_s7.experiments import torch_defaults
 from mnist_s7.kernels import gpu_layers, is_ordinary
+from mnist_s7.results.machine import torch_defaults
 from mnist_s7.training.ensemble_layers import (
     Batchwise,
     EnsembleConvolution,

@@ -13,10 +13,10 @@ from torch import Generator, Tensor, nn, optim
 from mnist_s7 import InvalidArgument, MnistS7Error
 from mnist_s7.catalog import check_network
 from mnist_s7.data import Digits, check_images, check_labels, normalization_of
-from mnist_s7.experiments import Experiment, torch_defaults
+from mnist_s7.experiments import Experiment
 from mnist_s7.kernels.cuda_graphs import Step, own_stream
 from mnist_s7.results import Epoch
-from mnist_s7.results.machine import usable_device
+from mnist_s7.results.machine import torch_defaults, usable_device
 from mnist_s7.transforms import Batched, normalize
 
 PREPARED_AT_ONCE = 10  # batches: a transform's many small steps cost half as much on more images
