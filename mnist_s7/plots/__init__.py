@@ -17,6 +17,7 @@ from mnist_s7.plots.across_seeds import (
 )
 from mnist_s7.plots.benchmark import benchmark_figure
 from mnist_s7.plots.conclusions import two_data_sets
+from mnist_s7.plots.distillation import soft_labels
 from mnist_s7.plots.images import (
     augmentation_grid,
     confident_errors,
@@ -29,6 +30,7 @@ from mnist_s7.plots.layers import layers_figure
 from mnist_s7.plots.published_networks import claims_figure, selection_figure
 from mnist_s7.plots.robustness import robustness_figure
 from mnist_s7.plots.runs import accuracy_per_digit, compare_curves, confusion_matrix, training_curves
+from mnist_s7.plots.search import search_figure
 from mnist_s7.plots.style import write_figure
 
 __all__ = [
@@ -51,7 +53,9 @@ __all__ = [
     "receptive_fields",
     "results_figure",
     "robustness_figure",
+    "search_figure",
     "selection_figure",
+    "soft_labels",
     "training_curves",
     "two_data_sets",
     "write_figure",

@@ -17,6 +17,7 @@ from mnist_s7.report.across_seeds import (
     rank_among_seeds,
     replication,
 )
+from mnist_s7.report.distillation import search_figure, soft_labels, teachers
 from mnist_s7.report.fashion import fashion_figure, fashion_report
 from mnist_s7.report.iteration import (
     analysis,
@@ -74,16 +75,19 @@ __all__ = [
     "robustness_report",
     "save",
     "search",
+    "search_figure",
     "selection_table",
     "selections",
     "series",
     "series_runs",
     "shown_runs",
+    "soft_labels",
     "source",
     "stored_robustness",
     "stored_runs",
     "summary",
     "targets",
+    "teachers",
     "validation_runs",
     "variants_table",
     "verdicts",

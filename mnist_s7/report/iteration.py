@@ -117,6 +117,8 @@ def architecture(experiment: Experiment) -> Markdown:
                 rows.append((taken, f"{k}x{l}x{channels // groups}x{out}", layer.output_size[2]))
             case nn.MaxPool2d():
                 rows.append((taken, "MaxPool()", layer.output_size[2]))
+            case nn.AvgPool2d():
+                rows.append((taken, "AvgPool()", layer.output_size[2]))
             case nn.AdaptiveAvgPool2d():
                 rows.append((taken, "AdaptiveAvgPool()", layer.output_size[2]))
     channels = layer.output_size[1]

@@ -3,6 +3,7 @@
 import math
 import sys
 import time
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -95,6 +96,17 @@ class Lines(Silent):
     def _line(self, text: str) -> None:
         tqdm.write(text, file=sys.stdout)
         sys.stdout.flush()  # at once, also into a pipe
+
+
+def with_bar(steps: Sequence, name: str, unit: str) -> Iterator:
+    """The steps, with a bar while they are taken: at the foot of a terminal, or in a notebook in one output, which then
+    says how long they took."""
+    if not steps or not _in_notebook():
+        yield from tqdm(steps, desc=name, unit=unit, disable=None)  # None: shown only on a terminal
+        return
+    live, started = _NotebookLine(), time.perf_counter()
+    yield from tqdm(steps, desc=name, unit=unit, file=live, leave=False)
+    live.write(f"{name}: {len(steps)} {unit}s in {time.perf_counter() - started:.0f} s")
 
 
 class _Figures:

@@ -1,7 +1,9 @@
 """What a run shows as it goes: figures that never wait for a GPU, and a bounded number of updates."""
 
+import re
 import time
 
+import pytest
 import torch
 
 from mnist_s7.results import progress
@@ -54,21 +56,29 @@ def test_running_figures_are_looked_at_seldom():
     assert figures.latest() is not None
 
 
-def test_a_notebooks_live_line_is_updated_a_bounded_number_of_times(monkeypatch):
-    """However long an epoch takes: here each step takes longer than the time between two updates."""
-    written = []
+class Recorder:
+    """In the place of a notebook's live line."""
 
-    class Recorder:
-        share = None
+    def __init__(self):
+        self.share = None
+        self.written = []
+        Recorder.last = self
 
-        def write(self, text):
-            if text.strip():
-                written.append((text, self.share))
+    def write(self, text):
+        if text.strip():
+            self.written.append((text, self.share))
 
-        def flush(self): ...
+    def flush(self): ...
 
+
+@pytest.fixture
+def in_notebook(monkeypatch):
     monkeypatch.setattr(progress, "_in_notebook", lambda: True)
     monkeypatch.setattr(progress, "_NotebookLine", Recorder)
+
+
+def test_a_notebooks_live_line_is_updated_a_bounded_number_of_times(monkeypatch, in_notebook):
+    """However long an epoch takes: here each step takes longer than the time between two updates."""
     monkeypatch.setattr(progress, "REFRESH", 0)
     lines = progress.Lines("T1", epochs=2)
     lines.epoch_starts(0, 0.01, steps=469)
@@ -76,7 +86,27 @@ def test_a_notebooks_live_line_is_updated_a_bounded_number_of_times(monkeypatch)
         lines.step(torch.tensor(1.0), torch.tensor(1), 128)
     lines.epoch_trained()
 
+    written = Recorder.last.written
     assert 10 < len(written) <= progress.UPDATES + 2
     shares = [share for _, share in written if share is not None]
     assert shares == sorted(shares)
     assert 0.45 < shares[-1] <= 0.5  # one of two epochs
+
+
+def test_a_bar_in_a_notebook_ends_with_what_was_done(in_notebook):
+    assert list(progress.with_bar([3, 1, 2], "soft targets", "epoch")) == [3, 1, 2]
+
+    assert re.fullmatch(r"soft targets: 3 epochs in \d s", Recorder.last.written[-1][0])
+
+
+def test_nothing_is_said_of_nothing_to_do(in_notebook):
+    Recorder.last = None
+
+    assert list(progress.with_bar([], "soft targets", "epoch")) == []
+    assert Recorder.last is None
+
+
+def test_outside_of_notebooks_and_terminals_a_bar_says_nothing(capfd):
+    assert list(progress.with_bar([3, 1, 2], "soft targets", "epoch")) == [3, 1, 2]
+
+    assert capfd.readouterr() == ("", "")
