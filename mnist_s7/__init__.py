@@ -16,14 +16,15 @@ _HOMES = {
     ),
     # `Run` and `load_model` are of `results`; but whoever asks a run for its network needs the catalog's.
     "mnist_s7.catalog": ("ExperimentFileError", "NetworkUnfit", "Run", "find_experiment", "load_model", "pretrained"),
-    "mnist_s7.experiments": ("SERIES", "T1", "T2", "T3", "T4", "Experiment"),
+    "mnist_s7.experiments": ("SERIES", "T1", "T2", "T3", "T4", "T5", "Experiment"),
     "mnist_s7.export": ("ExtraMissing", "export_onnx", "folded"),
     "mnist_s7.images": ("ImageError", "ImageUnreadable", "NoDigit", "Prediction", "SeveralDigits", "predict_image"),
-    "mnist_s7.models": ("MnistNet_1", "MnistNet_2", "MnistNet_3", "MnistNet_4"),
+    "mnist_s7.models": ("MnistNet_1", "MnistNet_2", "MnistNet_3", "MnistNet_4", "MnistNet_5"),
     "mnist_s7.results": (
         *("OutputError", "PublishingRefused", "RunFileError", "RunsMissing", "WeightsError"),
         "load_runs",
     ),
+    "mnist_s7.sweep": ("teach",),
     "mnist_s7.training": ("LossNotFinite", "evaluate", "fit", "predict"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

@@ -8,8 +8,7 @@ import hashlib
 import math
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -19,13 +18,14 @@ from torchvision import transforms
 
 from mnist_s7 import InvalidArgument
 from mnist_s7.distillation import Distillation
-from mnist_s7.models import MnistNet_1, MnistNet_2, MnistNet_3, MnistNet_4
+from mnist_s7.models import MnistNet_1, MnistNet_2, MnistNet_3, MnistNet_4, MnistNet_5, Teacher
 from mnist_s7.optimizers import SGD, Adam
 from mnist_s7.results import Epoch, Run, claims
 from mnist_s7.results.claims import HEADLINE, TENTH, Claim, Reference, Verdict
+from mnist_s7.results.machine import torch_defaults
 from mnist_s7.schedules import EarlyStopping, OneCycle, OneCycleLR, Schedule, StepLR, Stepped, Stepping
 from mnist_s7.source_code import foreign_source
-from mnist_s7.transforms import AUGMENTED, ONE_AFFINE, PLAIN
+from mnist_s7.transforms import AUGMENTED, BENT, ONE_AFFINE, PLAIN
 
 NUMBERS = {bool: bool, int: int, float: (int, float)}  # what may stand for each type
 
@@ -164,23 +164,6 @@ class Experiment:
             return self.network()
 
 
-@contextmanager
-def torch_defaults() -> Iterator[None]:
-    """PyTorch's own defaults, whatever the caller has set for all of the process: new tensors are float32 and on the
-    CPU, and gradients are recorded."""
-    dtype, device = torch.get_default_dtype(), torch.get_default_device()
-    torch.set_default_dtype(torch.float32)
-    if device.type != "cpu":
-        torch.set_default_device("cpu")
-    try:
-        with torch.inference_mode(False), torch.enable_grad():
-            yield
-    finally:
-        torch.set_default_dtype(dtype)
-        if device.type != "cpu":
-            torch.set_default_device(device)
-
-
 @cache  # many runs are of one experiment
 def _expected(experiment: Experiment, epochs: int) -> tuple[str, int, list[float] | None]:
     known = experiment.schedule.stepped is Stepped.EPOCH
@@ -316,4 +299,25 @@ T4 = replace(
     reference=None,
 )
 
-SERIES = (T1, T2, T3, T4)
+T5_TEACHER = replace(
+    T4,
+    name="T5-teacher",
+    change="standard convolutions, bent images",
+    network=Teacher,
+    train_transform=BENT,
+    weight_decay=5e-4,
+    epochs=20,
+    targets=(),
+)
+
+# As T4's: notebooks/results/search_T5.csv.
+T5 = replace(
+    T4,
+    name="T5",
+    title="taught by larger networks",
+    change="larger networks' probabilities for labels, a later second pool, pools that alias less",
+    network=MnistNet_5,
+    distillation=Distillation(T5_TEACHER, teachers=4, temperature=2.0),
+)
+
+SERIES = (T1, T2, T3, T4, T5)

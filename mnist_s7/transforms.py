@@ -99,6 +99,14 @@ class Deformation:
         return affine(images, degrees, shift, scale, mode="bilinear", bent=bent)
 
 
+BENT = transforms.Compose(
+    [
+        Deformation(degrees=10, shift=2, scale=0.1, bend=0.7),
+        transforms.ToTensor(),
+        transforms.Normalize((MEAN,), (STD,)),
+    ]
+)
+
 Batched = Callable[[Tensor, Generator | None], Tensor]
 KNOWN = (
     *(transforms.RandomRotation, transforms.RandomAffine, transforms.Pad, transforms.RandomCrop),

@@ -394,6 +394,24 @@ def test_a_sweep_that_is_told_to_end_leaves_no_lock_and_no_worker(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_teachers_have_spoken_before_the_notebook_is_executed(mnist_s7, tmp_path, monkeypatch, few_digits):
+    """Only those that a notebook needs."""
+    monkeypatch.setattr(run, "digits_or_synthetic", lambda: few_digits)
+    monkeypatch.setattr(run, "PROJECT", tmp_path)
+    monkeypatch.setattr(run, "RUNS", tmp_path / "results")
+    done = []
+    monkeypatch.setattr("mnist_s7.sweep.teach", lambda experiment, digits, device: done.append(experiment.name))
+    monkeypatch.setattr("mnist_s7.report.notebooks.execute", lambda names, *_: done.append(names) or [])
+
+    assert mnist_s7("run", "MNIST_S7_T4")[0] == 0
+    code, output, _ = mnist_s7("run", "MNIST_S7_T5", "MNIST_S7_T4")
+
+    assert code == 0
+    assert "What T5's teachers say of the images" in output
+    taught, notebooks = done[1:]
+    assert (done[0], taught, sorted(notebooks)) == (["MNIST_S7_T4"], "T5", ["MNIST_S7_T4", "MNIST_S7_T5"])
+
+
 def test_run_does_not_replace_another_run(mnist_s7, tmp_path, monkeypatch, few_digits):
     """Of fewer epochs, say; that is noticed before any notebook is executed."""
     monkeypatch.setattr(options, "load_digits", lambda *_: few_digits)

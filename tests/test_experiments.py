@@ -8,9 +8,10 @@ import torch
 from torch import nn
 from torchvision import transforms
 
-from mnist_s7 import SERIES, T2, T3, T4
+from mnist_s7 import SERIES, T2, T3, T4, T5
 from mnist_s7.baselines import BASELINES
 from mnist_s7.catalog import ABLATIONS, EXPERIMENTS
+from mnist_s7.experiments import T5_TEACHER
 from mnist_s7.schedules import OneCycle, StepLR
 
 VARIANTS = {
@@ -29,6 +30,14 @@ VARIANTS = {
     "T4-StepLR": (T4, "lr", "schedule", "nesterov"),
     "T4-no-weight-decay": (T4, "weight_decay"),
     "T4-dropout-0.01": (T4, "network"),
+    "T5-labels": (T5, "distillation"),
+    "T5-T4-network": (T5, "network"),
+    "T5-max-pools": (T5, "network"),
+    "T5-temperature-1": (T5, "distillation"),
+    "T5-one-teacher": (T5, "distillation"),
+    "T5-6.5K": (T5, "network"),
+    "T5-4K": (T5, "network"),
+    "T5-3K": (T5, "network"),
 }
 
 
@@ -42,7 +51,7 @@ def rotations(experiment):
 
 
 def test_every_experiment_has_a_name_of_its_own():
-    assert list(EXPERIMENTS) == [experiment.name for experiment in (*SERIES, *ABLATIONS, *BASELINES)]
+    assert list(EXPERIMENTS) == [experiment.name for experiment in (*SERIES, T5_TEACHER, *ABLATIONS, *BASELINES)]
 
 
 def test_a_fingerprint_is_that_of_one_recipe():

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mnist_s7 import T1, T2, T3, MnistNet_1, MnistNet_2, MnistNet_3, MnistNet_4
+from mnist_s7 import T1, T2, T3, MnistNet_1, MnistNet_2, MnistNet_3, MnistNet_4, MnistNet_5
 from mnist_s7.report import summary
 from mnist_s7.report.iteration import model_statistics
 
@@ -89,7 +89,7 @@ Sequential 1,10,1,1 160
 Conv2d 1,10,1,1 160
 """
 
-# T4's separable convolutions: channels in, channels out.
+# The separable convolutions of T4 and T5: channels in, channels out.
 FOURTH_SEPARABLE = ((16, 16), (16, 32), (32, 32), (32, 32), (32, 32), (32, 40))
 
 
@@ -116,19 +116,38 @@ def test_summary_is_the_references(experiment, rows, parameters, mult_adds, acti
     assert f"Total mult-adds (M): {mult_adds}\n" in summary(experiment)
 
 
-def test_the_fourth_counts_what_its_description_says():
-    found = model_statistics(MnistNet_4())
+@pytest.mark.parametrize("network", [MnistNet_4, MnistNet_5])
+def test_the_separable_ones_count_what_their_description_says(network):
+    found = model_statistics(network())
 
     first = 9 * 16 + 2 * 16
     separable = [9 * c_in + 2 * c_in + c_in * c_out + 2 * c_out for c_in, c_out in FOURTH_SEPARABLE]
     assert found.total_params == found.trainable_params == first + sum(separable) + 40 * 10 == 7_824
-    convs = [layer for layer in MnistNet_4().modules() if isinstance(layer, torch.nn.Conv2d)]
+    convs = [layer for layer in network().modules() if isinstance(layer, torch.nn.Conv2d)]
     assert [conv.out_channels for conv in convs if conv.groups == 1] == [
         16,
         *(c_out for _, c_out in FOURTH_SEPARABLE),
         10,
     ]
     assert all(conv.groups in (1, conv.in_channels) and conv.bias is None for conv in convs)
+
+
+def test_the_fifth_pools_at_the_sizes_that_it_says():
+    model = MnistNet_5()
+    sizes = [
+        block(torch.zeros(1, c, n, n)).shape[1:] for block, c, n in ((model.block1, 1, 28), (model.block2, 16, 12))
+    ]
+
+    assert sizes == [(16, 12, 12), (32, 5, 5)]
+    x = torch.randn(2, 16, 26, 26)
+    maxima = torch.nn.functional.max_pool2d(x, 2, stride=1)
+    top = (
+        maxima[:, :, :24:2, :24:2],
+        maxima[:, :, :24:2, 1:24:2],
+        maxima[:, :, 1:24:2, :24:2],
+        maxima[:, :, 1:24:2, 1:24:2],
+    )
+    torch.testing.assert_close(model.block1[-2:](x), sum(top) / 4)
 
 
 def test_a_residual_of_nothing_leaves_what_came():
@@ -143,7 +162,7 @@ def test_a_residual_of_nothing_leaves_what_came():
         assert not torch.allclose(residual(x), x.relu())
 
 
-@pytest.mark.parametrize("network", [MnistNet_1, MnistNet_2, MnistNet_3, MnistNet_4])
+@pytest.mark.parametrize("network", [MnistNet_1, MnistNet_2, MnistNet_3, MnistNet_4, MnistNet_5])
 def test_outputs_are_log_probabilities(network):
     x = torch.randn(5, 1, 28, 28, generator=torch.Generator().manual_seed(0))
 
@@ -171,10 +190,11 @@ def test_summary_leaves_the_random_state():
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
-@pytest.mark.parametrize("network", [MnistNet_1, MnistNet_2, MnistNet_3, MnistNet_4])
+@pytest.mark.parametrize("network", [MnistNet_1, MnistNet_2, MnistNet_3, MnistNet_4, MnistNet_5])
 def test_models_print_as_plain_pytorch(network):
     model = network()
 
     own = {type(module).__name__ for module in model.modules() if not type(module).__module__.startswith("torch.nn.")}
-    assert own == {"MnistNet_4": {"MnistNet_4", "Residual"}}.get(network.__name__, {network.__name__})
+    residual = {"Residual"} if network in (MnistNet_4, MnistNet_5) else set()
+    assert own == {network.__name__} | residual
     assert str(model).startswith(f"{network.__name__}(\n  (block1): Sequential(\n    (0): Conv2d(1, ")

@@ -5,13 +5,15 @@ from functools import partial
 
 from torchvision import transforms
 
-from mnist_s7.experiments import SERIES, T2, T3, T4, Experiment
+from mnist_s7.experiments import SERIES, T2, T3, T4, T5, Experiment
 from mnist_s7.models import (
     MnistNet_2,
     MnistNet_3,
     MnistNet_4,
+    MnistNet_5,
     standard_convolutions,
     with_dropout,
+    with_max_pools,
     without_batchnorm,
     without_skips,
 )
@@ -58,6 +60,19 @@ ABLATIONS = (
     ),
     _variant(T4, "no-weight-decay", "no weight decay", weight_decay=0.0),
     _variant(T4, "dropout-0.01", "T3's dropout added", network=with_dropout),
+    _variant(T5, "labels", "no teachers: trained on labels", distillation=None),
+    _variant(T5, "T4-network", "T4's network", network=MnistNet_4),
+    _variant(T5, "max-pools", "max pools, as in T4", network=with_max_pools),
+    _variant(
+        T5,
+        "temperature-1",
+        "the teachers' probabilities as they are",
+        distillation=replace(T5.distillation, temperature=1.0),
+    ),
+    _variant(T5, "one-teacher", "one teacher instead of four", distillation=replace(T5.distillation, teachers=1)),
+    _variant(T5, "6.5K", "narrower, to T3's size", network=partial(MnistNet_5, widths=(16, 28, 36))),
+    _variant(T5, "4K", "narrower, to half the parameters", network=partial(MnistNet_5, widths=(12, 20, 28))),
+    _variant(T5, "3K", "narrower, to 3,000 parameters", network=partial(MnistNet_5, widths=(10, 16, 24))),
 )
 
 

@@ -1,4 +1,5 @@
-"""Every experiment that is known, by its name: the series, its variants, the baselines, and those of readers' files."""
+"""Every experiment that is known, by its name: the series, what teaches it, its variants, the baselines, and those of
+readers' files."""
 
 import re
 from collections.abc import Sequence
@@ -15,7 +16,8 @@ from mnist_s7.catalog.check import check_network
 from mnist_s7.experiments import SERIES, SETTINGS, Experiment
 from mnist_s7.results import NETWORKS, WEIGHTS, load_model
 
-EXPERIMENTS = {experiment.name: experiment for experiment in (*SERIES, *ABLATIONS, *BASELINES)}
+_TEACHERS = (experiment.distillation.teacher for experiment in SERIES if experiment.distillation)
+EXPERIMENTS = {experiment.name: experiment for experiment in (*SERIES, *_TEACHERS, *ABLATIONS, *BASELINES)}
 NETWORKS.update((name, experiment.network) for name, experiment in EXPERIMENTS.items())
 PACKAGE_OWN = frozenset(EXPERIMENTS)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from mnist_s7 import InvalidArgument
 from mnist_s7.catalog import EXPERIMENTS, find_experiment
 from mnist_s7.catalog.own_files import split
-from mnist_s7.commands.options import FIGURES, OWN, Command, seed
+from mnist_s7.commands.options import FIGURES, FIRST_TO_LAST, OWN, Command, seed
 from mnist_s7.data import DATASETS, DigitsError, load_digits
 from mnist_s7.results import PUBLISHED, RUNS, Run, Runs, RunsMissing, has_targets, stored_folder
 from mnist_s7.results.folders import OPTIONS
@@ -18,7 +18,7 @@ def add(command: Command) -> None:
         "what",
         nargs="*",
         metavar="[FOLDER] EXPERIMENT",
-        help=f"default: the stored runs, and T1 to T4; an experiment by the name of its runs, {OWN}",
+        help=f"default: the stored runs, and {FIRST_TO_LAST}; an experiment by the name of its runs, {OWN}",
     )
     parser.add_argument("--seed", type=seed, default=1, help="of the runs shown one by one; default: %(default)s")
     parser.add_argument("--dataset", choices=DATASETS, default="mnist", help="default: %(default)s")

@@ -8,6 +8,7 @@ from torch import nn
 from mnist_s7 import InvalidArgument
 from mnist_s7.commands.options import (
     FIGURES,
+    FIRST_TO_LAST,
     OWN,
     Command,
     Trained,
@@ -27,7 +28,9 @@ def add(command: Command) -> None:
         _evaluate,
         "test trained networks: accuracy with its interval, loss, each digit, calibration, and the images got wrong",
     )
-    parser.add_argument("models", nargs="*", metavar="MODEL", help=f"T1 to T4; default: T4. With --weights {OWN}")
+    parser.add_argument(
+        "models", nargs="*", metavar="MODEL", help=f"{FIRST_TO_LAST}; default: the last. With --weights {OWN}"
+    )
     add_weights(parser)
     add_digits(parser)
     parser.add_argument("--show", action="store_true", help="draw the images that it gets wrong, in runs/figures")

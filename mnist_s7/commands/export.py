@@ -6,7 +6,16 @@ from pathlib import Path
 from mnist_s7 import InvalidArgument
 from mnist_s7.catalog import find_experiment
 from mnist_s7.catalog.own_files import split
-from mnist_s7.commands.options import OWN, Command, Trained, add_digits, add_weights, digits_of, trained_networks
+from mnist_s7.commands.options import (
+    FIRST_TO_LAST,
+    OWN,
+    Command,
+    Trained,
+    add_digits,
+    add_weights,
+    digits_of,
+    trained_networks,
+)
 from mnist_s7.data import DigitsError
 from mnist_s7.experiments import SERIES
 from mnist_s7.results import MNIST, PUBLISHED, PublishingRefused, RunsMissing, load_runs, prepare
@@ -18,7 +27,7 @@ def add(command: Command) -> None:
         "experiments",
         nargs="*",
         metavar="EXPERIMENT",
-        help=f"the network, T1 to T4, or with --weights {OWN}; of runs, whose to write, default: all",
+        help=f"the network, {FIRST_TO_LAST}, or with --weights {OWN}; of runs, whose to write, default: all",
     )
     add_weights(parser)
     networks = parser.add_argument_group("networks, BatchNorm folded, for images of 0 to 255")

@@ -37,11 +37,11 @@ from mnist_s7.results import (
 from mnist_s7.results.weights import run_path
 
 FIGURES = RUNS.parent / "figures"
-KERNEL_MEMORY = 1_500 << 20  # bytes, with room to spare: a process that trains takes about 1.1 GB
 
 # Adds a command of this name, that does this, with this help.
 Command = Callable[[str, Callable[[argparse.Namespace], int | None], str], argparse.ArgumentParser]
 
+FIRST_TO_LAST = f"{SERIES[0].name} to {SERIES[-1].name}"
 NAMES = ", ".join(experiment.name for experiment in (*SERIES, *ABLATIONS))
 OWN = (
     f"a published network of others, as {BASELINES[0].name} is one (mnist_s7/baselines); or FILE.py:NAME, an "

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 
-from mnist_s7.commands.options import FIGURES, OWN, Command, add_weights, trained_networks
+from mnist_s7.commands.options import FIGURES, FIRST_TO_LAST, OWN, Command, add_weights, trained_networks
 from mnist_s7.images import ImageError, Prediction, image_files, predict_image, read_image
 from mnist_s7.images.reading import Source
 
@@ -21,7 +21,7 @@ def add(command: Command) -> None:
         "--model",
         action="append",
         default=[],
-        help=f"T1 to T4; again for one more; default: T4. With --weights {OWN}",
+        help=f"{FIRST_TO_LAST}; again for one more; default: the last. With --weights {OWN}",
     )
     add_weights(parser)
     parser.add_argument("--json", action="store_true", help="a JSON object for each picture and network, in a line")

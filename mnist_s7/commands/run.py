@@ -8,13 +8,13 @@ from pathlib import Path
 
 from mnist_s7 import InvalidArgument
 from mnist_s7.catalog import EXPERIMENTS
-from mnist_s7.commands.options import KERNEL_MEMORY, Command
+from mnist_s7.commands.options import Command
 from mnist_s7.commands.page import page_path
 from mnist_s7.commands.page import write as write_page
 from mnist_s7.data import PROJECT, digits_or_synthetic
 from mnist_s7.kernels import library
 from mnist_s7.results import MNIST, PUBLISHED, RUNS, PublishingRefused, Run, prepare, run_name
-from mnist_s7.results.machine import side_by_side, usable_device
+from mnist_s7.results.machine import KERNEL_MEMORY, side_by_side, usable_device
 
 
 def add(command: Command) -> None:
@@ -28,7 +28,7 @@ def _run(arguments: argparse.Namespace) -> None:
     from mnist_s7.report.notebook_progress import Overview, in_words
     from mnist_s7.report.notebooks import NOTEBOOKS, ORDER, execute
     from mnist_s7.report.stored import SEED
-    from mnist_s7.sweep import stored_run
+    from mnist_s7.sweep import stored_run, teach
 
     if not NOTEBOOKS.is_dir():
         raise InvalidArgument(f"{NOTEBOOKS} does not exist: this command is for a working copy of the repository")
@@ -56,6 +56,11 @@ def _run(arguments: argparse.Namespace) -> None:
     elif len(expected) > 1:
         os.environ.setdefault("OMP_NUM_THREADS", "1")
     started = time.monotonic()
+    for name in set(names) & set(iterations):
+        experiment = EXPERIMENTS[name.removeprefix("MNIST_S7_")]
+        if experiment.distillation:  # before the notebooks, which have a core each: this takes all of them
+            print(f"What {experiment.name}'s teachers say of the images that it will be trained on:", flush=True)
+            teach(experiment, digits, device=str(usable_device(None)))
     made = []
     if expected:
         if usable_device(None).type == "cpu":

@@ -4,9 +4,9 @@ import argparse
 from functools import partial
 
 from mnist_s7.catalog import find_experiment
-from mnist_s7.commands.options import KERNEL_MEMORY, OWN, Command, add_digits, add_settings, whole
+from mnist_s7.commands.options import OWN, Command, add_digits, add_settings, whole
 from mnist_s7.commands.train import add_validation, training_digits
-from mnist_s7.results.machine import side_by_side, usable_device
+from mnist_s7.results.machine import usable_device
 from mnist_s7.training import TEACHERS
 
 
@@ -31,9 +31,8 @@ def _teach(arguments: argparse.Namespace) -> None:
     teacher_of(experiment)  # before the digits are looked for
     device = str(usable_device(arguments.device))
     digits = training_digits(arguments)
-    teachers = experiment.distillation.teachers
-    jobs = arguments.jobs or (side_by_side(teachers, KERNEL_MEMORY) if device == "cpu" else 1)
-    runs, together = teach(experiment, digits, partial(in_processes, at_once=jobs), device)
+    jobs = arguments.jobs or (1 if device != "cpu" else None)
+    runs, together = teach(experiment, digits, jobs and partial(in_processes, at_once=jobs), device)
     for run in runs:
         print(f"{run.name}: final test accuracy {run.final.test_accuracy:.2f} %, {run.parameters:,} parameters")
     print(f"the mean of their probabilities: {together.accuracy:.2f} %, loss {together.loss:.4f}")

@@ -17,8 +17,14 @@ PURPLE, SKY, ORANGE = "#CC79A7", "#56B4E9", "#E69F00"
 INK, MUTED, FAINT = "#222222", "#666666", "#DDDDDD"
 
 # An iteration keeps its colour and marker in every figure; variants get the spare ones in their order.
-LOOKS = {"T1": (VERMILLION, "o"), "T2": (GREEN, "s"), "T3": (BLUE, "^"), "T4": (PURPLE, "D")}
-SPARE_LOOKS = ((ORANGE, "v"), (SKY, "P"), (INK, "X"))
+LOOKS = {
+    "T1": (VERMILLION, "o"),
+    "T2": (GREEN, "s"),
+    "T3": (BLUE, "^"),
+    "T4": (PURPLE, "D"),
+    "T5": (ORANGE, "v"),
+}
+SPARE_LOOKS = ((SKY, "P"), (INK, "X"), (MUTED, "*"))
 
 WIDTH, DPI = 8.0, 110  # inches, dots an inch: 880 pixels, about what a README shows
 TEXT = 9.5  # points, inside the axes

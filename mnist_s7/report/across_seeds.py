@@ -89,9 +89,9 @@ def against_first(runs: Runs) -> Markdown:
     return difference_table(runs, ((other, first) for other in others))
 
 
-def ablation_table(runs: Runs) -> Markdown:
-    """Each variant compared with the iteration that it is one of."""
-    return difference_table(runs, _variants())
+def ablation_table(runs: Runs, iteration: Experiment | None = None) -> Markdown:
+    """Each variant compared with the iteration that it is one of: those of one, or of all."""
+    return difference_table(runs, [pair for pair in _variants() if iteration is None or pair[1] == iteration.name])
 
 
 def ablations(runs: Runs) -> dict[str, Difference]:

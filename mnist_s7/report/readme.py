@@ -4,6 +4,7 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from statistics import median
 
 from mnist_s7 import InvalidArgument
 from mnist_s7.bench import Benchmark
@@ -14,7 +15,7 @@ from mnist_s7.report.iteration import seconds_per_epoch
 from mnist_s7.report.markdown import Markdown, mean_sd, table
 from mnist_s7.report.published_networks import checked_claims, place
 from mnist_s7.report.selection import selection_summary
-from mnist_s7.report.stored import SEED, baseline_runs, stored_runs
+from mnist_s7.report.stored import SEED, baseline_runs, published_teachers, stored_runs
 from mnist_s7.results import Run, Runs, failures, summarize, trained
 from mnist_s7.robustness import Robustness
 
@@ -112,11 +113,12 @@ def _results(runs: Runs) -> Markdown:
 def _time(shown: dict[str, Run]) -> str:
     minutes = {name: sum(epoch.seconds for epoch in run.epochs) / 60 for name, run in shown.items()}
     machine = shown[SERIES[0].name].environment
+    taught = " and ".join(experiment.name for experiment in SERIES if experiment.distillation)
     return (
         f"Training one iteration took {min(minutes.values()):.0f} to {max(minutes.values()):.0f} minutes on one core "
         f"({machine['device']}, torch {machine['torch'].partition('+')[0]}); all {len(minutes)} take about "
-        f"{sum(minutes.values()) / 2 + 1:.0f} minutes on two, and `make test`, which tests the rest too, takes longer. "
-        "A slow laptop takes several times as long."
+        f"{sum(minutes.values()) / 2 + 1:.0f} minutes on two, and before that {taught}'s teachers some more, once. "
+        "`make test`, which tests the rest too, takes longer. A slow laptop takes several times as long."
     )
 
 
@@ -142,6 +144,7 @@ def _iteration(experiment: Experiment, runs: Runs) -> str:
         f"- **Result:** {mean_sd(final.mean, final.sd)} % test accuracy in the final epoch (mean ± SD, {final.n} "
         f"seeds{failures(group)}), {experiment.parameters:,} parameters; seed {SEED} took "
         f"{seconds_per_epoch(_shown(experiment, runs)):.0f} s per epoch on one core.",
+        *([f"- **Teachers:** {_teachers(experiment)}"] if experiment.distillation else []),
         f"- **[Targets](notebooks/results/README.md#{name.lower()}):** {_by_verdict(reached)}.",
     ]
     if claimed:
@@ -149,6 +152,18 @@ def _iteration(experiment: Experiment, runs: Runs) -> str:
     else:
         lines.append(f"- **Claims of the reference series:** none, since {name} is this project's own.")
     return "\n".join(lines)
+
+
+def _teachers(experiment: Experiment) -> str:
+    """Who teaches the iteration, and at what cost."""
+    runs = published_teachers(experiment)
+    final = summarize([run.final.test_accuracy for run in runs])
+    minutes = median(sum(epoch.seconds for epoch in run.epochs) / 60 for run in runs)
+    return (
+        f"{final.n} networks of {runs[0].parameters:,} parameters, trained on labels in {len(runs[0].epochs)} epochs; "
+        f"final test accuracy {mean_sd(final.mean, final.sd)} %; each took {minutes:.0f} minutes on one core (median). "
+        "They are needed for training alone."
+    )
 
 
 def _by_verdict(verdicts: dict[str, str]) -> str:

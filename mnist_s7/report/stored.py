@@ -10,6 +10,7 @@ from mnist_s7.results import (
     MNIST,
     PUBLISHED,
     PUBLISHED_BASELINES,
+    PUBLISHED_TEACHERS,
     PYTORCH_LAYERS,
     VALIDATION,
     PublishingRefused,
@@ -59,6 +60,13 @@ def validation_runs() -> Mapping[str, list[Run]]:
 def baseline_runs() -> Mapping[str, list[Run]]:
     """Those of networks that others have published; none where none are stored yet."""
     return stored_runs(PUBLISHED_BASELINES)
+
+
+def published_teachers(experiment: Experiment) -> list[Run]:
+    """Those that taught the stored runs of an iteration. Raises as `stored_runs`."""
+    teaching = experiment.distillation
+    runs = stored_runs(PUBLISHED_TEACHERS).get(teaching.teacher.name, [])
+    return [run for run in runs if run.seed <= teaching.teachers]
 
 
 def series(runs: Runs) -> dict[str, list[Run]]:

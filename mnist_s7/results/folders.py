@@ -14,6 +14,7 @@ PYTORCH_LAYERS = PUBLISHED / "pytorch-layers"  # runs on MNIST without the compi
 VALIDATION = PUBLISHED / "validation"  # trained on 50,000 training images, tested on the other 10,000
 FASHION = PUBLISHED / "fashion-mnist"  # trained and tested on Fashion-MNIST
 PUBLISHED_BASELINES = PUBLISHED / "baselines"  # runs on MNIST of networks that others have published
+PUBLISHED_TEACHERS = PUBLISHED / "teachers"  # runs on MNIST of what teaches an iteration, with their weights
 SYNTHETIC = PUBLISHED / "synthetic"  # to compare others on the synthetic digits with; in no table
 WEIGHTS = Path(__file__).resolve().parents[1] / "weights"  # of the runs that are shown: a link to PUBLISHED / "weights"
 RUNS = PROJECT / "runs" / "results"  # for everything that is not to be published
@@ -24,7 +25,7 @@ STORED = {
     FASHION_MNIST.name: FASHION,
     SYNTHETIC_DIGITS: SYNTHETIC,
 }
-ALSO_STORED = {MNIST: (PYTORCH_LAYERS, PUBLISHED_BASELINES)}  # apart from the series' own runs
+ALSO_STORED = {MNIST: (PYTORCH_LAYERS, PUBLISHED_BASELINES, PUBLISHED_TEACHERS)}  # apart from the series' own runs
 
 # The command line's options for runs on these digits.
 OPTIONS = {name: f" --dataset {option}" for option, name in DATASETS.items() if name != MNIST}

@@ -9,9 +9,6 @@ from example_networks import EXPERIMENT, NETWORK
 
 from mnist_s7 import T3, ExperimentFileError, InvalidArgument, NetworkUnfit, find_experiment, fit
 from mnist_s7.catalog import EXPERIMENTS, origin_of
-from mnist_s7.results import PUBLISHED
-from mnist_s7.sweep import teacher_of
-from mnist_s7.transforms import batched
 
 
 def test_an_experiment_is_found_by_its_name(own_file):
@@ -22,16 +19,6 @@ def test_an_experiment_is_found_by_its_name(own_file):
     assert (experiment.name, experiment.lr, experiment.momentum) == ("MINE", 0.02, T3.momentum)
     assert EXPERIMENTS["MINE"] is experiment
     assert find_experiment("MINE") is experiment
-
-
-@pytest.mark.parametrize(("name", "parameters"), [("STUDENT", 7_824), ("TEACHER", 72_656)])
-def test_the_search_for_the_next_iteration_can_go_on(name, parameters):
-    """Its file is outside the package, where nothing else would tell that it no longer fits."""
-    experiment = find_experiment(f"{PUBLISHED.parent / 'search_T5.py'}:{name}")
-
-    batched(experiment.train_transform)
-    assert experiment.parameters == parameters
-    assert teacher_of(experiment).name == "TEACHER" if name == "STUDENT" else experiment.distillation is None
 
 
 def test_nothing_that_is_said_of_an_iteration_is_said_of_what_was_made_from_it(own_file):

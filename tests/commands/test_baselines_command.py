@@ -51,5 +51,5 @@ def test_help_names_the_series_and_one_published_network(mnist_s7):
     code, output, _ = mnist_s7("train", "--help")
 
     words = " ".join(output.split())
-    assert "T1, T2, T3, T4" in words and "joshwarn-697 is one (mnist_s7/baselines)" in words
+    assert "T1, T2, T3, T4, T5" in words and "joshwarn-697 is one (mnist_s7/baselines)" in words
     assert "satyajit" not in words

@@ -44,10 +44,10 @@ def test_several_networks_are_tested_one_after_the_other(mnist_s7, on_few_digits
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["T9"], "no trained network of 'T9' comes with the package: there are T1, T2, T3, T4"),
+        (["T9"], "no trained network of 'T9' comes with the package: there are T1, T2, T3, T4, T5"),
         (
             ["T3-dropout-0.05"],
-            "no trained network of 'T3-dropout-0.05' comes with the package: there are T1, T2, T3, T4",
+            "no trained network of 'T3-dropout-0.05' comes with the package: there are T1, T2, T3, T4, T5",
         ),
         (["--weights", "nowhere.json"], "nowhere.json: cannot be read"),
         (["--weights", "nowhere.safetensors"], "nowhere.safetensors: cannot be read"),

@@ -7,7 +7,7 @@ import pytest
 from example_networks import EXPERIMENT, NETWORK
 from PIL import Image
 
-from mnist_s7 import DigitsUnavailable, Run
+from mnist_s7 import SERIES, DigitsUnavailable, Run
 from mnist_s7.catalog import EXPERIMENTS
 from mnist_s7.commands import compare, options
 from mnist_s7.results import NETWORKS, PUBLISHED
@@ -201,8 +201,8 @@ def test_without_names_the_series_is_compared(mnist_s7, tmp_path):
     code, output, _ = mnist_s7("compare", "--figures", tmp_path)
 
     assert code == 0
-    assert table(output, "  ")[0][1:] == ["T1, seed 1", "T2, seed 1", "T3, seed 1", "T4, seed 1"]
-    assert [row[0] for row in table(output, "test accuracy")[2:]] == ["T1", "T2", "T3", "T4"]
+    assert table(output, "  ")[0][1:] == [f"{experiment.name}, seed 1" for experiment in SERIES]
+    assert [row[0] for row in table(output, "test accuracy")[2:]] == [experiment.name for experiment in SERIES]
 
 
 def test_a_run_is_also_a_table_and_a_log(mnist_s7, on_few_digits, tmp_path):

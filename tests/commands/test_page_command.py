@@ -46,7 +46,7 @@ def test_the_published_seeds_stand_beside_ones_own(mnist_s7, tmp_path):
     assert experiments["T3"]["seeds"] == [*range(1, 11), 77]
     assert experiments["mine"]["seeds"] == [1]
     assert "Left out: mine (" in text
-    assert data["first"] == ["T1", "T2", "T3", "T4", "mine"]
+    assert data["first"] == ["T1", "T2", "T3", "T4", "T5", "mine"]
     published = sum(map(len, stored_runs().values()))
     assert f"in {published + 2} training runs, {published} of them published with the package" in text
 

@@ -70,7 +70,7 @@ def test_json_has_an_object_for_each(mnist_s7, pictures):
 
     assert (code, errors) == (1, "")
     found, failed = map(json.loads, output.splitlines())
-    assert (found["file"], found["network"], found["digit"]) == (str(pictures / "2.png"), "T4", 7)
+    assert (found["file"], found["network"], found["digit"]) == (str(pictures / "2.png"), "T5", 7)
     assert found["probability"] == max(found["probabilities"]) == found["probabilities"][7]
     assert found["runner_up_probability"] == found["probabilities"][found["runner_up"]]
     assert sum(found["probabilities"]) == pytest.approx(1)

@@ -15,7 +15,7 @@ import mnist_s7.images
 from mnist_s7 import predict
 from mnist_s7.images import ImageError, digit_image
 
-NETWORKS = ("T1", "T2", "T3", "T4")
+NETWORKS = ("T1", "T2", "T3", "T4", "T5")
 README = Path(mnist_s7.images.__file__).with_name("README.md")
 
 

@@ -57,7 +57,7 @@ def test_every_measure_and_seed_can_be_chosen(open_whole, runs):
     page = open_whole()
     fields = ("test_accuracy", "train_accuracy", "test_loss", "train_loss", "lr")
 
-    for name in ("T1", "T2", "T4"):
+    for name in ("T1", "T2", "T4", "T5"):
         drawn(page, "curves", lambda name=name: page.get_by_label(name, exact=True).uncheck())
     drawn(page, "curves", lambda: page.get_by_label("Seeds", exact=True).select_option(label="seed 2"))
     for measure, field in zip(MEASURES, fields, strict=True):
@@ -80,7 +80,7 @@ def test_every_measure_and_seed_can_be_chosen(open_whole, runs):
 def test_nothing_chosen_is_an_empty_chart(open_whole):
     page = open_whole()
 
-    for name in ("T1", "T2", "T3", "T4"):
+    for name in ("T1", "T2", "T3", "T4", "T5"):
         drawn(page, "curves", lambda name=name: page.get_by_label(name, exact=True).uncheck())
     assert numbers(page, "curves") == [["epoch"]]
 

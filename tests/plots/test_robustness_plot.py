@@ -8,7 +8,7 @@ from mnist_s7 import plots
 from mnist_s7.plots.style import LOOKS
 from mnist_s7.robustness import CORRUPTIONS, Curve, Robustness
 
-NAMES = ("T1", "T2", "T3", "T4")
+NAMES = ("T1", "T2", "T3", "T4", "T5")
 
 
 @pytest.fixture

@@ -131,10 +131,12 @@ def take(monkeypatch):
 
     def stored(**changes):
         runs = {name: [reference_run(name), dataclasses.replace(reference_run(name), seed=2)] for name in REFERENCE}
-        runs["T4"] = [dataclasses.replace(run, experiment="T4") for run in runs["T3"]]
+        for name in ("T4", "T5"):
+            runs[name] = [dataclasses.replace(run, experiment=name) for run in runs["T3"]]
         if changes:
             runs["T2"][0].epochs[-1] = dataclasses.replace(runs["T2"][0].final, **changes)
         monkeypatch.setattr(readme, "stored_runs", lambda: runs)
+        monkeypatch.setattr(readme, "published_teachers", lambda experiment: runs["T3"])
         return runs
 
     return stored
@@ -208,3 +210,16 @@ def test_the_readmes_first_sentence_has_the_sizes_and_epochs_of_the_series():
         f"with {round(sizes[0], -2):,} to {round(sizes[-1], -2):,} parameters after {SERIES[0].epochs} epochs" in text
     )
     assert len({experiment.epochs for experiment in SERIES}) == 1
+
+
+def test_who_teaches_is_said_with_the_cost(take, measured):
+    runs = take()
+    for run, accuracy in zip(runs["T3"], (99.5, 99.7), strict=True):
+        run.epochs[-1] = dataclasses.replace(run.final, test_accuracy=accuracy)
+
+    parts = readme.readme_parts(measured)
+
+    line = re.search(r"^- \*\*Teachers:.*$", parts["T5"], re.MULTILINE)[0]
+    assert "2 networks of 6,544 parameters, trained on labels in 15 epochs; final test accuracy 99.60 ± 0.14 %" in line
+    assert "Teachers" not in parts["T4"]
+    assert "before that T5's teachers some more" in parts["time"]

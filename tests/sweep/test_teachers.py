@@ -1,6 +1,7 @@
 """Teachers: trained once, asked once, found by name."""
 
 import dataclasses
+import shutil
 from functools import partial
 
 import pytest
@@ -55,6 +56,27 @@ def test_a_pass_that_was_stopped_goes_on(own_file, few_digits, folder):
     teach(small, few_digits, None)
 
     assert targets.path(1).read_bytes() == said
+
+
+def test_published_teachers_are_not_trained_again(own_file, few_digits, folder, monkeypatch):
+    """Those of the recipe, of the digits, and with weights; another recipe's are left alone."""
+    small = find_experiment(f"{own_file(FILE)}:SMALL")
+    published = folder.parent / "published"
+    monkeypatch.setattr(teachers, "PUBLISHED_TEACHERS", published)
+    made, _ = teach(small, few_digits, partial(in_processes, at_once=2))
+    folder.rename(published)
+
+    def untrained(jobs, digits):
+        raise AssertionError([job.name for job in jobs])
+
+    runs, _ = teach(small, few_digits, untrained)
+
+    assert [run.final for run in runs] == [run.final for run in made]
+    assert {path.name for path in folder.iterdir()} >= {path.name for path in published.glob("LARGE*")}
+    shutil.rmtree(folder)
+    another = dataclasses.replace(small.distillation.teacher, lr=0.02)
+    teachers._take_published(another, [run.name for run in made])
+    assert not folder.exists()
 
 
 def test_teachers_are_found_by_name():
