@@ -10,7 +10,7 @@ from torch import Tensor
 from mnist_s7 import InvalidArgument
 
 
-class Teacher(Protocol):
+class TeacherExperiment(Protocol):
     """What is asked of the `Experiment` that trains a teacher."""
 
     name: str
@@ -29,7 +29,7 @@ class Distillation:
     "Knowledge distillation: A good teacher is patient and consistent" (arXiv:2106.05237), found better than any other.
     """
 
-    teacher: Teacher  # trained with the seeds from 1 on
+    teacher: TeacherExperiment  # trained with the seeds from 1 on
     teachers: int
     temperature: float = 1.0  # the logits are divided by it, so that small probabilities count for more
     labels: float = 0.0  # their share of the loss

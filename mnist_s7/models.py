@@ -166,13 +166,11 @@ class MnistNet_4(nn.Module):
 
 
 class MnistNet_5(nn.Module):
-    """T5's network, 7,824 parameters: T4's layers, more of them on more pixels, and pools that alias less.
+    """T5's network, 7,824 parameters: T4's layers, four of them with 12x12 pixels, and anti-aliased pools.
 
-    The second pool follows the last of the residual layers, and one of these takes the place of a separable
-    convolution without a skip connection. A pool takes the maximum of 2x2 pixels at every pixel, and not at every
-    other, and then averages of 2x2 maxima: a shift by a pixel changes less of what it gives. After R. Zhang, "Making
-    Convolutional Networks Shift-Invariant Again" (arXiv:1904.11486), section 3. `widths` are the channels of the first
-    residual layer, of the others, and of the last layer.
+    T4 has two separable convolutions with 13x13 pixels and three with 6x6; here the second pool follows all residual
+    layers, of which there is one more in the place of a separable convolution without a skip connection. `widths` are
+    the channels of the first residual layer, of the other three, and of the last layer.
     """
 
     def __init__(self, widths: tuple[int, int, int] = (16, 32, 40)):
@@ -181,14 +179,14 @@ class MnistNet_5(nn.Module):
         self.block1 = nn.Sequential(
             _conv(1, first), nn.BatchNorm2d(first), nn.ReLU(),  # (N, 16, 26, 26)
             Residual(first),  # (N, 16, 26, 26)
-            *_anti_aliased_pool(),  # (N, 16, 12, 12)
+            *_anti_aliased_pool(),  # (N, 16, 25, 25), (N, 16, 12, 12)
         )  # fmt: skip
         self.block2 = nn.Sequential(
             *_separable(first, middle), nn.ReLU(),  # (N, 32, 12, 12)
             Residual(middle),  # (N, 32, 12, 12)
             Residual(middle),  # (N, 32, 12, 12)
             Residual(middle),  # (N, 32, 12, 12)
-            *_anti_aliased_pool(),  # (N, 32, 5, 5)
+            *_anti_aliased_pool(),  # (N, 32, 11, 11), (N, 32, 5, 5)
         )  # fmt: skip
         self.block3 = nn.Sequential(*_separable(middle, last), nn.ReLU())  # (N, 40, 5, 5)
         self.pool = nn.AdaptiveAvgPool2d(1)  # (N, 40, 1, 1)
@@ -199,6 +197,13 @@ class MnistNet_5(nn.Module):
 
 
 def _anti_aliased_pool() -> list[nn.Module]:
+    """(N, C, H, W), H and W even, -> (N, C, H / 2 - 1, W / 2 - 1): maxima of 2x2 pixels at every pixel, then averages
+    of 2x2 maxima.
+
+    A shift of the image by a pixel changes less of these than of 2x2 maxima at every other pixel. The last row and
+    column of the maxima are left out. After R. Zhang, "Making Convolutional Networks Shift-Invariant Again"
+    (arXiv:1904.11486), section 3, with a filter of 2x2.
+    """
     return [nn.MaxPool2d(2, stride=1), nn.AvgPool2d(2)]
 
 
@@ -207,14 +212,18 @@ class Teacher(nn.Sequential):
 
     def __init__(self):
         super().__init__(
-            *_padded(1, 16, 0), *_padded(16, 16, 0), nn.MaxPool2d(2),  # (N, 16, 12, 12)
-            *_padded(16, 32), *_padded(32, 32), nn.MaxPool2d(2),  # (N, 32, 6, 6)
-            *_padded(32, 64), *_padded(64, 64), nn.AdaptiveAvgPool2d(1),  # (N, 64, 1, 1)
+            *_conv_bn_relu(1, 16, padding=0), *_conv_bn_relu(16, 16, padding=0),  # (N, 16, 26, 26), (N, 16, 24, 24)
+            nn.MaxPool2d(2),  # (N, 16, 12, 12)
+            *_conv_bn_relu(16, 32), *_conv_bn_relu(32, 32),  # (N, 32, 12, 12), twice
+            nn.MaxPool2d(2),  # (N, 32, 6, 6)
+            *_conv_bn_relu(32, 64), *_conv_bn_relu(64, 64),  # (N, 64, 6, 6), twice
+            nn.AdaptiveAvgPool2d(1),  # (N, 64, 1, 1)
             _conv(64, 10, kernel_size=1), nn.Flatten(), nn.LogSoftmax(1),  # (N, 10)
         )  # fmt: skip
 
 
-def _padded(channels_in: int, channels_out: int, padding: int = 1) -> list[nn.Module]:
+def _conv_bn_relu(channels_in: int, channels_out: int, padding: int = 1) -> list[nn.Module]:
+    """(N, C, H, W) -> (N, C', H, W) with the padding, and (N, C', H - 2, W - 2) without."""
     conv = nn.Conv2d(channels_in, channels_out, 3, padding=padding, bias=False)
     return [conv, nn.BatchNorm2d(channels_out), nn.ReLU()]
 
@@ -252,7 +261,7 @@ def with_dropout() -> nn.Module:
 
 
 def with_max_pools() -> nn.Module:
-    """T5's network with the pools of the others."""
+    """T5's network with max pools, as the others have them."""
     network = MnistNet_5()
     for block in (network.block1, network.block2):
         del block[-2:]
@@ -264,9 +273,9 @@ def standard_convolutions() -> nn.Module:
     """About as many parameters as T4's network has, 7,852, in standard 3x3 convolutions with as many pools."""
     return nn.Sequential(
         nn.Sequential(
-            *(*_padded(1, 8), *_padded(8, 8), nn.MaxPool2d(2)),
-            *(*_padded(8, 13), *_padded(13, 14), nn.MaxPool2d(2)),
-            *(*_padded(14, 16), *_padded(16, 16)),
+            *(*_conv_bn_relu(1, 8), *_conv_bn_relu(8, 8), nn.MaxPool2d(2)),
+            *(*_conv_bn_relu(8, 13), *_conv_bn_relu(13, 14), nn.MaxPool2d(2)),
+            *(*_conv_bn_relu(14, 16), *_conv_bn_relu(16, 16)),
         ),
         nn.AdaptiveAvgPool2d(1),
         nn.Sequential(nn.Conv2d(16, 10, 1, bias=False), nn.Flatten(), nn.LogSoftmax(1)),

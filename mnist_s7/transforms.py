@@ -99,7 +99,7 @@ class Deformation:
         return affine(images, degrees, shift, scale, mode="bilinear", bent=bent)
 
 
-BENT = transforms.Compose(
+ELASTIC = transforms.Compose(
     [
         Deformation(degrees=10, shift=2, scale=0.1, bend=0.7),
         transforms.ToTensor(),

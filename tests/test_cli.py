@@ -400,14 +400,14 @@ def test_teachers_have_spoken_before_the_notebook_is_executed(mnist_s7, tmp_path
     monkeypatch.setattr(run, "PROJECT", tmp_path)
     monkeypatch.setattr(run, "RUNS", tmp_path / "results")
     done = []
-    monkeypatch.setattr("mnist_s7.sweep.teach", lambda experiment, digits, device: done.append(experiment.name))
+    monkeypatch.setattr("mnist_s7.sweep.teach", lambda experiment, digits: done.append(experiment.name))
     monkeypatch.setattr("mnist_s7.report.notebooks.execute", lambda names, *_: done.append(names) or [])
 
     assert mnist_s7("run", "MNIST_S7_T4")[0] == 0
     code, output, _ = mnist_s7("run", "MNIST_S7_T5", "MNIST_S7_T4")
 
     assert code == 0
-    assert "What T5's teachers say of the images" in output
+    assert "The soft targets of T5" in output
     taught, notebooks = done[1:]
     assert (done[0], taught, sorted(notebooks)) == (["MNIST_S7_T4"], "T5", ["MNIST_S7_T4", "MNIST_S7_T5"])
 

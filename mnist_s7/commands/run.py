@@ -59,8 +59,8 @@ def _run(arguments: argparse.Namespace) -> None:
     for name in set(names) & set(iterations):
         experiment = EXPERIMENTS[name.removeprefix("MNIST_S7_")]
         if experiment.distillation:  # before the notebooks, which have a core each: this takes all of them
-            print(f"What {experiment.name}'s teachers say of the images that it will be trained on:", flush=True)
-            teach(experiment, digits, device=str(usable_device(None)))
+            print(f"The soft targets of {experiment.name}, from its teachers, are made once ...", flush=True)
+            teach(experiment, digits)
     made = []
     if expected:
         if usable_device(None).type == "cpu":

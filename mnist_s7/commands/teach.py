@@ -1,7 +1,6 @@
 """`mnist-s7 teach`: what an experiment with teachers is trained on."""
 
 import argparse
-from functools import partial
 
 from mnist_s7.catalog import find_experiment
 from mnist_s7.commands.options import OWN, Command, add_digits, add_settings, whole
@@ -25,14 +24,12 @@ def add(command: Command) -> None:
 
 
 def _teach(arguments: argparse.Namespace) -> None:
-    from mnist_s7.sweep import in_processes, teach, teacher_of
+    from mnist_s7.sweep import teach, teacher_of
 
     experiment = find_experiment(arguments.experiment, arguments.set)
-    teacher_of(experiment)  # before the digits are looked for
-    device = str(usable_device(arguments.device))
-    digits = training_digits(arguments)
-    jobs = arguments.jobs or (1 if device != "cpu" else None)
-    runs, together = teach(experiment, digits, jobs and partial(in_processes, at_once=jobs), device)
+    teacher_of(experiment)  # before the digits are looked for, as the device is
+    usable_device(arguments.device)
+    runs, together = teach(experiment, training_digits(arguments), arguments.jobs, arguments.device)
     for run in runs:
         print(f"{run.name}: final test accuracy {run.final.test_accuracy:.2f} %, {run.parameters:,} parameters")
     print(f"the mean of their probabilities: {together.accuracy:.2f} %, loss {together.loss:.4f}")

@@ -17,7 +17,7 @@ from mnist_s7.plots.across_seeds import (
 )
 from mnist_s7.plots.benchmark import benchmark_figure
 from mnist_s7.plots.conclusions import two_data_sets
-from mnist_s7.plots.distillation import soft_labels
+from mnist_s7.plots.distillation import soft_targets
 from mnist_s7.plots.images import (
     augmentation_grid,
     confident_errors,
@@ -55,7 +55,7 @@ __all__ = [
     "robustness_figure",
     "search_figure",
     "selection_figure",
-    "soft_labels",
+    "soft_targets",
     "training_curves",
     "two_data_sets",
     "write_figure",

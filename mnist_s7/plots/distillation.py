@@ -15,7 +15,7 @@ COLOURS = (ORANGE, BLUE, GREEN)
 COLUMNS = 3
 
 
-def soft_labels(
+def soft_targets(
     images: Tensor, labels: Tensor, probabilities: Mapping[str, Tensor], title: str, dataset: str = MNIST
 ) -> Figure:
     """Images, and the probabilities that each of some networks gives to the ten classes: `images` uint8 (n, 28, 28),

@@ -17,7 +17,7 @@ from mnist_s7.report.across_seeds import (
     rank_among_seeds,
     replication,
 )
-from mnist_s7.report.distillation import search_figure, soft_labels, teachers
+from mnist_s7.report.distillation import search_figure, soft_targets, teachers
 from mnist_s7.report.fashion import fashion_figure, fashion_report
 from mnist_s7.report.iteration import (
     analysis,
@@ -81,7 +81,7 @@ __all__ = [
     "series",
     "series_runs",
     "shown_runs",
-    "soft_labels",
+    "soft_targets",
     "source",
     "stored_robustness",
     "stored_runs",

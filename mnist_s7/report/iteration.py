@@ -54,7 +54,8 @@ def changes(experiment: Experiment) -> Markdown:
         ),
         "BatchNorm and dropout": regularisation,
         "augmentation": augmentation,
-        "optimiser": lambda each: each.recipe,
+        "trained on": lambda each: str(each.distillation or "labels"),
+        "optimiser": lambda each: each.optimisation,
     }
     rows = [[what, *map(setting, compared)] for what, setting in settings.items()]
     return table(

@@ -117,7 +117,7 @@ def _time(shown: dict[str, Run]) -> str:
     return (
         f"Training one iteration took {min(minutes.values()):.0f} to {max(minutes.values()):.0f} minutes on one core "
         f"({machine['device']}, torch {machine['torch'].partition('+')[0]}); all {len(minutes)} take about "
-        f"{sum(minutes.values()) / 2 + 1:.0f} minutes on two, and before that {taught}'s teachers some more, once. "
+        f"{sum(minutes.values()) / 2 + 1:.0f} minutes on two, after the soft targets of {taught}, which are made once. "
         "`make test`, which tests the rest too, takes longer. A slow laptop takes several times as long."
     )
 
@@ -161,7 +161,7 @@ def _teachers(experiment: Experiment) -> str:
     minutes = median(sum(epoch.seconds for epoch in run.epochs) / 60 for run in runs)
     return (
         f"{final.n} networks of {runs[0].parameters:,} parameters, trained on labels in {len(runs[0].epochs)} epochs; "
-        f"final test accuracy {mean_sd(final.mean, final.sd)} %; each took {minutes:.0f} minutes on one core (median). "
+        f"final test accuracy {mean_sd(final.mean, final.sd)} %; to train one took {minutes:.0f} minutes (median). "
         "They are needed for training alone."
     )
 

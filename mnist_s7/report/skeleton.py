@@ -16,12 +16,12 @@ TRAINS = "run = fit(NAME, digits, seed=1)\nreport.save(run)"
 
 # A string is text, a tuple a cell of code; NAME stands for the iteration.
 # An iteration that others teach has these cells, too.
-TEACHERS = (
+TEACHER_CELLS = (
     "## Teachers\n\nTODO: who teaches, and why. They look once at every image that the network will be trained on.",
-    ("from mnist_s7 import teach\n\nteachers, together = teach(NAME, digits)",),
+    ("teachers, together = teach(NAME, digits)",),
     ("report.teachers(teachers, together)",),
 )
-SOFT_LABELS = ("report.soft_labels(NAME, run, teachers, digits)",)
+SOFT_TARGETS_CELL = ("report.soft_targets(NAME, run, teachers, digits)",)
 
 SKELETON = (
     "# NAME: TODO its one idea\n\nTODO: what this iteration is for, in two sentences.",
@@ -48,7 +48,7 @@ SKELETON = (
     "## Data\n\nTODO: how the training images are augmented.",
     (f"{UNCHANGED}NAME.train_transform",),
     ("report.augmentation(NAME, digits)",),
-    *TEACHERS,
+    *TEACHER_CELLS,
     "## Training\n\nEach epoch leaves its progress bar, the test loss and accuracy, and the learning rate where it "
     "changed.",
     (TRAINS,),
@@ -65,7 +65,7 @@ SKELETON = (
     "What the network uses of what it could see: the mean absolute gradient of one central unit with respect to the "
     "pixels, on test images, before training and after. The dashed box is the field of the table above.",
     ("report.effective_fields(NAME, run, digits)",),
-    SOFT_LABELS,
+    SOFT_TARGETS_CELL,
     "## Analysis",
     ("report.analysis(NAME, run)",),
     "Where this run lies among the stored seeds, which are on MNIST, and what all of them say of the targets:",
@@ -103,10 +103,12 @@ def notebook(name: str) -> nbformat.NotebookNode:
     """The notebook of an iteration as the skeleton has it, not executed. One that is begun has teachers where the last
     of the series has, whose settings it begins with."""
     taught = next((each for each in SERIES if each.name == name), SERIES[-1]).distillation is not None
-    parts = [part for part in SKELETON if taught or part not in (*TEACHERS, SOFT_LABELS)]
+    parts = [part for part in SKELETON if taught or part not in (*TEACHER_CELLS, SOFT_TARGETS_CELL)]
     cells = []
     for number, part in enumerate(parts):
         text = (part[0] if isinstance(part, tuple) else part).replace("NAME", name)
+        if taught:
+            text = text.replace("receptive_field, report\n", "receptive_field, report, teach\n")
         cell = new_code_cell(text) if isinstance(part, tuple) else new_markdown_cell(text)
         cell.id = f"cell-{number:02}"
         if part == (TRAINS,):

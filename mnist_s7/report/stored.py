@@ -10,7 +10,6 @@ from mnist_s7.results import (
     MNIST,
     PUBLISHED,
     PUBLISHED_BASELINES,
-    PUBLISHED_TEACHERS,
     PYTORCH_LAYERS,
     VALIDATION,
     PublishingRefused,
@@ -21,6 +20,7 @@ from mnist_s7.results import (
     by_experiment,
     load_runs,
     stored_folder,
+    stored_teachers,
 )
 from mnist_s7.results.folders import OPTIONS, STORED
 
@@ -63,10 +63,16 @@ def baseline_runs() -> Mapping[str, list[Run]]:
 
 
 def published_teachers(experiment: Experiment) -> list[Run]:
-    """Those that taught the stored runs of an iteration. Raises as `stored_runs`."""
-    teaching = experiment.distillation
-    runs = stored_runs(PUBLISHED_TEACHERS).get(teaching.teacher.name, [])
-    return [run for run in runs if run.seed <= teaching.teachers]
+    """Those that taught the stored runs of an iteration with distillation. Raises `RunsMissing` where one is not there,
+    and as `stored_runs`."""
+    name, count = experiment.distillation.teacher.name, experiment.distillation.teachers
+    runs = [run for run in stored_runs(stored_teachers(MNIST)).get(name, []) if run.seed <= count]
+    if len(runs) < count:
+        raise RunsMissing(
+            f"{stored_teachers(MNIST)}: {len(runs)} of {count} runs of {name}; "
+            f"`mnist-s7 sweep {name} --seeds 1-{count} --weights --output {stored_teachers(MNIST)}` makes them"
+        )
+    return runs
 
 
 def series(runs: Runs) -> dict[str, list[Run]]:

@@ -14,7 +14,6 @@ from mnist_s7.results.folders import (
     MNIST,
     PUBLISHED,
     PUBLISHED_BASELINES,
-    PUBLISHED_TEACHERS,
     PYTORCH_LAYERS,
     RUNS,
     SYNTHETIC,
@@ -28,6 +27,7 @@ from mnist_s7.results.folders import (
     refuse_publishing,
     results_folder,
     stored_folder,
+    stored_teachers,
 )
 from mnist_s7.results.public_networks import PUBLIC_NETWORKS, PublicNetwork
 from mnist_s7.results.published_claims import (
@@ -81,7 +81,6 @@ __all__ = [
     "PUBLIC_NETWORKS",
     "PUBLISHED",
     "PUBLISHED_BASELINES",
-    "PUBLISHED_TEACHERS",
     "PYTORCH_LAYERS",
     "RULE",
     "RUNS",
@@ -130,6 +129,7 @@ __all__ = [
     "run_name",
     "selection",
     "stored_folder",
+    "stored_teachers",
     "summarize",
     "trained",
     "wilson",

@@ -14,7 +14,6 @@ PYTORCH_LAYERS = PUBLISHED / "pytorch-layers"  # runs on MNIST without the compi
 VALIDATION = PUBLISHED / "validation"  # trained on 50,000 training images, tested on the other 10,000
 FASHION = PUBLISHED / "fashion-mnist"  # trained and tested on Fashion-MNIST
 PUBLISHED_BASELINES = PUBLISHED / "baselines"  # runs on MNIST of networks that others have published
-PUBLISHED_TEACHERS = PUBLISHED / "teachers"  # runs on MNIST of what teaches an iteration, with their weights
 SYNTHETIC = PUBLISHED / "synthetic"  # to compare others on the synthetic digits with; in no table
 WEIGHTS = Path(__file__).resolve().parents[1] / "weights"  # of the runs that are shown: a link to PUBLISHED / "weights"
 RUNS = PROJECT / "runs" / "results"  # for everything that is not to be published
@@ -25,7 +24,7 @@ STORED = {
     FASHION_MNIST.name: FASHION,
     SYNTHETIC_DIGITS: SYNTHETIC,
 }
-ALSO_STORED = {MNIST: (PYTORCH_LAYERS, PUBLISHED_BASELINES, PUBLISHED_TEACHERS)}  # apart from the series' own runs
+ALSO_STORED = {MNIST: (PYTORCH_LAYERS, PUBLISHED_BASELINES)}  # apart from the series' own runs
 
 # The command line's options for runs on these digits.
 OPTIONS = {name: f" --dataset {option}" for option, name in DATASETS.items() if name != MNIST}
@@ -41,6 +40,12 @@ def stored_folder(dataset: str) -> Path | None:
     return STORED.get(dataset)
 
 
+def stored_teachers(dataset: str) -> Path | None:
+    """Where the runs of what teaches the iterations on these digits are, with their weights."""
+    folder = stored_folder(dataset)
+    return folder and folder / "teachers"
+
+
 def results_folder(default: Path) -> Path:
     """The folder named by the environment variable MNIST_S7_RESULTS, or `default` where it is not set."""
     return Path(os.environ.get("MNIST_S7_RESULTS") or default)
@@ -52,7 +57,8 @@ def refuse_publishing(dataset: str, folder: str | os.PathLike) -> None:
     place = Path(folder).resolve()
     if not place.is_relative_to(PUBLISHED.resolve()):
         return
-    own = [path for path in (stored_folder(dataset), *ALSO_STORED.get(dataset, ())) if path]
+    folders = stored_folder(dataset), stored_teachers(dataset), *ALSO_STORED.get(dataset, ())
+    own = [path for path in folders if path]
     if place not in [path.resolve() for path in own]:
         where = f"published in {' or '.join(map(str, own))}" if own else f"published nowhere in {PUBLISHED}"
         raise PublishingRefused(f"{folder}: runs on {dataset} are {where}; name that, or a folder elsewhere")

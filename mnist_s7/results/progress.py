@@ -4,6 +4,7 @@ import math
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ from tqdm import tqdm
 
 from mnist_s7.results import Epoch
 
+T = TypeVar("T")
 REFRESH = 0.2  # seconds between looks at the running figures
 UPDATES = 20  # of a notebook's live line in an epoch: who reads a kernel's messages late gets them all at once
 SHARE = "application/vnd.mnist-s7.share+json"  # beside the live line's text: how much of the run is done, 0 to 1
@@ -98,11 +100,11 @@ class Lines(Silent):
         sys.stdout.flush()  # at once, also into a pipe
 
 
-def with_bar(steps: Sequence, name: str, unit: str) -> Iterator:
-    """The steps, with a bar while they are taken: at the foot of a terminal, or in a notebook in one output, which then
-    says how long they took."""
+def with_bar(steps: Sequence[T], name: str, unit: str) -> Iterator[T]:
+    """The steps, with a bar while they are taken: on a terminal, or in a notebook's cell, which then says how long they
+    took. Nothing is shown of no steps."""
     if not steps or not _in_notebook():
-        yield from tqdm(steps, desc=name, unit=unit, disable=None)  # None: shown only on a terminal
+        yield from tqdm(steps, desc=name, unit=unit, disable=None if steps else True)  # None: unless on a terminal
         return
     live, started = _NotebookLine(), time.perf_counter()
     yield from tqdm(steps, desc=name, unit=unit, file=live, leave=False)

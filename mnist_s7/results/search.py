@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from mnist_s7 import InvalidArgument
 from mnist_s7.results.statistics import Summary, summarize
 
-SEED, ACCURACY, LOSS = "seed", "validation accuracy (%)", "validation loss (nats)"
+SEED_COLUMN, ACCURACY, LOSS = "seed", "validation accuracy (%)", "validation loss (nats)"
 
 
 @dataclass(frozen=True)
@@ -32,14 +32,15 @@ def read_trials(path: str | os.PathLike) -> list[Trial]:
     """The trials in the file, the one with the least mean loss first. A row is a run, and runs that differ in their
     seed alone are of one trial; settings are the columns before the seed's.
 
-    Raises `InvalidArgument` for a file without those columns.
+    Raises `InvalidArgument` for a file without those columns, `OSError` where it cannot be read, and `ValueError` for a
+    figure that is no number.
     """
     with open(path, encoding="utf-8", newline="") as file:
         rows = csv.DictReader(file)
         columns = rows.fieldnames or []
-        if missing := {SEED, ACCURACY, LOSS} - set(columns):
+        if missing := {SEED_COLUMN, ACCURACY, LOSS} - set(columns):
             raise InvalidArgument(f"{path}: no column {', '.join(sorted(missing))}: no file of trials")
-        settings = columns[: columns.index(SEED)]
+        settings = columns[: columns.index(SEED_COLUMN)]
         trials: dict[tuple[str, ...], list[tuple[float, float]]] = {}
         for row in rows:
             found = trials.setdefault(tuple(row[name] for name in settings), [])

@@ -9,11 +9,11 @@ from mnist_s7 import InvalidArgument, MnistS7Error
 from mnist_s7.catalog import EXPERIMENTS, ExperimentFileError, find_experiment, origin_of
 from mnist_s7.data import Digits
 from mnist_s7.experiments import Experiment
-from mnist_s7.results import PUBLISHED_TEACHERS, Run, run_name
-from mnist_s7.results.machine import KERNEL_MEMORY, side_by_side
+from mnist_s7.results import Run, run_name, stored_teachers
+from mnist_s7.results.machine import KERNEL_MEMORY, side_by_side, usable_device
 from mnist_s7.results.progress import with_bar
 from mnist_s7.sweep.processes import in_processes
-from mnist_s7.sweep.runs import Engine, run_sweep
+from mnist_s7.sweep.runs import run_sweep
 from mnist_s7.training import TEACHERS, Evaluation, SoftTargets, evaluation, predict
 
 
@@ -22,18 +22,20 @@ class TeachersMissing(MnistS7Error):
 
 
 def teach(
-    experiment: Experiment, digits: Digits, engine: Engine | None = None, device: str = "cpu"
+    experiment: Experiment, digits: Digits, jobs: int | None = None, device: str | None = None
 ) -> tuple[list[Run], Evaluation]:
     """Make what `fit` needs to train `experiment` on `digits`: its teachers, and what they say of each augmented image,
-    in `runs/teachers`. What is there is not made again, so that it can be stopped and goes on where it was; of an
-    iteration on MNIST, the teachers come with the working copy. `engine` trains the others, as many at once as cores
-    and memory allow by default.
+    in `runs/teachers`. What is there is not made again, so that it can be stopped and goes on where it was; and an
+    iteration's teachers on MNIST come with the working copy. Others are trained `jobs` at a time, by default as many as
+    cores and memory allow, and one on a GPU; `device` of None stands for a CUDA GPU where there is one, and the CPU
+    elsewhere.
 
     The runs of the teachers, and how the mean of their probabilities does on the test images.
 
     Raises `InvalidArgument` for an experiment without teachers, `TeachersMissing`, and as `run_sweep`.
     """
-    runs = _trained(experiment, digits, engine, device)
+    device = str(usable_device(device))
+    runs = _trained(experiment, digits, jobs, device)
     models = [run.model.to(device).eval() for run in runs]
     soft_targets = SoftTargets(experiment, digits)
     for epoch in with_bar(soft_targets.missing(experiment.epochs), "soft targets", "epoch"):
@@ -42,23 +44,29 @@ def teach(
     return runs, evaluation(probabilities.log(), digits.test_labels)
 
 
-def _trained(experiment: Experiment, digits: Digits, engine: Engine | None, device: str) -> list[Run]:
+def _trained(experiment: Experiment, digits: Digits, jobs: int | None, device: str) -> list[Run]:
     teacher, count = teacher_of(experiment), experiment.distillation.teachers
     names = [run_name(teacher.name, seed, digits.name) for seed in range(1, count + 1)]
-    _take_published(teacher, names)
-    engine = engine or partial(in_processes, at_once=side_by_side(count, KERNEL_MEMORY))
+    for name in names:
+        _take_stored(teacher, name, digits)
+    if jobs is None:
+        jobs = side_by_side(count, KERNEL_MEMORY) if device == "cpu" else 1
+    engine = partial(in_processes, at_once=jobs)
     outcome = run_sweep([teacher.name], range(1, count + 1), digits, TEACHERS, engine, device=device, weights=True)
     if outcome.failed or outcome.elsewhere or outcome.without_weights:
         raise TeachersMissing(f"not all teachers are there, in {TEACHERS}:\n{outcome}")
     return [Run.load(TEACHERS / f"{name}.json") for name in names]
 
 
-def _take_published(teacher: Experiment, names: list[str]) -> None:
-    """Put the published runs of these names, with their weights, where `_trained` looks for them."""
-    for name in names:
-        published, own = PUBLISHED_TEACHERS / f"{name}.json", TEACHERS / f"{name}.json"
-        if published.exists() and not own.exists() and teacher.matches(Run.load(published)):
-            Run.load(published).save(TEACHERS)
+def _take_stored(teacher: Experiment, name: str, digits: Digits) -> None:
+    """Put the run of this name that comes with the working copy, with its weights, where `_trained` looks for it; not
+    where there is one, and not a run of another recipe."""
+    stored = stored_teachers(digits.name)
+    if stored is None or not (stored / f"{name}.json").exists() or (TEACHERS / f"{name}.json").exists():
+        return
+    run = Run.load(stored / f"{name}.json")
+    if teacher.matches(run) and run.weights is not None:
+        run.save(TEACHERS)
 
 
 def teacher_of(experiment: Experiment) -> Experiment:

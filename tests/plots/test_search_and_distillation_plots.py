@@ -12,40 +12,43 @@ def trial(*losses):
     return Trial({}, tuple(99.0 for _ in losses), losses)
 
 
-def test_every_trial_has_its_row():
+def test_every_group_of_trials_has_a_panel_and_every_trial_a_row():
     best, other, alone = trial(0.015, 0.017), trial(0.018, 0.019, 0.023), trial(0.021)
-    long = "a name of many words " * 5
+    long, heading = "a name of many words " * 5, "a heading of many words " * 8
 
-    figure = plots.search_figure({"taught": [("short", best), (long, other)], "on labels": [("T4", alone)]}, best)
+    figure = plots.search_figure({heading: [("short", best), (long, other)], "on labels": [("T4", alone)]}, [best])
 
-    [ax] = figure.axes
-    rows = {label.get_text().replace("\n", " "): label for label in ax.get_yticklabels()}
-    assert list(rows) == ["taught", "short", long.strip(), "on labels", "T4"]
-    assert [name for name, label in rows.items() if label.get_fontweight() == "bold"] == ["short"]
-    assert [name for name, label in rows.items() if label.get_fontstyle() == "italic"] == ["taught", "on labels"]
-    means = [line for line in ax.lines if line.get_marker() == "o"]
-    assert [line.get_xdata()[0] for line in means] == pytest.approx([0.016, 0.02, 0.021])
-    at = dict(zip(rows, ax.get_yticks(), strict=True))
-    assert [line.get_ydata()[0] for line in means] == [at["short"], at[long.strip()], at["T4"]]
-    seeds = [list(line.get_xdata()) for line in ax.lines if line.get_marker() == "|"]
-    assert seeds == [[0.015, 0.017], [0.018, 0.019, 0.023], [0.021]]
-    assert len({line.get_color() for line in means}) == 2
+    panels = {ax.get_title(loc="left").replace("\n", " "): ax for ax in figure.axes}
+    assert list(panels) == [heading.strip(), "on labels"]
+    rows = [[label.get_text().replace("\n", " ") for label in ax.get_yticklabels()] for ax in panels.values()]
+    assert rows == [["short", long.strip()], ["T4"]]
+    labels = [label for ax in panels.values() for label in ax.get_yticklabels()]
+    assert [label.get_text() for label in labels if label.get_fontweight() == "bold"] == ["short"]
+    for ax, means, seeds in zip(
+        panels.values(), ([0.016, 0.02], [0.021]), ([[0.015, 0.017], [0.018, 0.019, 0.023]], [[0.021]]), strict=True
+    ):
+        drawn = [line for line in ax.lines if line.get_marker() == "o"]
+        assert [line.get_xdata()[0] for line in drawn] == pytest.approx(means)
+        assert [line.get_ydata()[0] for line in drawn] == list(ax.get_yticks())
+        assert [list(line.get_xdata()) for line in ax.lines if line.get_marker() == "|"] == seeds
+        assert ax.get_xlabel() == "validation loss (nats)"
     assert [text.get_text() for text in figure.legends[0].get_texts()] == [
-        *("each seed", "mean and its standard error")
+        *("each seed", "mean and its standard error", "bold: what was chosen")
     ]
     assert_readable(figure)
 
 
-def test_no_trials_are_refused():
-    with pytest.raises(InvalidArgument, match="0 groups of trials"):
-        plots.search_figure({})
+@pytest.mark.parametrize("groups", [{}, {"empty": []}])
+def test_no_trials_are_refused(groups):
+    with pytest.raises(InvalidArgument, match="no trials"):
+        plots.search_figure(groups)
 
 
 def test_probabilities_stand_beside_their_digits():
     images, labels = torch.zeros(4, 28, 28, dtype=torch.uint8), torch.tensor([3, 1, 4, 1])
     given = {name: torch.rand(4, 10).softmax(1) for name in ("teachers", "before", "taught")}
 
-    figure = plots.soft_labels(images, labels, given, "Digits")
+    figure = plots.soft_targets(images, labels, given, "Digits")
 
     bars = [ax for ax in figure.axes if ax.patches and len(ax.patches) == 30]
     assert len(bars) == 4
@@ -64,4 +67,4 @@ def test_probabilities_stand_beside_their_digits():
 def test_too_many_networks_or_none_are_refused(count):
     given = {str(i): torch.full((1, 10), 0.1) for i in range(count)}
     with pytest.raises(InvalidArgument, match=f"{count} networks"):
-        plots.soft_labels(torch.zeros(1, 28, 28), torch.tensor([1]), given, "Digits")
+        plots.soft_targets(torch.zeros(1, 28, 28), torch.tensor([1]), given, "Digits")

@@ -222,4 +222,4 @@ def test_who_teaches_is_said_with_the_cost(take, measured):
     line = re.search(r"^- \*\*Teachers:.*$", parts["T5"], re.MULTILINE)[0]
     assert "2 networks of 6,544 parameters, trained on labels in 15 epochs; final test accuracy 99.60 ± 0.14 %" in line
     assert "Teachers" not in parts["T4"]
-    assert "before that T5's teachers some more" in parts["time"]
+    assert "after the soft targets of T5" in parts["time"]

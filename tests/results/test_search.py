@@ -2,7 +2,8 @@
 
 import pytest
 
-from mnist_s7 import InvalidArgument
+from mnist_s7 import T5, InvalidArgument
+from mnist_s7.experiments import T5_TEACHER
 from mnist_s7.results import PUBLISHED
 from mnist_s7.results.search import read_trials
 
@@ -33,8 +34,17 @@ def test_a_file_of_something_else_is_named(tmp_path):
         read_trials(path)
 
 
-def test_the_published_searches_can_be_read():
-    for path in PUBLISHED.glob("search_*.csv"):
-        trials = read_trials(path)
-        assert len(trials) > 30
-        assert [trial.loss.mean for trial in trials] == sorted(trial.loss.mean for trial in trials)
+@pytest.mark.parametrize("name", ["T4", "T5"])
+def test_the_published_searches_can_be_read(name):
+    trials = read_trials(PUBLISHED / f"search_{name}.csv")
+
+    assert [trial.loss.mean for trial in trials] == sorted(trial.loss.mean for trial in trials)
+    assert all(99 < accuracy < 100 for trial in trials for accuracy in trial.accuracies)
+
+
+def test_what_the_iteration_became_is_among_the_trials_of_its_search():
+    chosen = {trial.settings["chosen as"]: trial.settings for trial in read_trials(PUBLISHED / "search_T5.csv")}
+
+    parameters = {name: int(settings["parameters"]) for name, settings in chosen.items() if name}
+    assert parameters == {"T5": T5.parameters, "T5's teacher": T5_TEACHER.parameters}
+    assert (chosen["T5"]["epochs"], chosen["T5's teacher"]["epochs"]) == (str(T5.epochs), str(T5_TEACHER.epochs))

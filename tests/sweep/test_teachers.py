@@ -1,7 +1,6 @@
 """Teachers: trained once, asked once, found by name."""
 
 import dataclasses
-import shutil
 from functools import partial
 
 import pytest
@@ -11,7 +10,7 @@ from mnist_s7.catalog import find_experiment
 from mnist_s7.commands import options, train
 from mnist_s7.data import validation_split
 from mnist_s7.distillation import Distillation
-from mnist_s7.sweep import in_processes, teach, teacher_of, teachers
+from mnist_s7.sweep import teach, teacher_of, teachers
 from mnist_s7.training import SoftTargets, soft_targets
 
 FILE = """
@@ -31,52 +30,70 @@ def folder(tmp_path, monkeypatch):
     return tmp_path / "teachers"
 
 
+def trains_none(jobs, digits, at_once):
+    """In the place of what trains: nothing is to be trained."""
+    assert list(jobs) == []
+    return iter(())
+
+
 def test_what_an_experiment_of_ones_own_needs_is_made_once(own_file, few_digits, folder, monkeypatch):
     small = find_experiment(f"{own_file(FILE)}:SMALL")
-    engine = partial(in_processes, at_once=2)
-
-    runs, together = teach(small, few_digits, engine)
+    runs, together = teach(small, few_digits, jobs=2, device="cpu")
 
     assert [(run.experiment, run.seed, len(run.epochs)) for run in runs] == [("LARGE", 1, 1), ("LARGE", 2, 1)]
     assert together.loss < max(run.final.test_loss for run in runs)  # the mean of two is better than the worse of them
     assert fit(small, few_digits, device="cpu", progress=False).experiment == "SMALL"
 
     monkeypatch.setattr(SoftTargets, "make", None)  # nothing is left to do
-    again, _ = teach(small, few_digits, None)
+    monkeypatch.setattr(teachers, "in_processes", trains_none)
+    again, _ = teach(small, few_digits, device="cpu")
     assert [run.final for run in again] == [run.final for run in runs]
 
 
-def test_a_pass_that_was_stopped_goes_on(own_file, few_digits, folder):
+def test_a_pass_that_was_stopped_goes_on(own_file, few_digits, folder, monkeypatch):
     small = find_experiment(f"{own_file(FILE)}:SMALL")
-    teach(small, few_digits, partial(in_processes, at_once=2))
+    teach(small, few_digits, device="cpu")
     targets = SoftTargets(small, few_digits)
     said = targets.path(1).read_bytes()
     targets.path(1).unlink()
 
-    teach(small, few_digits, None)
+    monkeypatch.setattr(teachers, "in_processes", trains_none)
+    teach(small, few_digits, device="cpu")
 
     assert targets.path(1).read_bytes() == said
 
 
-def test_published_teachers_are_not_trained_again(own_file, few_digits, folder, monkeypatch):
-    """Those of the recipe, of the digits, and with weights; another recipe's are left alone."""
+def test_stored_teachers_are_not_trained_again(own_file, few_digits, folder, monkeypatch):
     small = find_experiment(f"{own_file(FILE)}:SMALL")
-    published = folder.parent / "published"
-    monkeypatch.setattr(teachers, "PUBLISHED_TEACHERS", published)
-    made, _ = teach(small, few_digits, partial(in_processes, at_once=2))
-    folder.rename(published)
+    stored = folder.parent / "stored"
+    monkeypatch.setattr(teachers, "stored_teachers", {few_digits.name: stored}.get)
+    made, _ = teach(small, few_digits, jobs=2, device="cpu")
+    folder.rename(stored)
+    monkeypatch.setattr(teachers, "in_processes", trains_none)
 
-    def untrained(jobs, digits):
-        raise AssertionError([job.name for job in jobs])
-
-    runs, _ = teach(small, few_digits, untrained)
+    runs, _ = teach(small, few_digits, device="cpu")
 
     assert [run.final for run in runs] == [run.final for run in made]
-    assert {path.name for path in folder.iterdir()} >= {path.name for path in published.glob("LARGE*")}
-    shutil.rmtree(folder)
-    another = dataclasses.replace(small.distillation.teacher, lr=0.02)
-    teachers._take_published(another, [run.name for run in made])
-    assert not folder.exists()
+    assert {path.name for path in folder.iterdir()} == {path.name for path in stored.iterdir()} - {".lock"}
+
+
+def test_stored_teachers_of_another_recipe_or_without_weights_are_left_alone(
+    own_file, few_digits, folder, monkeypatch, tmp_path
+):
+    small = find_experiment(f"{own_file(FILE)}:SMALL")
+    large = small.distillation.teacher
+    run = fit(large, few_digits, device="cpu", progress=False)
+    taken = folder / f"{run.name}.json"
+    for stored, recipe, weights in (
+        (tmp_path / "another recipe", dataclasses.replace(large, lr=0.02), True),
+        (tmp_path / "no weights", large, False),
+        (tmp_path / "whole", large, True),
+    ):
+        monkeypatch.setattr(teachers, "stored_teachers", {few_digits.name: stored}.get)
+        run.without_model(weights=weights).save(stored)
+        teachers._take_stored(recipe, run.name, few_digits)
+        assert taken.exists() == (stored.name == "whole"), stored.name
+    teachers._take_stored(large, run.name, dataclasses.replace(few_digits, name="other digits"))
 
 
 def test_teachers_are_found_by_name():
@@ -102,14 +119,15 @@ def test_a_teacher_whose_variable_has_another_name_is_not_found(own_file):
         teacher_of(small)
 
 
-def test_missing_teachers_are_named(few_digits, folder):
+def test_missing_teachers_are_named(few_digits, folder, monkeypatch):
     taught = dataclasses.replace(T3, distillation=Distillation(T2, 1))
 
-    def fails(jobs, digits):
+    def fails(jobs, digits, at_once):
         yield from ((job, "it broke") for job in jobs)
 
+    monkeypatch.setattr(teachers, "in_processes", fails)
     with pytest.raises(teachers.TeachersMissing, match="T2-seed1-few-digits failed: it broke"):
-        teach(taught, few_digits, fails)
+        teach(taught, few_digits, device="cpu")
 
 
 def test_command_makes_what_a_run_needs_on_the_digits_that_it_is_given(

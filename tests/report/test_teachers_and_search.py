@@ -1,0 +1,105 @@
+"""What a notebook shows of an iteration's teachers, and of the trials by which its recipe was chosen."""
+
+import csv
+import dataclasses
+
+import pytest
+import torch
+
+from mnist_s7 import T3, T4, T5, fit
+from mnist_s7.report import distillation
+from mnist_s7.training import Evaluation, predict
+
+HEADER = (
+    *("network", "parameters", "optimiser", "trained on", "epochs", "where", "chosen as", "seed"),
+    *("validation accuracy (%)", "validation loss (nats)"),
+)
+
+
+@pytest.fixture(scope="module")
+def runs(few_digits):
+    return [fit(T3, few_digits, seed=seed, epochs=1, device="cpu", progress=False) for seed in (1, 2)]
+
+
+def test_each_teacher_has_a_line_and_all_together_one(runs):
+    together = Evaluation(0.0123, 99.61, ())
+
+    first, second, both = distillation.teachers(runs, together).splitlines()
+
+    final = runs[1].final
+    assert first.startswith("T3-seed1-few-digits: ")
+    assert second == (
+        f"T3-seed2-few-digits: 6,544 parameters, test accuracy {final.test_accuracy:.2f} %, loss {final.test_loss:.4f} "
+        "nats, trained in 0 minutes"
+    )
+    assert both == "the mean of their probabilities: test accuracy 99.61 %, loss 0.0123 nats"
+
+
+@pytest.mark.parametrize(
+    ("dataset", "networks"),
+    [
+        ("MNIST", ["2 teachers, on average", "T4, trained on labels", "T5, distilled"]),
+        ("few digits", ["2 teachers, on average", "T5, distilled"]),  # T4's weights are of a run on MNIST
+    ],
+)
+def test_soft_targets_are_of_what_the_teachers_are_least_sure_of(runs, few_digits, monkeypatch, dataset, networks):
+    given = []
+    monkeypatch.setattr(distillation.plots, "soft_targets", lambda *arguments: given.extend(arguments))
+    before = T3.network().eval()
+    monkeypatch.setattr(distillation, "pretrained", {"T4": before}.get)
+    digits = dataclasses.replace(few_digits, name=dataset)
+
+    distillation.soft_targets(T5, runs[0], runs, digits)
+
+    images, labels, probabilities, _, name = given
+    mean = torch.stack([predict(run.model, digits.test_images).exp() for run in runs]).mean(0)
+    entropy = -(mean * mean.log()).sum(1)
+    unsure = entropy.topk(6).indices
+    assert torch.equal(images, digits.test_images[unsure])
+    assert torch.equal(labels, digits.test_labels[unsure])
+    assert list(probabilities) == networks
+    expected = [mean[unsure], predict(before, images).exp(), predict(runs[0].model, images).exp()]
+    for found, each in zip(probabilities.values(), expected if len(networks) == 3 else expected[::2], strict=True):
+        torch.testing.assert_close(found, each)
+    assert name == dataset
+
+
+@pytest.fixture
+def shown(tmp_path, monkeypatch):
+    """What is drawn of a file of these trials."""
+    given = []
+    monkeypatch.setattr(distillation, "PUBLISHED", tmp_path)
+    monkeypatch.setattr(distillation.plots, "search_figure", lambda *arguments: given.extend(arguments))
+
+    def drawn(*rows):
+        with (tmp_path / "search_T4.csv").open("w", newline="") as file:
+            csv.writer(file).writerows([HEADER, *rows])
+        distillation.search_figure(T4)
+        return given
+
+    return drawn
+
+
+def test_trials_are_named_by_what_is_unusual_among_their_like(shown):
+    usual = ("narrow", "7000", "SGD", "soft targets", "15", "a CPU", "T4")
+    named, chosen = shown(
+        (*usual, "1", "99.5", "0.02"),
+        (*usual, "2", "99.6", "0.03"),
+        ("wide", "7900", "SGD", "labels", "15", "a CPU", "", "1", "99.4", "0.01"),
+        ("narrow", "7000", "SGD", "soft targets", "15", "a GPU", "", "1", "99.5", "0.002"),
+        ("narrow", "7000", "Adam", "soft targets", "15", "a CPU", "", "1", "99.4", "0.04"),
+        ("narrow", "7000", "SGD", "soft targets", "8", "a CPU", "", "1", "99.4", "0.001"),  # is left out
+        ("large", "20000", "SGD", "labels", "20", "a CPU", "", "1", "99.7", "0.005"),
+    )
+
+    said, of_all = "Where nothing else is said", "narrow; SGD; trained on soft targets; 15 epochs"
+    assert {heading: [name for name, _ in group] for heading, group in named.items()} == {
+        f"Networks below 8,000 parameters, on a CPU. {said}: {of_all}": [
+            *("wide; trained on labels", "as said above", "Adam")
+        ],
+        f"Networks below 8,000 parameters, on a GPU. {said}: {of_all}": ["as said above"],
+        f"Networks of 8,000 parameters and more, on a CPU. {said}: large; SGD; trained on labels; 20 epochs": [
+            "as said above"
+        ],
+    }
+    assert [trial.losses for trial in chosen] == [(0.02, 0.03)]
