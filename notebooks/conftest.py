@@ -53,7 +53,9 @@ nbval.plugin.RunningKernel = _RunningKernel
 
 
 def pytest_configure(config):
-    """Decide once, and not in every kernel, which digits there are; and keep the runs out of the user's folder."""
+    """Decide once, and not in every kernel, which digits there are; and keep the runs out of the user's folder.
+
+    Soft targets, which take minutes, are looked for and kept where they always are, in `runs/teachers`."""
     if hasattr(config, "workerinput"):  # a process of pytest-xdist
         ENVIRONMENT.update(config.workerinput["notebooks"])
         return

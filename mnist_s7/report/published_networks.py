@@ -1,4 +1,5 @@
-"""What is said of networks that others have published: their claims beside our runs, and how they compare with T4.
+"""What is said of networks that others have published: their claims beside our runs, and how they compare with the
+series' last iteration.
 
 `baselines` are the stored runs of these networks, by the names of `PUBLISHED_NETWORKS`: of all, of some, or of none.
 """

@@ -296,7 +296,7 @@ def test_a_run_on_other_digits_among_the_published_is_refused(tmp_path):
 def test_a_missing_run_is_named(tmp_path):
     saved(tmp_path, "T1")
 
-    with pytest.raises(RunsMissing, match="no run of T2, T3, T4 with seed 1 on MNIST"):
+    with pytest.raises(RunsMissing, match="no run of T2, T3, T4, T5 with seed 1 on MNIST"):
         report.series_runs(tmp_path)
 
 
