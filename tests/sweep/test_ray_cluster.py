@@ -23,6 +23,7 @@ from mnist_s7.sweep.ray_cluster import ClusterLost, ClusterUnfit, ClusterUnreach
 
 LONG = 10_000  # epochs: more than a test waits for
 PATIENCE = 120  # seconds; a busy machine takes half of them to start a cluster
+HEAD_ALONE = ["--include-dashboard=false", "--include-log-monitor=false", "--no-monitor"]
 
 
 @pytest.fixture
@@ -74,7 +75,7 @@ class Cluster:
 
     def start_head(self):
         port = self.address.split(":")[1]
-        self.start("--head", f"--port={port}", "--include-dashboard=false", f"--temp-dir={self.folder}")
+        self.start("--head", f"--port={port}", *HEAD_ALONE, f"--temp-dir={self.folder}")
 
     def join(self):
         self.start(f"--address={self.address}")
@@ -125,6 +126,10 @@ def cluster_of(machines):
         pytest.MonkeyPatch.context() as patch,
     ):
         patch.setenv("RAY_AUTH_MODE", "disabled")  # the user's token is none of these clusters' business
+        # Ray gives its agents 15 seconds to start, and each of its processes imports jsonschema, which parses a grammar
+        # for three of them where Jupyter has brought this package: too long with half a dozen processes on a busy core.
+        Path(folder, "rfc3987_syntax.py").write_text("raise ImportError")
+        patch.setenv("PYTHONPATH", folder, prepend=os.pathsep)
         cluster = Cluster(Path(folder))
         try:
             cluster.start_head()
