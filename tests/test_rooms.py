@@ -34,7 +34,7 @@ ARROWS = {
     "sweep": {"training", "catalog", "experiments", "results", "data", "kernels"},
     "bench": {"training", "optimizers", "catalog", "experiments", "results", "data", "transforms", "kernels"},
     "images": {"data", "training", "results"},
-    "robustness": {"data", "transforms", "training", "results"},
+    "robustness": {"data", "transforms", "training", "results", "kernels"},
     "plots": {"results", "receptive_field", "bench", "images", "robustness"},
     "export": {"training", "catalog", "experiments", "results", "data", "transforms", "plots"},
     "report": {

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from mnist_s7 import MnistS7Error
 from mnist_s7.data import Digits
+from mnist_s7.kernels import accelerate
 from mnist_s7.results import write_atomically
 from mnist_s7.results.machine import environment
 from mnist_s7.robustness.corruptions import CORRUPTIONS, Corruption
@@ -117,7 +118,7 @@ def _accuracies(
     """Percent, by name and seed."""
 
     def accuracy(model: nn.Module) -> float:
-        predicted = predict(model, images).argmax(1).cpu()
+        predicted = predict(accelerate(model), images).argmax(1).cpu()
         return 100 * int((predicted == labels).sum()) / len(labels)
 
     return {(name, seed): accuracy(model) for name, models in networks.items() for seed, model in models.items()}
