@@ -8,10 +8,9 @@ from torch import Tensor
 
 from mnist_s7 import InvalidArgument
 from mnist_s7.plots.images import draw_digit
-from mnist_s7.plots.style import BLUE, GREEN, INK, ORANGE, TEXT, Picture, plain_axes
+from mnist_s7.plots.style import INK, TEXT, Picture, looks_by_name, plain_axes
 from mnist_s7.results import MNIST, class_names
 
-COLOURS = (ORANGE, BLUE, GREEN)
 COLUMNS = 3
 
 
@@ -19,16 +18,16 @@ def soft_targets(
     images: Tensor, labels: Tensor, probabilities: Mapping[str, Tensor], title: str, dataset: str = MNIST
 ) -> Figure:
     """Images, and the probabilities that each of some networks gives to the ten classes: `images` uint8 (n, 28, 28),
-    `labels` int64 (n,), `probabilities` (n, 10) by the names of at most three.
+    `labels` int64 (n,), `probabilities` (n, 10) by the networks' names.
 
-    Raises `InvalidArgument` for none or more.
+    Raises `InvalidArgument` for none.
     """
-    if not 1 <= len(probabilities) <= len(COLOURS):
-        raise InvalidArgument(f"{len(probabilities)} networks: 1 to {len(COLOURS)} can be drawn")
+    if not probabilities:
+        raise InvalidArgument("no networks, and so no probabilities to draw")
     rows = -(-len(images) // COLUMNS)
     figure = Picture(0.9 + 1.75 * rows, title, dataset)
     grid = figure.add_gridspec(rows, 2 * COLUMNS, width_ratios=(1, 2.2) * COLUMNS)
-    width = 0.8 / len(probabilities)
+    width, looks = 0.8 / len(probabilities), looks_by_name(probabilities)
     for i, (image, label) in enumerate(zip(images, labels.tolist(), strict=True)):
         row, column = divmod(i, COLUMNS)
         seen = figure.add_subplot(grid[row, 2 * column])
@@ -37,9 +36,9 @@ def soft_targets(
         draw_digit(seen, image, 0, 0)
         seen.set_xlabel(f"label {class_names(dataset)[label]}", color=INK)
         ax = figure.add_subplot(grid[row, 2 * column + 1])
-        for j, ((name, given), colour) in enumerate(zip(probabilities.items(), COLOURS, strict=False)):
+        for j, (name, given) in enumerate(probabilities.items()):
             places = np.arange(10) + (j - (len(probabilities) - 1) / 2) * width
-            ax.bar(places, 100 * given[i].numpy(), width, color=colour, label=name)
+            ax.bar(places, 100 * given[i].numpy(), width, color=looks[name][0], label=name)
         plain_axes(ax, ylabel="probability (%)" if column == 0 else "", xlabel="digit" if row == rows - 1 else "")
         ax.set(ylim=(0, 100), yticks=(0, 50, 100), xticks=range(10))
     figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False, fontsize=TEXT)

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.transforms import blended_transform_factory
 
 from mnist_s7 import InvalidArgument
 from mnist_s7.plots.style import BLUE, FAINT, INK, MUTED, TEXT, Picture, plain_axes
@@ -31,7 +32,8 @@ def search_figure(groups: Mapping[str, Sequence[tuple[str, Trial]]], chosen: Col
     for ax, (heading, trials), group in zip(axes, panels.items(), names, strict=True):
         plain_axes(ax, xlabel="validation loss (nats)", grid="x")
         _draw(ax, group, trials, chosen)
-        ax.set_title(heading, loc="left", fontsize=TEXT, color=INK, x=-1)
+        title = ax.set_title(heading, loc="left", fontsize=TEXT, color=INK, x=0.01)
+        title.set_transform(blended_transform_factory(figure.transFigure, title.get_transform()))
     handles = [
         Line2D([], [], label="each seed", color=MUTED, marker="|", linestyle=""),
         Line2D([], [], label="mean and its standard error", color=MUTED, marker="o", linewidth=2),

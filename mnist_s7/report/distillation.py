@@ -46,9 +46,8 @@ def soft_targets(experiment: Experiment, run: Run, taught_by: Sequence[Run], dig
     before = SERIES[SERIES.index(experiment) - 1]
     given = {f"{len(taught_by)} teachers, on average": of_teachers[unsure]}
     if digits.name == MNIST:
-        learned = "distilled" if before.distillation else "trained on labels"
-        given[f"{before.name}, {learned}"] = probabilities(pretrained(before.name), images)
-    given[f"{experiment.name}, distilled"] = probabilities(run.model, images)
+        given[before.name] = probabilities(pretrained(before.name), images)
+    given[experiment.name] = probabilities(run.model, images)
     title = "The digits that the teachers are least sure of, and what was learned of them"
     return plots.soft_targets(images, digits.test_labels[unsure], given, title, digits.name)
 
