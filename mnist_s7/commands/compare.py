@@ -8,6 +8,7 @@ from mnist_s7.catalog import EXPERIMENTS, find_experiment
 from mnist_s7.catalog.own_files import split
 from mnist_s7.commands.options import FIGURES, FIRST_TO_LAST, OWN, Command, seed
 from mnist_s7.data import DATASETS, DigitsError, load_digits
+from mnist_s7.experiments import SERIES
 from mnist_s7.results import PUBLISHED, RUNS, Run, Runs, RunsMissing, has_targets, stored_folder
 from mnist_s7.results.folders import OPTIONS
 
@@ -38,7 +39,9 @@ def _compare(arguments: argparse.Namespace) -> None:
             name: next((run for run in group if run.seed == arguments.seed), group[0]) for name, group in runs.items()
         }
     else:
-        shown = series_runs(folder, arguments.seed, dataset)  # says what is missing, where something is
+        shown = series_runs(folder, arguments.seed, dataset)
+        if missing := [experiment.name for experiment in SERIES if experiment.name not in shown]:
+            print(f"Without {', '.join(missing)}: no run with seed {arguments.seed} in {folder}.\n")
         runs = _runs(folder, list(shown), dataset)
     print(f"{comparison(shown)}\n\n{means(runs)}")
     if len(runs) > 1:

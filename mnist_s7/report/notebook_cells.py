@@ -52,7 +52,7 @@ def check_rerun(run: Run) -> Markdown:
 
 
 def shown_runs(digits: Digits) -> dict[str, Run]:
-    """A run of each iteration on these digits, from where MNIST_S7_RESULTS says or else the published ones."""
+    """A run of each iteration that has one on these digits: from where MNIST_S7_RESULTS says, or a published one."""
     return series_runs(results_folder(stored_folder(digits.name) or RUNS), dataset=digits.name)
 
 

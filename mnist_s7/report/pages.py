@@ -11,14 +11,15 @@ from PIL import Image
 from mnist_s7 import InvalidArgument, plots
 from mnist_s7.bench import Benchmark
 from mnist_s7.data import PROJECT
+from mnist_s7.experiments import SERIES
 from mnist_s7.report import fashion, robustness
 from mnist_s7.report.notebooks import NOTEBOOKS, ORDER, refresh, stale_cells
 from mnist_s7.report.published_networks import checked_claims
 from mnist_s7.report.readme import digest, fill, readme_parts
 from mnist_s7.report.results_page import CLAIMS_FIGURE, SELECTION_FIGURE, results_parts
 from mnist_s7.report.selection import selections
-from mnist_s7.report.stored import baseline_runs, series, series_runs, stored_runs
-from mnist_s7.results import PUBLISHED, SYNTHETIC, write_atomically
+from mnist_s7.report.stored import SEED, baseline_runs, series, series_runs, stored_runs
+from mnist_s7.results import PUBLISHED, SYNTHETIC, RunsMissing, write_atomically
 
 README = PROJECT / "README.md"
 RESULTS_PAGE = PUBLISHED / "README.md"
@@ -90,7 +91,11 @@ def _pages() -> dict[Path, str]:
     if missing := [page for page in (README, RESULTS_PAGE) if not page.exists()]:
         raise InvalidArgument(f"{missing[0]} does not exist: this needs a working copy of the repository")
     benchmark = Benchmark.load(BENCHMARK)
-    series_runs(PUBLISHED)  # raises where the run of a notebook is missing
+    if missing := {experiment.name for experiment in SERIES} - series_runs(PUBLISHED).keys():
+        raise RunsMissing(
+            f"{PUBLISHED}: no run of {', '.join(sorted(missing))} with seed {SEED}; "
+            "`mnist-s7 run --publish` trains those of the notebooks"
+        )
     stored_runs(SYNTHETIC)  # in no table, and checked as well
     parts = {README: readme_parts(benchmark), RESULTS_PAGE: results_parts(benchmark)}
     return {page: fill(page.read_text(encoding="utf-8"), of_page) for page, of_page in parts.items()}

@@ -81,18 +81,18 @@ def series(runs: Runs) -> dict[str, list[Run]]:
 
 
 def series_runs(folder: Path, seed: int = SEED, dataset: str = MNIST) -> dict[str, Run]:
-    """The runs of the series in `folder` with this seed and on these digits, by the experiment's name.
+    """The runs of the series in `folder` with this seed and on these digits, by the experiment's name; an iteration
+    that has none is left out.
 
-    Raises `RunsMissing` where one is not there.
+    Raises `RunsMissing` where no iteration has one.
     """
     found = {run.experiment: run for run in _checked_runs(folder) if (run.seed, run.dataset) == (seed, dataset)}
-    option = OPTIONS.get(dataset, "")
-    if missing := [experiment.name for experiment in SERIES if experiment.name not in found]:
+    if not (shown := {experiment.name: found[experiment.name] for experiment in SERIES if experiment.name in found}):
         raise RunsMissing(
-            f"{folder}: no run of {', '.join(missing)} with seed {seed} on {dataset}; "
-            f"`mnist-s7 train NAME --seed {seed}{option} --output {folder}` makes one"
+            f"{folder}: no run of the iterations with seed {seed} on {dataset}; "
+            f"`mnist-s7 train NAME --seed {seed}{OPTIONS.get(dataset, '')} --output {folder}` makes one"
         )
-    return {experiment.name: found[experiment.name] for experiment in SERIES}
+    return shown
 
 
 def grouped_runs(folder: Path, dataset: str) -> dict[str, list[Run]]:

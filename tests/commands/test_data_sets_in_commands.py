@@ -57,9 +57,7 @@ def test_runs_are_looked_for_where_they_are_stored(mnist_s7, tmp_path, monkeypat
 
     code, _, errors = mnist_s7("compare", "--dataset", "fashion-mnist")
     assert code == 1
-    assert errors.startswith(
-        f"mnist-s7 compare: {tmp_path}: no run of T1, T2, T3, T4, T5 with seed 1 on Fashion-MNIST; "
-    )
+    assert errors.startswith(f"mnist-s7 compare: {tmp_path}: no run of the iterations with seed 1 on Fashion-MNIST; ")
     assert "`mnist-s7 train NAME --seed 1 --dataset fashion-mnist --output" in errors
 
     code, _, errors = mnist_s7("page", "--dataset", "fashion-mnist")

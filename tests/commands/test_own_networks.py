@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import shutil
 
 import pytest
 from example_networks import EXPERIMENT, NETWORK
@@ -203,6 +204,18 @@ def test_without_names_the_series_is_compared(mnist_s7, tmp_path):
     assert code == 0
     assert table(output, "  ")[0][1:] == [f"{experiment.name}, seed 1" for experiment in SERIES]
     assert [row[0] for row in table(output, "test accuracy")[2:]] == [experiment.name for experiment in SERIES]
+
+
+def test_an_iteration_without_a_run_in_a_folder_is_left_out(mnist_s7, tmp_path):
+    for name in ("T1-seed1", "T3-seed1", "T3-seed2"):
+        shutil.copy(PUBLISHED / f"{name}.json", tmp_path)
+
+    code, output, _ = mnist_s7("compare", tmp_path, "--figures", tmp_path / "figures")
+
+    assert code == 0
+    assert output.startswith(f"Without T2, T4, T5: no run with seed 1 in {tmp_path}.\n")
+    assert table(output, "  ")[0][1:] == ["T1, seed 1", "T3, seed 1"]
+    assert [row[0] for row in table(output, "test accuracy")[2:]] == ["T1", "T3"]
 
 
 def test_a_run_is_also_a_table_and_a_log(mnist_s7, on_few_digits, tmp_path):

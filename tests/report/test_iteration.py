@@ -293,11 +293,18 @@ def test_a_run_on_other_digits_among_the_published_is_refused(tmp_path):
         report.stored_runs(tmp_path)
 
 
-def test_a_missing_run_is_named(tmp_path):
+def test_an_iteration_without_a_run_is_left_out(tmp_path):
+    saved(tmp_path, "T3")
     saved(tmp_path, "T1")
 
-    with pytest.raises(RunsMissing, match="no run of T2, T3, T4, T5 with seed 1 on MNIST"):
-        report.series_runs(tmp_path)
+    assert list(report.series_runs(tmp_path)) == ["T1", "T3"]
+
+
+def test_no_runs_at_all_are_refused(tmp_path):
+    saved(tmp_path, "T1")
+
+    with pytest.raises(RunsMissing, match="no run of the iterations with seed 2 on MNIST; `mnist-s7 train NAME"):
+        report.series_runs(tmp_path, seed=2)
 
 
 @pytest.mark.parametrize(

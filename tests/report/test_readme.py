@@ -14,7 +14,7 @@ from mnist_s7.bench import Benchmark
 from mnist_s7.data import PROJECT
 from mnist_s7.report import pages, readme
 from mnist_s7.report.notebooks import ORDER
-from mnist_s7.results import Epoch
+from mnist_s7.results import Epoch, RunsMissing
 
 BLOCK = re.compile(r"^```(.*?)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 EXAMPLES = {"mnist_s7/receptive_field/README.md": 4}
@@ -105,6 +105,14 @@ def test_each_page_figure_and_cell_that_is_stale_is_named(project, monkeypatch):
         f"MNIST_S7_T2.ipynb, report.save(run): {gives} run --publish MNIST_S7_T2`",
         f"compare.ipynb, report.means(series): {gives} run --publish compare`",
     ]
+
+
+def test_there_are_no_pages_without_the_run_of_a_notebook(project, monkeypatch):
+    runs = pages.series_runs(pages.PUBLISHED)
+    monkeypatch.setattr(pages, "series_runs", lambda _: {name: run for name, run in runs.items() if name != "T2"})
+
+    with pytest.raises(RunsMissing, match="no run of T2 with seed 1; `mnist-s7 run --publish` trains those"):
+        pages.write_pages()
 
 
 def test_without_a_working_copy_there_are_no_pages(project):
