@@ -67,8 +67,8 @@ def test_without_a_working_copy_it_is_where_the_user_is(installed):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["compare"], "{user}/notebooks/results: no run of T1, T2, T3, T4 with seed 1 on MNIST; `mnist-s7 train NAME "),
-        (["compare", "nowhere"], "nowhere: no run of T1, T2, T3, T4 with seed 1 on MNIST; `mnist-s7 train NAME "),
+        (["compare"], "{user}/notebooks/results: no run of the iterations with seed 1 on MNIST; `mnist-s7 train NAME "),
+        (["compare", "nowhere"], "nowhere: no run of the iterations with seed 1 on MNIST; `mnist-s7 train NAME "),
         (["readme"], "{user}/README.md does not exist: this needs a working copy of the repository"),
         (["run"], "{user}/notebooks does not exist: this command is for a working copy of the repository"),
     ],
