@@ -84,12 +84,12 @@ def test_it_starts_with_a_three_that_all_networks_know(panel):
     wait_for(page, "3")
     summary = page.locator(".draw-summary")
     wait_for_summary(page, "T")
-    assert re.fullmatch(r"(T\d: 3, \d+\.\d %(; |\.)){4}", summary.text_content())
+    assert re.fullmatch(r"(T\d: 3, \d+\.\d %(; |\.)){5}", summary.text_content())
     assert summary.get_attribute("aria-live") == "polite"
     probabilities = page.locator(".draw-table tbody td").all_text_contents()
-    assert len(probabilities) == 40
-    for column in range(4):
-        shown = [float(text.removesuffix(" %")) for text in probabilities[column::4]]
+    assert len(probabilities) == 10 * len(SERIES)
+    for column in range(len(SERIES)):
+        shown = [float(text.removesuffix(" %")) for text in probabilities[column :: len(SERIES)]]
         assert sum(shown) == pytest.approx(100, abs=0.5)
     assert page.locator(".draw-seen").get_attribute("aria-label").startswith("The picture")
 
@@ -120,7 +120,7 @@ def test_the_answers_are_those_of_python_for_the_same_picture(panel):
 
     for column, experiment in enumerate(SERIES):
         expected = predict_image(pretrained(experiment.name), base64.b64decode(png))
-        found = [float(text.removesuffix(" %")) for text in shown[column::4]]
+        found = [float(text.removesuffix(" %")) for text in shown[column :: len(SERIES)]]
         assert found == pytest.approx([100 * p for p in expected.probabilities], abs=0.3)
     assert np.abs(np.array(page.evaluate(GREYS, ".draw-seen")) - expected.seen.numpy().ravel()).max() <= 1
 
@@ -201,7 +201,7 @@ def test_feature_maps_of_any_layer_of_any_network(panel, networks):
     wait_for(page, "3")
     caption, maps = page.locator(".draw-figure figcaption"), page.locator(".draw-maps canvas")
     assert re.fullmatch(
-        r"T4, block1.0, conv2d: 16 maps of 26×26, from [−.\d]+ \(black\) to [.\d]+ \(white\)", caption.text_content()
+        r"T5, block1.0, conv2d: 16 maps of 26×26, from [−.\d]+ \(black\) to [.\d]+ \(white\)", caption.text_content()
     )
     for row, network in enumerate(networks):
         page.get_by_label("Network", exact=True).select_option(index=row)
@@ -214,7 +214,7 @@ def test_feature_maps_of_any_layer_of_any_network(panel, networks):
             ]
     page.get_by_role("button", name="Clear").click()
     wait_for(page, "–")
-    assert caption.text_content() == "T4, log_softmax: 10 values, nothing to show"
+    assert caption.text_content() == "T5, log_softmax: 10 values, nothing to show"
 
 
 def test_the_maps_show_the_values(panel):

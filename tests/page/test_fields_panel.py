@@ -151,8 +151,8 @@ def test_every_layer_of_every_network_shows_its_box(panel, data):
                 rows, columns = table.box(step["name"], unit).clipped
                 size = (columns[1] - columns[0] + 1, rows[1] - rows[0] + 1)
                 assert marked(page)[0] == [columns[0], rows[0], *size]
-    said = sentence(page, "T4, head.0")
-    assert "(0, 0) of 1×1: sees rows 0–27, columns 0–27, the part in the image of a field of 60×60 pixels;" in said
+    said = sentence(page, "T5, head.0")
+    assert "(0, 0) of 1×1: sees rows 0–27, columns 0–27, the part in the image of a field of 51×51 pixels;" in said
     assert "neighbouring" not in said
 
 
@@ -241,7 +241,7 @@ def test_a_finger_moves_the_unit_on_a_small_screen(panel):
     sentence(page, "T1, block2.6, unit (0, 2)")
     assert page.evaluate("scrollY") == scrolled
     page.locator("summary").tap()
-    for network in ("T2", "T3", "T4"):
+    for network in ("T2", "T3", "T4", "T5"):
         select(page, network=network)
         assert page.evaluate("document.documentElement.scrollWidth") <= 380
 
@@ -285,13 +285,13 @@ def test_the_table_has_all_layers(panel):
                 f"{row['start']}",
             )
         ]
-    assert page.locator("caption").text_content() == "Receptive fields of T4"
-    assert page.locator("[aria-current=true] th").text_content() == "block3.10"
+    assert page.locator("caption").text_content() == "Receptive fields of T5"
+    assert page.locator("[aria-current=true] th").text_content() == "block3.3"
 
 
 def test_moving_the_unit_is_quick(panel):
     page = panel()
-    for network in ("T1", "T2", "T3", "T4"):
+    for network in ("T1", "T2", "T3", "T4", "T5"):
         select(page, network=network)
         sentence(page, network)
         time = page.evaluate(MOVES_MS)

@@ -5,6 +5,7 @@ from importlib.util import find_spec
 
 import pytest
 
+from mnist_s7 import SERIES
 from mnist_s7.page import write_page
 
 
@@ -34,7 +35,7 @@ def test_the_page_in_firefox(firefox, runs, networks, tmp_path):
     waiting = Wait(firefox, timeout=60)
     waiting.until(lambda _: told("document.querySelectorAll('.chart[data-drawn] svg').length === 3"))
     waiting.until(lambda _: told("document.querySelector('.draw-summary').textContent.startsWith('T1: 3')"))
-    assert told("[...document.querySelectorAll('.draw-answer')].map((cell) => cell.textContent)") == ["3"] * 4
+    assert told("[...document.querySelectorAll('.draw-answer')].map((cell) => cell.textContent)") == ["3"] * len(SERIES)
     with firefox.using_context("chrome"):
         said = told("Services.console.getMessageArray().map((each) => String(each.message ?? each))")
     assert not [message for message in said if "page.html" in message]
