@@ -365,6 +365,7 @@ def every(images, labels):
         ),
         "augmentation_grid": lambda d: plots.augmentation_grid(images[:9], images[:9], labels[:9], "Pairs", dataset=d),
         "confident_errors": lambda d: plots.confident_errors(images, labels, wrong, "Wrong", dataset=d),
+        "soft_targets": lambda d: plots.soft_targets(images[:2], labels[:2], {"T4": wrong[:2].exp()}, "Said", d),
         "receptive_fields": lambda d: plots.receptive_fields(table, images[0], d),
         "effective_fields": lambda d: plots.effective_fields(field, field, table, d),
     }
@@ -372,7 +373,7 @@ def every(images, labels):
 
 def test_every_figure_names_digits_that_are_not_mnists(every):
     of_no_data_set = {"benchmark_figure", "layers_figure", "predictions", "write_figure"}
-    of_fixed_ones = {"claims_figure", "selection_figure", "robustness_figure", "two_data_sets"}
+    of_fixed_ones = {"claims_figure", "search_figure", "selection_figure", "robustness_figure", "two_data_sets"}
     assert set(every) == set(plots.__all__) - of_no_data_set - of_fixed_ones
     for name, figure in every.items():
         assert title(figure("synthetic digits")).endswith("\non synthetic digits, not on MNIST"), name
