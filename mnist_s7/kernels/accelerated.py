@@ -17,6 +17,7 @@ from mnist_s7.kernels.untouched import (
     METHODS,
     classes_untouched,
     is_ordinary_step,
+    is_sequential,
     unhooked,
     untouched,
 )
@@ -105,7 +106,7 @@ class _Forward:
         if residual is None or not (calls_forward and whole and untouched(block) and _has_plain_relu(block, residual)):
             return None
         branch = block._modules.get(residual.branch)
-        plain = type(branch) is nn.Sequential and isinstance(vars(branch).get("forward"), _Forward)
+        plain = isinstance(branch, nn.Sequential) and isinstance(vars(branch).get("forward"), _Forward)
         return branch if plain and unhooked(branch) else None
 
 
@@ -122,10 +123,10 @@ def _has_plain_relu(block: nn.Module, residual: Residual) -> bool:
 
 
 def _plain_sequentials(module: nn.Module) -> Iterator[nn.Sequential]:
-    """Every `nn.Sequential` in `module` whose `forward` is its class's, but for those that `torch.compile` compiles."""
+    """Every `nn.Sequential` in `module` whose `forward` is PyTorch's, but for those that `torch.compile` compiles."""
     if "_compiled_call_impl" in vars(module) or "_orig_mod" in module._modules:
         return
-    if type(module) is nn.Sequential and METHODS.isdisjoint(vars(module)):
+    if is_sequential(type(module)) and METHODS.isdisjoint(vars(module)):
         yield module
     for child in module.children():
         yield from _plain_sequentials(child)

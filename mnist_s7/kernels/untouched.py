@@ -34,6 +34,12 @@ def classes_untouched() -> bool:
     return all(getattr(kind, name, None) is own for kind, methods in ORIGINALS.items() for name, own in methods.items())
 
 
+def is_sequential(kind: type) -> bool:
+    """Whether it is `nn.Sequential`, or derived from it with the methods that a call runs."""
+    own = ORIGINALS[nn.Sequential].items()
+    return issubclass(kind, nn.Sequential) and all(getattr(kind, name, None) is method for name, method in own)
+
+
 def is_ordinary_step(x: Tensor, block: nn.Module) -> bool:
     """Whether `x` are feature maps in float32 on the CPU, for `block` in a step of training that records gradients and
     nothing else, or in one of evaluation."""

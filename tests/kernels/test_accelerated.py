@@ -15,11 +15,12 @@ from torch import nn
 from torch.nn.utils import parametrizations, parametrize, prune
 from torch.utils.checkpoint import checkpoint
 
+from mnist_s7 import models
 from mnist_s7.kernels import CompiledLayersMissing, accelerate, accelerated, chain, dropout, library
 from mnist_s7.kernels.library import CHOICE, RELU_AFTER, RELU_BEFORE
-from mnist_s7.models import MnistNet_1, MnistNet_2, MnistNet_3, MnistNet_4
+from mnist_s7.models import MnistNet_1, MnistNet_2, MnistNet_3, MnistNet_4, MnistNet_5, Teacher
 
-NETWORKS = [MnistNet_1, MnistNet_2, MnistNet_3, MnistNet_4]
+NETWORKS = [MnistNet_1, MnistNet_2, MnistNet_3, MnistNet_4, MnistNet_5, Teacher]
 
 
 def bare(*sizes, **options):
@@ -185,6 +186,43 @@ def test_a_container_s_hooks_get_the_container_and_leave_its_layers_to_c(links):
 
     assert seen == [(model[0], (16, 4, 5, 5))]
     assert sum(link.conv is not None for link in links) == 3
+
+
+class Named(nn.Sequential):
+    """A network as many write it."""
+
+    def __init__(self):
+        torch.manual_seed(0)
+        super().__init__(bare(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), bare(4, 4, 3), nn.AdaptiveAvgPool2d(1))
+        self.add_module("flat", nn.Flatten())
+
+
+class Doubling(Named):
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
+class DoublingWhenCalled(Named):
+    def __call__(self, x):
+        return 2 * super().__call__(x)
+
+
+class WithoutItsReLU(Named):
+    def __iter__(self):
+        yield from list(super().__iter__())[:2]
+        yield from list(super().__iter__())[3:]
+
+
+@pytest.mark.parametrize("kind", [Named, WithoutItsReLU])
+def test_a_class_derived_from_sequential_has_its_layers_in_c(links, kind):
+    assert_same_training(kind(), kind())
+    assert sum(link.conv is not None for link in links) == 2 * 3  # in each of three steps
+
+
+@pytest.mark.parametrize("kind", [Doubling, DoublingWhenCalled])
+def test_one_that_does_something_else_is_called(links, kind):
+    assert_same_training(kind(), kind())
+    assert links == []
 
 
 def test_a_method_replaced_on_a_class_is_called(monkeypatch, links):
@@ -656,7 +694,7 @@ def test_all_convolutions_of_the_networks_are_cs_and_all_sums(links, network):
     F.nll_loss(accelerated(x), labels).backward()
 
     assert sum(link.conv is not None for link in links) == sum(isinstance(m, nn.Conv2d) for m in model.modules())
-    assert sum(link.adds is not None for link in links) == (3 if network is MnistNet_4 else 0)
+    assert sum(link.adds is not None for link in links) == sum(isinstance(m, models.Residual) for m in model.modules())
     assert accelerated.kernels == "compiled"
 
 
