@@ -305,7 +305,8 @@ T4 = replace(
 )
 
 # T5 and its teachers were chosen as T4 was: notebooks/results/search_T5.csv. With nine times T4's parameters a network
-# can come closer to learning its images by heart: hence the elastic deformation, and five times the weight decay.
+# can come closer to learning its images by heart. So the teachers have elastic deformation and five times the weight
+# decay; the second was not searched for, and of the first the file has one seed without it, which says little.
 T5_TEACHER = replace(
     T4,
     name="T5-teacher",

@@ -411,6 +411,12 @@ def test_teachers_have_spoken_before_the_notebook_is_executed(mnist_s7, tmp_path
     taught, notebooks = done[1:]
     assert (done[0], taught, sorted(notebooks)) == (["MNIST_S7_T4"], "T5", ["MNIST_S7_T4", "MNIST_S7_T5"])
 
+    monkeypatch.setattr("mnist_s7.training.SoftTargets.missing", lambda self, epochs: [])
+    code, output, _ = mnist_s7("run", "MNIST_S7_T5")
+
+    assert code == 0
+    assert done[3:] == [["MNIST_S7_T5"]] and "soft targets" not in output
+
 
 def test_run_does_not_replace_another_run(mnist_s7, tmp_path, monkeypatch, few_digits):
     """Of fewer epochs, say; that is noticed before any notebook is executed."""

@@ -6,8 +6,6 @@ trains on a part of the digits and tests on as large a part; its seconds are sca
 """
 
 import multiprocessing
-import re
-import resource
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
@@ -15,7 +13,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -30,7 +27,8 @@ from mnist_s7.catalog import EXPERIMENTS, Origin, origin_of
 from mnist_s7.data import Digits
 from mnist_s7.experiments import SERIES, Experiment
 from mnist_s7.kernels import accelerate
-from mnist_s7.results.machine import in_fast_layout, usable_cores
+from mnist_s7.results import Run
+from mnist_s7.results.machine import in_fast_layout, peak_memory, usable_cores
 from mnist_s7.training import evaluate, fit, shuffled_batches, train_epoch, training_step
 from mnist_s7.transforms import PLAIN, batched
 
@@ -57,7 +55,7 @@ def benchmark(
     few = _first(digits, part)
     costs = {experiment.name: Cost() for experiment in experiments}
     with _threads(cores):
-        machine = fit(experiments[0], _first(few, 1_000), epochs=1, device="cpu", progress=False).environment
+        machine = _epoch(experiments[0], _first(few, 1_000)).environment
         result = Benchmark(machine, cores, rounds, part, costs)
         show(f"Warming up on {cores} cores ...")
         loops = {name: _warm_up(EXPERIMENTS[name], cost, few, cores) for name, cost in costs.items()}
@@ -204,8 +202,13 @@ def in_jax(name: str, threads: int, digits: Digits) -> float | None:
 
 def package(experiment: Experiment, digits: Digits) -> float:
     """Seconds per epoch of `fit`: shuffling, augmentation, training, its figures, and the test."""
-    run = fit(experiment, digits, epochs=1, device="cpu", progress=False)
-    return _scaled(run.final.seconds, digits)
+    return _scaled(_epoch(experiment, digits).final.seconds, digits)
+
+
+def _epoch(experiment: Experiment, digits: Digits) -> Run:
+    """An epoch of `fit` on labels, also of an experiment with teachers: soft targets are made once for all of its runs,
+    and not for these digits."""
+    return fit(replace(experiment, distillation=None), digits, epochs=1, device="cpu", progress=False)
 
 
 def lower_bound(experiment: Experiment, setting: str, steps: int = 20) -> float:
@@ -267,10 +270,7 @@ def _package_on_one_thread(name: str, digits: Digits) -> float:
 def _peak_memory(name: str, digits: Digits) -> float:
     """Peak memory of this process in MB, once it has trained an epoch."""
     package(EXPERIMENTS[name], digits)
-    status = Path("/proc/self/status")
-    if status.exists():  # Linux, where getrusage would count what the parent held when it started this process
-        return int(re.search(r"VmHWM:\s+(\d+) kB", status.read_text())[1]) * 1024 / 1e6
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6  # bytes, as on macOS
+    return peak_memory() / 1e6
 
 
 def _shares(experiment: Experiment, digits: Digits) -> dict[str, float]:

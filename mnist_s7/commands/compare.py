@@ -41,7 +41,7 @@ def _compare(arguments: argparse.Namespace) -> None:
     else:
         shown = series_runs(folder, arguments.seed, dataset)
         if missing := [experiment.name for experiment in SERIES if experiment.name not in shown]:
-            print(f"Without {', '.join(missing)}: no run with seed {arguments.seed} in {folder}.\n")
+            print(f"Without {', '.join(missing)}: no run with seed {arguments.seed} on {dataset} in {folder}.\n")
         runs = _runs(folder, list(shown), dataset)
     print(f"{comparison(shown)}\n\n{means(runs)}")
     if len(runs) > 1:

@@ -29,6 +29,7 @@ def _run(arguments: argparse.Namespace) -> None:
     from mnist_s7.report.notebooks import NOTEBOOKS, ORDER, execute
     from mnist_s7.report.stored import SEED
     from mnist_s7.sweep import stored_run, teach
+    from mnist_s7.training import SoftTargets
 
     if not NOTEBOOKS.is_dir():
         raise InvalidArgument(f"{NOTEBOOKS} does not exist: this command is for a working copy of the repository")
@@ -58,7 +59,8 @@ def _run(arguments: argparse.Namespace) -> None:
     started = time.monotonic()
     for name in set(names) & set(iterations):
         experiment = EXPERIMENTS[name.removeprefix("MNIST_S7_")]
-        if experiment.distillation:  # before the notebooks, which have a core each: this takes all of them
+        if experiment.distillation and SoftTargets(experiment, digits).missing(experiment.epochs):
+            # Before the notebooks, which have a core each: this takes all of them.
             print(f"The soft targets of {experiment.name}, from its teachers, are made once ...", flush=True)
             teach(experiment, digits)
     made = []

@@ -86,6 +86,7 @@ def page(runs: Runs, networks: Mapping[str, Network | WeightsError], digits: Dig
         panels=panels,
         title=f"{TITLE} ({note})" if note else TITLE,
         note=note,
+        first_to_last=f"{SERIES[0].name} to {SERIES[-1].name}",
         runs=sum(map(len, runs.values())),
         published=published,
         heads=HEADS,

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from itertools import combinations
 
+from mnist_s7.catalog import EXPERIMENTS
 from mnist_s7.plots.style import INK, looks_by_name
 from mnist_s7.report.across_seeds import differences
 from mnist_s7.report.published_networks import stated_elsewhere, trained_again
@@ -18,8 +19,9 @@ CURVES = ("lr", "train_loss", "train_accuracy", "test_loss", "test_accuracy")
 
 
 def experiments_data(runs: Runs) -> list[dict]:
-    """Of each experiment that trained: its look, the mean of its final test accuracies (percent) with its 95 % CI, its
-    curves by seed, and the test images that its seeds' final epochs get wrong."""
+    """Of each experiment that trained: its look, whether teachers give its training loss, the mean of its final test
+    accuracies (percent) with its 95 % CI, its curves by seed, and the test images that its seeds' final epochs get
+    wrong."""
     looks = looks_by_name(runs)
     return [_experiment(name, group, *looks[name]) for name, group in runs.items() if trained(group)]
 
@@ -30,6 +32,7 @@ def _experiment(name: str, all_runs: Sequence[Run], colour: str, marker: str) ->
     return {
         "name": name,
         "failed": failures(all_runs),
+        "taught": name in EXPERIMENTS and EXPERIMENTS[name].distillation is not None,
         "parameters": group[0].parameters,
         "marker": marker,
         "colour": None if colour == INK else colour,  # the page's own ink is another one in the dark

@@ -42,10 +42,11 @@ LINES = {
 # ---------------------------------------------------------------------------------------------------- one run
 
 
-def training_curves(run: Run, target: float | None = None) -> Figure:
+def training_curves(run: Run, target: float | None = None, soft_targets: bool = False) -> Figure:
     """Loss (nats) and accuracy (percent) over the epochs, train and test, with the learning rate under each.
 
-    `target` is a test accuracy in percent, drawn as a line where the run is on digits that it is for.
+    `target` is a test accuracy in percent, drawn as a line where the run is on digits that it is for. With
+    `soft_targets` the training loss is that towards teachers' probabilities, another quantity than the test loss.
     """
     target = target if has_targets(run.dataset) else None
     figure = Picture(4.5, f"{name_of(run)}: final test accuracy {run.final.test_accuracy:.2f} %", run.dataset)
@@ -54,7 +55,8 @@ def training_curves(run: Run, target: float | None = None) -> Figure:
     for ax, quantity in ((loss, "loss"), (accuracy, "accuracy")):
         for split, shade in (("train", MUTED), ("test", colour)):
             values = _by_epoch(run, f"{split}_{quantity}")
-            ax.plot(values, color=shade, marker=marker, label=split, **LINES[split])
+            label = "train, to soft targets" if soft_targets and (split, quantity) == ("train", "loss") else split
+            ax.plot(values, color=shade, marker=marker, label=label, **LINES[split])
     plain_axes(loss, ylabel="loss (nats, log scale)")
     loss_axis(loss)
     end_labels(loss, "{:.3f}")

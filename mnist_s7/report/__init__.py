@@ -3,10 +3,11 @@
 May import every room but `sweep`. Open `iteration` first, which says of one run whether it met its targets;
 `across_seeds` asks the same of many seeds, `benchmark` and `deployed` have the tables of a benchmark and of deployed
 networks, `published_networks` those of the networks of others, `selection` what choosing on the test set adds,
-`robustness` that of corrupted images, `fashion` what holds on Fashion-MNIST, and `markdown` is what all of them are
-written in. `stored` reads and checks the published runs. `readme` and `results_page` make the generated parts of those
-pages, and `pages` writes and checks them. `notebooks` executes the notebooks, in `jupyter_kernels` and with
-`notebook_progress`; `notebook_cells` is what their cells call besides tables and plots.
+`robustness` that of corrupted images, `fashion` what holds on Fashion-MNIST, `distillation` what is shown of teachers
+and of a search, and `markdown` is what all of them are written in. `stored` reads and checks the published runs.
+`readme` and `results_page` make the generated parts of those pages, and `pages` writes and checks them. `notebooks`
+executes the notebooks, in `jupyter_kernels` and with `notebook_progress`; `notebook_cells` is what their cells call
+besides tables and plots.
 """
 
 from mnist_s7.report.across_seeds import (

@@ -67,8 +67,8 @@ def means(runs: Runs, details: bool = True) -> Markdown:
 
 def differences(runs: Runs, pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Difference]:
     """The difference of each pair of experiments that two or more runs say something of, in percentage points of final
-    test accuracy: paired by seed for variants of one network, and Welch's for others, and for an experiment that is not
-    known here. p is adjusted for all of them."""
+    test accuracy: paired by seed where the weights have the same shapes, and so are the same at the start; Welch's for
+    others, and for an experiment that is not known here. p is adjusted for all of them."""
     found = {
         (one, other): compare(runs.get(one, ()), runs.get(other, ()), paired=_start_alike(one, other))
         for one, other in pairs

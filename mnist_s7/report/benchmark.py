@@ -3,6 +3,7 @@
 from statistics import median
 
 from mnist_s7.bench import Benchmark, LayerCosts, Pass
+from mnist_s7.catalog import EXPERIMENTS
 from mnist_s7.report.markdown import Markdown, table
 
 SHORTEST = 5e-5  # seconds: of what is shorter, most is the call
@@ -87,8 +88,13 @@ def how_measured(benchmark: Benchmark) -> str:
         "one process per core, each has one thread, and the epochs of all are counted. A pass over so many images is "
         f"not scaled. DataLoader workers of the baseline, the fastest of 0, 1 and {benchmark.cores}: {workers}. Data "
         f"type and memory format of the lower bound, the fastest of four: {settings}. torch.compile is measured after "
-        f"it has compiled.{_in_jax(benchmark)} Layers of this package: {machine['kernels']}."
+        f"it has compiled.{_in_jax(benchmark)}{_on_labels(benchmark)} Layers of this package: {machine['kernels']}."
     )
+
+
+def _on_labels(benchmark: Benchmark) -> str:
+    taught = [name for name in benchmark.costs if name in EXPERIMENTS and EXPERIMENTS[name].distillation]
+    return f" On labels, not soft targets, which are made once: {', '.join(taught)}." if taught else ""
 
 
 def _in_jax(benchmark: Benchmark) -> str:

@@ -7,7 +7,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from mnist_s7 import plots
+from mnist_s7 import InvalidArgument, plots
 from mnist_s7.catalog import pretrained
 from mnist_s7.data import Digits
 from mnist_s7.experiments import SERIES, Experiment
@@ -35,7 +35,8 @@ def teachers(runs: Sequence[Run], together: Evaluation) -> Text:
 
 def soft_targets(experiment: Experiment, run: Run, taught_by: Sequence[Run], digits: Digits) -> Figure:
     """The test images that the teachers are least sure of, by the entropy of their mean probabilities at temperature 1,
-    and what this run's network makes of them; on MNIST, where its weights are, also that of the iteration before."""
+    and what this run's network makes of them; on MNIST, where its weights are, also that of the iteration before, where
+    there is one."""
 
     def probabilities(model: torch.nn.Module, images: Tensor = digits.test_images) -> Tensor:
         return predict(model, images).exp()
@@ -43,9 +44,9 @@ def soft_targets(experiment: Experiment, run: Run, taught_by: Sequence[Run], dig
     of_teachers = torch.stack([probabilities(teacher.model) for teacher in taught_by]).mean(0)
     unsure = torch.special.entr(of_teachers).sum(1).argsort(descending=True, stable=True)[:SHOWN]
     images = digits.test_images[unsure]
-    before = SERIES[SERIES.index(experiment) - 1]
     given = {f"{len(taught_by)} teachers, on average": of_teachers[unsure]}
-    if digits.name == MNIST:
+    if experiment in SERIES and digits.name == MNIST:
+        before = SERIES[SERIES.index(experiment) - 1]
         given[before.name] = probabilities(pretrained(before.name), images)
     given[experiment.name] = probabilities(run.model, images)
     title = "The digits that the teachers are least sure of, and what was learned of them"
@@ -55,9 +56,17 @@ def soft_targets(experiment: Experiment, run: Run, taught_by: Sequence[Run], dig
 def search_figure(experiment: Experiment) -> Figure:
     """The recipes in the iteration's `search_<name>.csv` among the published results: small networks, and larger ones
     that might teach, each apart for each place where they were trained. A name has what is not as in most of its group;
-    what was chosen is bold. Trials of fewer epochs than most of their group are left out."""
+    what was chosen is bold. Trials of fewer epochs than others of their group are left out.
+
+    Raises `InvalidArgument` for a file without the columns that this goes by, and as `read_trials`.
+    """
+    path = PUBLISHED / f"search_{experiment.name}.csv"
+    trials = read_trials(path)
+    needed = PARAMETERS, EPOCHS, PLACE, CHOSEN
+    if missing := [name for trial in trials[:1] for name in needed if name not in trial.settings]:
+        raise InvalidArgument(f"{path}: no column {', '.join(missing)}, by which trials are shown in groups")
     groups: dict[tuple[bool, str], list[Trial]] = {}
-    for trial in read_trials(PUBLISHED / f"search_{experiment.name}.csv"):
+    for trial in trials:
         small = int(trial.settings[PARAMETERS]) < MOST
         groups.setdefault((not small, trial.settings[PLACE]), []).append(trial)
     named = {}

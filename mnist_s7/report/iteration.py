@@ -65,10 +65,11 @@ def changes(experiment: Experiment) -> Markdown:
 
 
 def source(what: Experiment | Callable) -> Source:
-    """The source of a function, of a class with what it uses of its own module, or of an iteration: what really runs,
-    highlighted in a notebook."""
+    """The source of a function, of a class with what it uses of its own module, or of an iteration or its teacher: what
+    really runs, highlighted in a notebook."""
     if isinstance(what, Experiment):
-        parts = [_assignment(experiments, what.name)]
+        [name] = [name for name, value in vars(experiments).items() if value is what]
+        parts = [_assignment(experiments, name)]
     else:
         module = sys.modules[what.__module__]
         names = used(module, what.__name__) if isinstance(what, type) else [what.__name__]

@@ -109,6 +109,7 @@ def notebook(name: str) -> nbformat.NotebookNode:
         text = (part[0] if isinstance(part, tuple) else part).replace("NAME", name)
         if taught:
             text = text.replace("receptive_field, report\n", "receptive_field, report, teach\n")
+            text = text.replace(f"target={name}.goal)", f"target={name}.goal, soft_targets=True)")
         cell = new_code_cell(text) if isinstance(part, tuple) else new_markdown_cell(text)
         cell.id = f"cell-{number:02}"
         if part == (TRAINS,):

@@ -23,6 +23,7 @@ from mnist_s7.results import (
     stored_teachers,
 )
 from mnist_s7.results.folders import OPTIONS, STORED
+from mnist_s7.training import TEACHERS
 
 DEPLOYED = PUBLISHED / "deployed.json"  # what the series' networks cost elsewhere
 ROBUSTNESS = PUBLISHED / "robustness.json"  # how they do on corrupted images
@@ -69,8 +70,8 @@ def published_teachers(experiment: Experiment) -> list[Run]:
     runs = [run for run in stored_runs(stored_teachers(MNIST)).get(name, []) if run.seed <= count]
     if len(runs) < count:
         raise RunsMissing(
-            f"{stored_teachers(MNIST)}: {len(runs)} of {count} runs of {name}; "
-            f"`mnist-s7 sweep {name} --seeds 1-{count} --weights --output {stored_teachers(MNIST)}` makes them"
+            f"{stored_teachers(MNIST)}: {len(runs)} of {count} runs of {name}; copy them there, each with its weights, "
+            f"from {TEACHERS}, where `mnist-s7 teach {experiment.name}` leaves them"
         )
     return runs
 

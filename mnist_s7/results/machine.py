@@ -3,6 +3,7 @@ in a container is less than there is."""
 
 import os
 import platform
+import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -120,6 +121,16 @@ def _cpu_name() -> str:
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
+
+
+def peak_memory() -> int:
+    """The most memory that this process has had so far, in bytes."""
+    status = Path("/proc/self/status")
+    if status.exists():  # Linux, where getrusage would count what the parent held when it started this process
+        return int(re.search(r"VmHWM:\s+(\d+) kB", status.read_text())[1]) * 1024
+    import resource  # which Windows lacks
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes, as on macOS
 
 
 def _git(*arguments: str) -> str | None:

@@ -26,9 +26,9 @@ def teach(
 ) -> tuple[list[Run], Evaluation]:
     """Make what `fit` needs to train `experiment` on `digits`: its teachers, and what they say of each augmented image,
     in `runs/teachers`. What is there is not made again, so that it can be stopped and goes on where it was; and an
-    iteration's teachers on MNIST come with the working copy. Others are trained `jobs` at a time, by default as many as
-    cores and memory allow, and one on a GPU; `device` of None stands for a CUDA GPU where there is one, and the CPU
-    elsewhere.
+    iteration's teachers for MNIST and the synthetic digits come with the working copy. Others are trained `jobs` at a
+    time, by default as many as cores and memory allow, and one on a GPU; `device` of None stands for a CUDA GPU where
+    there is one, and the CPU elsewhere.
 
     The runs of the teachers, and how the mean of their probabilities does on the test images.
 

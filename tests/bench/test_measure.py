@@ -10,7 +10,7 @@ import torch
 from example_networks import EXPERIMENT, NETWORK
 from torch import nn
 
-from mnist_s7 import SERIES, T1, T3, T4, find_experiment, plots
+from mnist_s7 import SERIES, T1, T3, T4, T5, find_experiment, plots
 from mnist_s7.bench import Benchmark, BenchmarkFileError, measure
 from mnist_s7.kernels import Accelerated
 from mnist_s7.report import benchmark as tables
@@ -169,6 +169,15 @@ def test_other_processes_know_the_experiments_of_a_readers_file(few_digits, own_
         seconds = processes.submit(measure._package_on_one_thread, experiment.name, few_digits).result()
 
     assert seconds > 0
+
+
+def test_an_experiment_with_teachers_is_measured_on_labels(few_digits, measured):
+    """Of these digits nobody has made soft targets."""
+    assert T5.distillation
+    assert measure.package(T5, few_digits) > 0
+    assert "On labels, not soft targets, which are made once: T5." in tables.how_measured(measured)
+    del measured.costs["T5"]
+    assert "soft targets" not in tables.how_measured(measured)
 
 
 @pytest.mark.parametrize(("installed", "in_jax"), [(True, 9.0), (True, None), (False, 9.0)])

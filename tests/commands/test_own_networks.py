@@ -213,7 +213,7 @@ def test_an_iteration_without_a_run_in_a_folder_is_left_out(mnist_s7, tmp_path):
     code, output, _ = mnist_s7("compare", tmp_path, "--figures", tmp_path / "figures")
 
     assert code == 0
-    assert output.startswith(f"Without T2, T4, T5: no run with seed 1 in {tmp_path}.\n")
+    assert output.startswith(f"Without T2, T4, T5: no run with seed 1 on MNIST in {tmp_path}.\n")
     assert table(output, "  ")[0][1:] == ["T1, seed 1", "T3, seed 1"]
     assert [row[0] for row in table(output, "test accuracy")[2:]] == ["T1", "T3"]
 

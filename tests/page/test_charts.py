@@ -234,6 +234,16 @@ def test_the_boxes_are_cleared_at_once(open_whole):
     assert "tick an experiment" in page.locator("#curves figcaption").inner_text()
 
 
+def test_a_loss_to_soft_targets_is_said(open_whole):
+    page = open_whole()
+    said = "That of T5 is to soft targets, and not to be compared."
+
+    drawn(page, "curves", lambda: page.get_by_label("Measure", exact=True).select_option(label="training loss"))
+    assert said in page.locator("#curves figcaption").inner_text()
+    drawn(page, "curves", lambda: page.locator("#curves").get_by_label("T5", exact=True).uncheck())
+    assert said not in page.locator("#curves figcaption").inner_text()
+
+
 def test_seeds_that_are_not_there_are_named(open_whole):
     page = open_whole()
 

@@ -220,6 +220,15 @@ def test_the_source_of_an_iteration_is_its_assignment(experiment):
     assert [claim.text for claim in again.targets + again.claims] == texts
 
 
+def test_the_source_of_a_teacher_is_its_assignment():
+    shown = report.source(T5.distillation.teacher)
+
+    assert shown.startswith("T5_TEACHER = ")
+    names = dict(vars(experiments))
+    exec(str(shown), names)
+    assert names["T5_TEACHER"].fingerprint == T5.distillation.teacher.fingerprint
+
+
 def test_the_source_of_a_function_is_its_own():
     shown = report.source(EXPERIMENTS["T4-no-skip"].network)
 

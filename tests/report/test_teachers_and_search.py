@@ -6,8 +6,9 @@ import dataclasses
 import pytest
 import torch
 
-from mnist_s7 import T3, T4, T5, fit
-from mnist_s7.report import distillation
+from mnist_s7 import T3, T4, T5, InvalidArgument, RunsMissing, fit
+from mnist_s7.catalog import EXPERIMENTS
+from mnist_s7.report import distillation, stored
 from mnist_s7.training import Evaluation, predict
 
 HEADER = (
@@ -40,6 +41,7 @@ def test_each_teacher_has_a_line_and_all_together_one(runs):
     [
         ("MNIST", ["2 teachers, on average", "T4", "T5"]),
         ("few digits", ["2 teachers, on average", "T5"]),  # T4's weights are of a run on MNIST
+        ("MNIST", ["2 teachers, on average", "T5-one-teacher"]),  # no iteration is before a variant
     ],
 )
 def test_soft_targets_are_of_what_the_teachers_are_least_sure_of(runs, few_digits, monkeypatch, dataset, networks):
@@ -49,7 +51,7 @@ def test_soft_targets_are_of_what_the_teachers_are_least_sure_of(runs, few_digit
     monkeypatch.setattr(distillation, "pretrained", {"T4": before}.get)
     digits = dataclasses.replace(few_digits, name=dataset)
 
-    distillation.soft_targets(T5, runs[0], runs, digits)
+    distillation.soft_targets(EXPERIMENTS[networks[-1]], runs[0], runs, digits)
 
     images, labels, probabilities, _, name = given
     mean = torch.stack([predict(run.model, digits.test_images).exp() for run in runs]).mean(0)
@@ -78,6 +80,23 @@ def shown(tmp_path, monkeypatch):
         return given
 
     return drawn
+
+
+def test_a_file_without_the_groups_columns_is_refused():
+    """The search for T4 was another kind: single runs in one place."""
+    with pytest.raises(InvalidArgument, match=r"search_T4\.csv: no column where, chosen as, by which trials are shown"):
+        distillation.search_figure(T4)
+
+
+def test_teachers_are_published_with_what_they_taught(monkeypatch, tmp_path):
+    name = T5.distillation.teacher.name
+    assert [run.name for run in stored.published_teachers(T5)] == [f"{name}-seed{seed}" for seed in (1, 2, 3, 4)]
+    one = dataclasses.replace(T5, distillation=dataclasses.replace(T5.distillation, teachers=1))
+    assert [run.seed for run in stored.published_teachers(one)] == [1]
+
+    monkeypatch.setattr(stored, "stored_teachers", lambda dataset: tmp_path)
+    with pytest.raises(RunsMissing, match=f"0 of 4 runs of {name}; copy them .* `mnist-s7 teach T5` leaves them"):
+        stored.published_teachers(T5)
 
 
 def test_trials_are_named_by_what_is_unusual_among_their_like(shown):

@@ -41,9 +41,11 @@ export function mountCurves(element, { experiments, note, first }) {
     const drawn = new Set(lines.map(({ index }) => index));
     const missing = checks.chosen().filter((index) => !drawn.has(index));
     const names = missing.map((index) => experiments[index].name).join(", ");
+    const taught = [...drawn].filter((index) => experiments[index].taught).map((index) => experiments[index].name).join(", ");
     const off = measure.unit === " %" && lines.some(({ points }) => points.some(({ low }) => low < lowestOf(lines)));
     return (
       `${capital(measure.title)} by epoch: ${ends}${note && `, ${note}`}. Epochs count from 0.` +
+      (measure.field === "train_loss" && taught ? ` That of ${taught} is to soft targets, and not to be compared.` : "") +
       (measure.field === "lr" ? " The learning rate is that at the start of an epoch." : "") +
       (off ? ` Values below ${LOWEST} % are off the chart; the table has them.` : "") +
       (names ? ` No seed ${seed} that trained: ${names}.` : "")
