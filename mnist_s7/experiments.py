@@ -329,3 +329,4 @@ T5 = replace(
 )
 
 SERIES = (T1, T2, T3, T4, T5)
+FIRST_TO_LAST = f"{SERIES[0].name} to {SERIES[-1].name}"

@@ -6,9 +6,9 @@ from pathlib import Path
 from mnist_s7 import InvalidArgument
 from mnist_s7.catalog import EXPERIMENTS, find_experiment
 from mnist_s7.catalog.own_files import split
-from mnist_s7.commands.options import FIGURES, FIRST_TO_LAST, OWN, Command, seed
+from mnist_s7.commands.options import FIGURES, OWN, Command, seed
 from mnist_s7.data import DATASETS, DigitsError, load_digits
-from mnist_s7.experiments import SERIES
+from mnist_s7.experiments import FIRST_TO_LAST, SERIES
 from mnist_s7.results import PUBLISHED, RUNS, Run, Runs, RunsMissing, has_targets, stored_folder
 from mnist_s7.results.folders import OPTIONS
 

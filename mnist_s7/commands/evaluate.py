@@ -8,7 +8,6 @@ from torch import nn
 from mnist_s7 import InvalidArgument
 from mnist_s7.commands.options import (
     FIGURES,
-    FIRST_TO_LAST,
     OWN,
     Command,
     Trained,
@@ -18,7 +17,7 @@ from mnist_s7.commands.options import (
     trained_networks,
 )
 from mnist_s7.data import Digits
-from mnist_s7.experiments import SERIES
+from mnist_s7.experiments import FIRST_TO_LAST, SERIES
 from mnist_s7.results import MNIST, PUBLISHED, PublishingRefused, prepare
 
 

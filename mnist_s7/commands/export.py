@@ -7,7 +7,6 @@ from mnist_s7 import InvalidArgument
 from mnist_s7.catalog import find_experiment
 from mnist_s7.catalog.own_files import split
 from mnist_s7.commands.options import (
-    FIRST_TO_LAST,
     OWN,
     Command,
     Trained,
@@ -17,7 +16,7 @@ from mnist_s7.commands.options import (
     trained_networks,
 )
 from mnist_s7.data import DigitsError
-from mnist_s7.experiments import SERIES
+from mnist_s7.experiments import FIRST_TO_LAST, SERIES
 from mnist_s7.results import MNIST, PUBLISHED, PublishingRefused, RunsMissing, load_runs, prepare
 
 

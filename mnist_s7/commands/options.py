@@ -41,7 +41,6 @@ FIGURES = RUNS.parent / "figures"
 # Adds a command of this name, that does this, with this help.
 Command = Callable[[str, Callable[[argparse.Namespace], int | None], str], argparse.ArgumentParser]
 
-FIRST_TO_LAST = f"{SERIES[0].name} to {SERIES[-1].name}"
 NAMES = ", ".join(experiment.name for experiment in (*SERIES, *ABLATIONS))
 OWN = (
     f"a published network of others, as {BASELINES[0].name} is one (mnist_s7/baselines); or FILE.py:NAME, an "

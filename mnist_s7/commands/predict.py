@@ -6,7 +6,8 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 
-from mnist_s7.commands.options import FIGURES, FIRST_TO_LAST, OWN, Command, add_weights, trained_networks
+from mnist_s7.commands.options import FIGURES, OWN, Command, add_weights, trained_networks
+from mnist_s7.experiments import FIRST_TO_LAST
 from mnist_s7.images import ImageError, Prediction, image_files, predict_image, read_image
 from mnist_s7.images.reading import Source
 

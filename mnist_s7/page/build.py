@@ -12,7 +12,7 @@ from jinja2 import Environment
 from mnist_s7.catalog import EXPERIMENTS, origin_of
 from mnist_s7.data import SYNTHETIC_DIGITS, Digits
 from mnist_s7.data.synthetic import synthetic_digits
-from mnist_s7.experiments import SERIES
+from mnist_s7.experiments import FIRST_TO_LAST, SERIES
 from mnist_s7.page.bundle import FOLDER, charts_library, script_of, style_of
 from mnist_s7.page.content import HEADS, iteration_of
 from mnist_s7.page.fields import digit_data, field_data
@@ -86,7 +86,7 @@ def page(runs: Runs, networks: Mapping[str, Network | WeightsError], digits: Dig
         panels=panels,
         title=f"{TITLE} ({note})" if note else TITLE,
         note=note,
-        first_to_last=f"{SERIES[0].name} to {SERIES[-1].name}",
+        first_to_last=FIRST_TO_LAST,
         runs=sum(map(len, runs.values())),
         published=published,
         heads=HEADS,
