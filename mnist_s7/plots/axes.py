@@ -84,7 +84,7 @@ def end_labels(ax: Axes, form: str) -> None:
     Labels stay apart where ends are close, and a long name takes several lines rather than the figure's width.
     """
     lines, names = ax.get_legend_handles_labels()
-    names = [textwrap.fill(name, 24) for name in names]
+    names = ["\n".join(textwrap.fill(line, 24) for line in name.splitlines()) for name in names]
     rows = max((name.count("\n") + 1 for name in names), default=1)
     lasts = [line.get_ydata()[-1] for line in lines]
     heights = place_apart([fraction_of(ax, last) for last in lasts], gap=0.075 * rows)

@@ -55,7 +55,7 @@ def training_curves(run: Run, target: float | None = None, soft_targets: bool = 
     for ax, quantity in ((loss, "loss"), (accuracy, "accuracy")):
         for split, shade in (("train", MUTED), ("test", colour)):
             values = _by_epoch(run, f"{split}_{quantity}")
-            label = "train, to soft targets" if soft_targets and (split, quantity) == ("train", "loss") else split
+            label = "train, to soft\ntargets" if soft_targets and (split, quantity) == ("train", "loss") else split
             ax.plot(values, color=shade, marker=marker, label=label, **LINES[split])
     plain_axes(loss, ylabel="loss (nats, log scale)")
     loss_axis(loss)

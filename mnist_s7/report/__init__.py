@@ -3,11 +3,11 @@
 May import every room but `sweep`. Open `iteration` first, which says of one run whether it met its targets;
 `across_seeds` asks the same of many seeds, `benchmark` and `deployed` have the tables of a benchmark and of deployed
 networks, `published_networks` those of the networks of others, `selection` what choosing on the test set adds,
-`robustness` that of corrupted images, `fashion` what holds on Fashion-MNIST, `distillation` what is shown of teachers
-and of a search, and `markdown` is what all of them are written in. `stored` reads and checks the published runs.
-`readme` and `results_page` make the generated parts of those pages, and `pages` writes and checks them. `notebooks`
-executes the notebooks, in `jupyter_kernels` and with `notebook_progress`; `notebook_cells` is what their cells call
-besides tables and plots.
+`robustness` that of corrupted images, `fashion` what holds on Fashion-MNIST, `distillation` what is shown of teachers,
+`trials` those by which a recipe was chosen, and `markdown` is what all of them are written in. `stored` reads and
+checks the published runs. `readme` and `results_page` make the generated parts of those pages, and `pages` writes and
+checks them. `notebooks` executes the notebooks, in `jupyter_kernels` and with `notebook_progress`; `notebook_cells` is
+what their cells call besides tables and plots.
 """
 
 from mnist_s7.report.across_seeds import (
@@ -18,14 +18,13 @@ from mnist_s7.report.across_seeds import (
     rank_among_seeds,
     replication,
 )
-from mnist_s7.report.distillation import search_figure, soft_targets, teachers
+from mnist_s7.report.distillation import soft_targets, teachers
 from mnist_s7.report.fashion import fashion_figure, fashion_report
 from mnist_s7.report.iteration import (
     analysis,
     architecture,
     changes,
     comparison,
-    search,
     source,
     summary,
     targets,
@@ -47,6 +46,7 @@ from mnist_s7.report.published_networks import claims_table, place, public_compa
 from mnist_s7.report.robustness import robustness_report, stored_robustness
 from mnist_s7.report.selection import selection_table, selections
 from mnist_s7.report.stored import baseline_runs, series, series_runs, stored_runs, validation_runs
+from mnist_s7.report.trials import search, search_figure
 
 __all__ = [
     "Markdown",

@@ -2,7 +2,6 @@
 run of each iteration side by side."""
 
 import ast
-import csv
 import inspect
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -18,7 +17,7 @@ from mnist_s7.experiments import SERIES, Experiment
 from mnist_s7.receptive_field import ReceptiveFieldError, receptive_field
 from mnist_s7.report.markdown import Markdown, Source, Text, table
 from mnist_s7.report.stored import previous_run
-from mnist_s7.results import MNIST, PUBLISHED, Run, has_targets, on_dataset
+from mnist_s7.results import MNIST, Run, has_targets, on_dataset
 from mnist_s7.results.claims import HEADLINE, TENTH, Claim, first_epoch_at
 from mnist_s7.source_code import used
 from mnist_s7.transforms import augmentation_of
@@ -125,14 +124,6 @@ def architecture(experiment: Experiment) -> Markdown:
                 rows.append((taken, "AdaptiveAvgPool()", layer.output_size[2]))
     channels = layer.output_size[1]
     return table(("INPUT", "KERNEL", "OUTPUT"), [*rows, (f"1x1x{channels}", "Flatten()", channels)])
-
-
-def search(experiment: Experiment) -> Markdown:
-    """The runs on the validation set by which an iteration was chosen, in their order, as its `search_<name>.csv` among
-    the published results has them."""
-    with (PUBLISHED / f"search_{experiment.name}.csv").open(encoding="utf-8", newline="") as file:
-        header, *rows = csv.reader(file)
-    return Markdown(f"{len(rows)} training runs:\n\n{table(header, rows)}")
 
 
 def verdicts(experiment: Experiment, run: Run) -> Markdown:

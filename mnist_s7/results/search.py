@@ -2,6 +2,7 @@
 
 import csv
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mnist_s7 import InvalidArgument
@@ -12,16 +13,16 @@ SEED_COLUMN, ACCURACY, LOSS = "seed", "validation accuracy (%)", "validation los
 
 @dataclass(frozen=True)
 class Trial:
-    """One recipe: its settings as words, by the names of the columns, and what it gave with each seed on the validation
-    set, accuracies in percent and losses in nats."""
+    """One recipe: its settings, and of each of its runs the seed and what it gave on the validation set; both as the
+    file has them, by the names of the columns."""
 
     settings: dict[str, str]
-    accuracies: tuple[float, ...]
-    losses: tuple[float, ...]
+    measured: dict[str, Sequence[str]]
 
     @property
-    def accuracy(self) -> Summary:
-        return summarize(self.accuracies)
+    def losses(self) -> list[float]:
+        """Nats, one for each seed."""
+        return [float(loss) for loss in self.measured[LOSS]]
 
     @property
     def loss(self) -> Summary:
@@ -29,23 +30,24 @@ class Trial:
 
 
 def read_trials(path: str | os.PathLike) -> list[Trial]:
-    """The trials in the file, the one with the least mean loss first. A row is a run, and runs that differ in their
-    seed alone are of one trial; settings are the columns before the seed's.
+    """The trials in the file, in its order. A row is a run, and runs that differ in their seed alone are of one trial;
+    settings are the columns before the seed's.
 
-    Raises `InvalidArgument` for a file without those columns, `OSError` where it cannot be read, and `ValueError` for a
-    figure that is no number.
+    Raises `InvalidArgument` for a file without those columns or without trials, and `OSError` where it cannot be read.
     """
     with open(path, encoding="utf-8", newline="") as file:
         rows = csv.DictReader(file)
         columns = rows.fieldnames or []
         if missing := {SEED_COLUMN, ACCURACY, LOSS} - set(columns):
             raise InvalidArgument(f"{path}: no column {', '.join(sorted(missing))}: no file of trials")
-        settings = columns[: columns.index(SEED_COLUMN)]
-        trials: dict[tuple[str, ...], list[tuple[float, float]]] = {}
+        settings, measured = columns[: columns.index(SEED_COLUMN)], columns[columns.index(SEED_COLUMN) :]
+        trials: dict[tuple[str, ...], list[tuple[str, ...]]] = {}
         for row in rows:
-            found = trials.setdefault(tuple(row[name] for name in settings), [])
-            found.append((float(row[ACCURACY]), float(row[LOSS])))
-    made = [
-        Trial(dict(zip(settings, words, strict=True)), *zip(*found, strict=True)) for words, found in trials.items()
+            runs = trials.setdefault(tuple(row[name] for name in settings), [])
+            runs.append(tuple(row[name] for name in measured))
+    if not trials:
+        raise InvalidArgument(f"{path}: a header and no trials")
+    return [
+        Trial(dict(zip(settings, words, strict=True)), dict(zip(measured, zip(*runs, strict=True), strict=True)))
+        for words, runs in trials.items()
     ]
-    return sorted(made, key=lambda trial: trial.loss.mean)

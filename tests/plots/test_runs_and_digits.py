@@ -96,9 +96,9 @@ def test_training_curves_draw_the_records():
 def test_a_loss_to_soft_targets_is_named():
     loss, accuracy, *_ = plots.training_curves(make_run(), soft_targets=True).axes
 
-    assert {line.get_label() for line in loss.lines} == {"train, to soft targets", "test"}
+    assert {line.get_label() for line in loss.lines} == {"train, to soft\ntargets", "test"}
     assert {line.get_label() for line in accuracy.lines} == {"train", "test"}
-    assert any(text.startswith("train, to soft targets 0.") for text in texts(loss))
+    assert any(text.startswith("train, to soft\ntargets 0.") for text in texts(loss))
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 4])

@@ -7,11 +7,11 @@ from test_across_seeds_plots import assert_readable
 
 from mnist_s7 import InvalidArgument, plots
 from mnist_s7.plots.style import LOOKS
-from mnist_s7.results.search import Trial
+from mnist_s7.results.search import LOSS, Trial
 
 
 def trial(*losses):
-    return Trial({}, tuple(99.0 for _ in losses), losses)
+    return Trial({}, {LOSS: [str(loss) for loss in losses]})
 
 
 def test_every_group_of_trials_has_a_panel_and_every_trial_a_row():

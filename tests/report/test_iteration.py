@@ -165,18 +165,6 @@ def test_architecture_is_the_references_with_its_error_fixed():
     ]
 
 
-def test_the_search_is_shown_whole():
-    lines = (PUBLISHED / "search_T4.csv").read_text().splitlines()
-
-    said, _, header, _, *rows = report.search(T4).splitlines()
-    assert said == f"{len(lines) - 1} training runs:"
-    assert len(rows) == len(lines) - 1
-    (own,) = [row for row in rows if "this is T4" in row]
-    assert f"| {sum(p.numel() for p in T4.network().parameters())} " in own
-    assert [name.strip() for name in header.strip("|").split("|")] == lines[0].split(",")
-    assert all(row.count("|") == len(lines[0].split(",")) + 1 for row in rows)
-
-
 def test_a_depthwise_kernel_has_one_channel_in():
     rows = report.architecture(T4).splitlines()
 

@@ -1,20 +1,14 @@
-"""What a notebook shows of an iteration's teachers, and of the trials by which its recipe was chosen."""
+"""What a notebook shows of an iteration's teachers."""
 
-import csv
 import dataclasses
 
 import pytest
 import torch
 
-from mnist_s7 import T3, T4, T5, InvalidArgument, RunsMissing, fit
+from mnist_s7 import T3, T5, RunsMissing, fit
 from mnist_s7.catalog import EXPERIMENTS
 from mnist_s7.report import distillation, stored
 from mnist_s7.training import Evaluation, predict
-
-HEADER = (
-    *("network", "parameters", "optimiser", "trained on", "epochs", "where", "chosen as", "seed"),
-    *("validation accuracy (%)", "validation loss (nats)"),
-)
 
 
 @pytest.fixture(scope="module")
@@ -66,28 +60,6 @@ def test_soft_targets_are_of_what_the_teachers_are_least_sure_of(runs, few_digit
     assert name == dataset
 
 
-@pytest.fixture
-def shown(tmp_path, monkeypatch):
-    """What is drawn of a file of these trials."""
-    given = []
-    monkeypatch.setattr(distillation, "PUBLISHED", tmp_path)
-    monkeypatch.setattr(distillation.plots, "search_figure", lambda *arguments: given.extend(arguments))
-
-    def drawn(*rows):
-        with (tmp_path / "search_T4.csv").open("w", newline="") as file:
-            csv.writer(file).writerows([HEADER, *rows])
-        distillation.search_figure(T4)
-        return given
-
-    return drawn
-
-
-def test_a_file_without_the_groups_columns_is_refused():
-    """The search for T4 was another kind: single runs in one place."""
-    with pytest.raises(InvalidArgument, match=r"search_T4\.csv: no column where, chosen as, by which trials are shown"):
-        distillation.search_figure(T4)
-
-
 def test_teachers_are_published_with_what_they_taught(monkeypatch, tmp_path):
     name = T5.distillation.teacher.name
     assert [run.name for run in stored.published_teachers(T5)] == [f"{name}-seed{seed}" for seed in (1, 2, 3, 4)]
@@ -97,28 +69,3 @@ def test_teachers_are_published_with_what_they_taught(monkeypatch, tmp_path):
     monkeypatch.setattr(stored, "stored_teachers", lambda dataset: tmp_path)
     with pytest.raises(RunsMissing, match=f"0 of 4 runs of {name}; copy them .* `mnist-s7 teach T5` leaves them"):
         stored.published_teachers(T5)
-
-
-def test_trials_are_named_by_what_is_unusual_among_their_like(shown):
-    usual = ("narrow", "7000", "SGD", "soft targets", "15", "a CPU", "T4")
-    named, chosen = shown(
-        (*usual, "1", "99.5", "0.02"),
-        (*usual, "2", "99.6", "0.03"),
-        ("wide", "7900", "SGD", "labels", "15", "a CPU", "", "1", "99.4", "0.01"),
-        ("narrow", "7000", "SGD", "soft targets", "15", "a GPU", "", "1", "99.5", "0.002"),
-        ("narrow", "7000", "Adam", "soft targets", "15", "a CPU", "", "1", "99.4", "0.04"),
-        ("narrow", "7000", "SGD", "soft targets", "8", "a CPU", "", "1", "99.4", "0.001"),  # is left out
-        ("large", "20000", "SGD", "labels", "20", "a CPU", "", "1", "99.7", "0.005"),
-    )
-
-    said, of_all = "Where nothing else is said", "narrow; SGD; trained on soft targets; 15 epochs"
-    assert {heading: [name for name, _ in group] for heading, group in named.items()} == {
-        f"Networks below 8,000 parameters, on a CPU. {said}: {of_all}": [
-            *("wide; trained on labels", "as said above", "Adam")
-        ],
-        f"Networks below 8,000 parameters, on a GPU. {said}: {of_all}": ["as said above"],
-        f"Networks of 8,000 parameters and more, on a CPU. {said}: large; SGD; trained on labels; 20 epochs": [
-            "as said above"
-        ],
-    }
-    assert [trial.losses for trial in chosen] == [(0.02, 0.03)]

@@ -1,0 +1,121 @@
+"""What a notebook shows of the trials by which an iteration's recipe was chosen."""
+
+import csv
+
+import pytest
+
+from mnist_s7 import T4, T5, InvalidArgument, report
+from mnist_s7.report import trials as trials_module
+from mnist_s7.results import PUBLISHED
+
+HEADER = (
+    *("network", "parameters", "optimiser", "trained on", "epochs", "where", "chosen as", "seed"),
+    *("validation accuracy (%)", "validation loss (nats)", "train accuracy (%)"),
+)
+USUAL = ("narrow", "7000", "SGD", "soft targets", "15", "a CPU", "T4")
+
+
+@pytest.fixture
+def stored(tmp_path, monkeypatch):
+    """Store a file of these trials, and make it T4's."""
+    monkeypatch.setattr(trials_module, "PUBLISHED", tmp_path)
+
+    def store(*rows):
+        with (tmp_path / "search_T4.csv").open("w", newline="") as file:
+            csv.writer(file).writerows([HEADER, *rows])
+
+    return store
+
+
+def cells(row):
+    return [cell.strip() for cell in row.split("|")[1:-1]]
+
+
+def test_single_runs_are_shown_as_the_file_has_them(stored):
+    rows = [(*USUAL, "1", "99.5", "0.02", ""), ("wide", *USUAL[1:-1], "", "3", "99.4", "0.0111", "98.7")]
+    stored(*rows)
+
+    said, _, header, _, *shown = report.search(T4).splitlines()
+
+    assert said == "2 training runs:"
+    assert [cells(header), *map(cells, shown)] == [list(HEADER), *map(list, rows)]
+
+
+def test_runs_of_one_recipe_share_a_row(stored):
+    stored(
+        (*USUAL, "1", "99.50", "0.0210", "99.11 (mean of both)"),
+        ("wide", *USUAL[1:-1], "", "1", "99.4", "0.0111", ""),
+        (*USUAL, "2", "99.65", "0.0300", "99.11 (mean of both)"),
+        ("wide", *USUAL[1:-1], "", "2", "99.4", "0.0110", "98.7"),
+    )
+
+    said, _, header, _, *rows = report.search(T4).splitlines()
+
+    assert said == "4 training runs of 2 recipes; of several seeds the mean, and the range in parentheses:"
+    assert cells(header) == list(HEADER)
+    assert [cells(row) for row in rows] == [
+        [*USUAL, "1, 2", "99.58 (99.50 to 99.65)", "0.0255 (0.0210 to 0.0300)", "99.11 (mean of both)"],
+        ["wide", *USUAL[1:-1], "", "1, 2", "99.4", "0.0111 (0.0110 to 0.0111)", "-, 98.7"],
+    ]
+
+
+@pytest.mark.parametrize("experiment", [T4, T5], ids=lambda experiment: experiment.name)
+def test_every_run_of_the_published_searches_is_shown(experiment):
+    with (PUBLISHED / f"search_{experiment.name}.csv").open(newline="") as file:
+        runs = list(csv.DictReader(file))
+
+    said, _, header, _, *rows = report.search(experiment).splitlines()
+
+    assert said.startswith(f"{len(runs)} training runs of {len(rows)} recipes")
+    seed = cells(header).index("seed")
+    shown = [(*cells(row)[:seed], each) for row in rows for each in cells(row)[seed].split(", ")]
+    assert sorted(shown) == sorted(tuple(run.values())[: seed + 1] for run in runs)
+
+
+def test_what_t4_became_is_among_its_trials():
+    (own,) = [row for row in report.search(T4).splitlines() if "this is T4" in row]
+    assert f"| {T4.parameters} " in own
+
+
+@pytest.fixture
+def drawn(stored, monkeypatch):
+    """What is drawn of a file of these trials."""
+    given = []
+    monkeypatch.setattr(trials_module.plots, "search_figure", lambda *arguments: given.extend(arguments))
+
+    def draw(*rows):
+        stored(*rows)
+        report.search_figure(T4)
+        return given
+
+    return draw
+
+
+def test_a_file_without_the_groups_columns_is_refused():
+    """The search for T4 was another kind: single runs in one place."""
+    with pytest.raises(InvalidArgument, match=r"search_T4\.csv: no column where, chosen as, by which trials are shown"):
+        report.search_figure(T4)
+
+
+def test_trials_are_named_by_what_is_unusual_among_their_like(drawn):
+    named, chosen = drawn(
+        (*USUAL, "1", "99.5", "0.02", ""),
+        (*USUAL, "2", "99.6", "0.03", ""),
+        ("wide", "7900", "SGD", "labels", "15", "a CPU", "", "1", "99.4", "0.01", ""),
+        ("narrow", "7000", "SGD", "soft targets", "15", "a GPU", "", "1", "99.5", "0.002", ""),
+        ("narrow", "7000", "Adam", "soft targets", "15", "a CPU", "", "1", "99.4", "0.04", ""),
+        ("narrow", "7000", "SGD", "soft targets", "8", "a CPU", "", "1", "99.4", "0.001", ""),  # is left out
+        ("large", "20000", "SGD", "labels", "20", "a CPU", "", "1", "99.7", "0.005", ""),
+    )
+
+    said, of_all = "Where nothing else is said", "narrow; SGD; trained on soft targets; 15 epochs"
+    assert {heading: [name for name, _ in group] for heading, group in named.items()} == {
+        f"Networks below 8,000 parameters, on a CPU. {said}: {of_all}": [
+            *("wide; trained on labels", "as said above", "Adam")
+        ],
+        f"Networks below 8,000 parameters, on a GPU. {said}: {of_all}": ["as said above"],
+        f"Networks of 8,000 parameters and more, on a CPU. {said}: large; SGD; trained on labels; 20 epochs": [
+            "as said above"
+        ],
+    }
+    assert [trial.losses for trial in chosen] == [[0.02, 0.03]]
