@@ -173,7 +173,8 @@ def _with_residual(plan: _Plan, branch: Sequence[nn.Module], branch_of: BranchOf
         return None
     if plan.norm and plan.norm.adds is not None:  # a sum: it is added up once, and not wherever it is read
         plan = plan.applied()
-    first, layers = len(plan.links), _classified(branch)  # the link that reads what is added
+    # What is added is what this link reads, with `plan.norm` applied: so that must be the norm before the link.
+    first, layers = len(plan.links), _classified(branch)
     starts_with_norm = _norm(layers, plan.shape)[0] is not None
     if starts_with_norm and not plan.norm:  # what is added is not after the branch's own norm
         plan = plan.applied()

@@ -550,6 +550,20 @@ def test_one_pixel_far_off_costs_no_digits(links):
     torch.testing.assert_close(model[0].running_var.double(), plain.running_var, rtol=1e-5, atol=0)
 
 
+def test_with_momentum_1_the_statistics_are_the_last_batchs(links):
+    """Whatever they were before: a difference from a large number would have lost the digits of a small one."""
+    x = torch.randn(16, 3, 8, 8) / 1000
+    model, plain = (nn.Sequential(nn.BatchNorm2d(3, momentum=1.0)) for _ in range(2))
+    for norm in (model[0], plain[0]):
+        norm.running_mean.fill_(1000)
+
+    in_c(model)(x)
+    plain.double()(x.double())
+
+    assert links
+    torch.testing.assert_close(model[0].running_mean.double(), plain[0].running_mean, rtol=1e-5, atol=1e-9)
+
+
 def test_the_readmes_example_is_right(links):
     conv = bare(1, 2, 2)
     conv.weight = nn.Parameter(torch.tensor([[[[1.0, 0], [0, 1]]], [[[0.0, 2], [1, 0]]]]))

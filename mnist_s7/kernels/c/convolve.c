@@ -7,9 +7,11 @@
 
 #include "kernels.h"
 
-enum { VECTORS = SLACK / LANES, MAX_NARROW = 8, MAX_WIDE = 6, STRIP = 6 };
+enum { MAX_NARROW = 8, MAX_WIDE = 6, STRIP = 6 };
+_Static_assert(MAX_NARROW == 8 && MAX_WIDE == 6, "FOR_EACH_COUNT has a case for each count");
 
-/* `function` for `n` things at once with vectors of so many, at most MAX_NARROW of one or MAX_WIDE of two. */
+/* `function` for `n` things at once with vectors of so many, at most MAX_NARROW of one or MAX_WIDE of two: after its
+   arguments it is given n and the caller's `vectors`, both constants once it is inlined. */
 #define CASE(n, function, ...) case n: function(__VA_ARGS__, n, vectors); break;
 #define FOR_EACH_COUNT(n, ...) \
     switch (n) { \
@@ -70,7 +72,7 @@ void convolve(const float *x, Map x_map, int k, const float *packed, float *y, i
             float *to = y + (long)i * w * c_out + c;
             const float *from = x + i * row;
             if (c_out - c <= LANES) convolve_row(from, row, x_map.c, k, weights, to, end, w, c_out, c_out - c, relu, 1);
-            else convolve_row(from, row, x_map.c, k, weights, to, end, w, c_out, c_out - c, relu, 2);
+            else convolve_row(from, row, x_map.c, k, weights, to, end, w, c_out, c_out - c, relu, VECTORS);
         }
     }
 }
@@ -114,7 +116,7 @@ void add_products(const float *x, Map x_map, int k, const float *g, long g_row, 
                 float *to = sums + (long)k * k * c_in * c + (long)i * k * c_in * lanes;
                 int inputs = k * c_in;
                 if (lanes == LANES) add_row_of_weights(from, row, c_in, gradient, g_row, c_out, rows, w, to, inputs, 1);
-                else add_row_of_weights(from, row, c_in, gradient, g_row, c_out, rows, w, to, inputs, 2);
+                else add_row_of_weights(from, row, c_in, gradient, g_row, c_out, rows, w, to, inputs, VECTORS);
             }
     }
 }

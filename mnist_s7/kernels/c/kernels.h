@@ -51,10 +51,10 @@ typedef struct Norm {
 } Norm;
 
 /* Sums over a part's `n` pixels, less `shift`, and their squares; or of its gradients, and their products with v. Those
-   of the latest `periods` are still in float. */
+   of the latest `periods` are pending: they are in float, and not yet added to `first` and `second`. */
 typedef struct {
     long n, periods;
-    float shift[MAX_PERIOD], late_first[MAX_PERIOD], late_second[MAX_PERIOD];
+    float shift[MAX_PERIOD], pending_first[MAX_PERIOD], pending_second[MAX_PERIOD];
     double first[MAX_CHANNELS], second[MAX_CHANNELS];
 } Sums;
 
@@ -97,11 +97,12 @@ void add_gradients(const Norm *norm, const float *g, const float *x, const unsig
 void finish_moments(Norm *norm, Sums *parts);
 void finish_gradients(Norm *norm, Sums *parts, float *weight_gradient, float *bias_gradient);
 
-/* convolve.c and depthwise.c, on one map: `convolve` without padding, x of x_map, its padding included, to y. `packed`
+/* convolve.c and depthwise.c, on one map: `convolve` goes from x, of x_map, which is padded already, to y. `packed`
    weights are those of a layer as it wants them, `flipped` those of the convolution that gives the gradient of x. To
-   sums, packed too, `add_products` adds the gradient of the weights; the gradient g of y has rows of g_row. Vectors of
-   g, and of a depthwise convolution's x, are read beyond their ends, by less than SLACK floats. */
-enum { SLACK = 2 * LANES };
+   sums, packed too, `add_products` adds the gradient of the weights (lanes without a channel hold anything); the
+   gradient g of y has rows of g_row. Output channels are done VECTORS vectors at a time, or one where that is all of
+   them. Vectors of g, and of a depthwise convolution's x, are read beyond their ends, by less than SLACK floats. */
+enum { VECTORS = 2, SLACK = VECTORS * LANES };
 long packed_size(const Layer *layer);
 long flipped_size(const Layer *layer);
 void pack(const Layer *layer, float *packed);

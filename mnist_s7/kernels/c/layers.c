@@ -60,7 +60,9 @@ static void read_gradient(const Norm *after, int relu, const float *g, const flo
 }
 
 /* How the batch is cut: into pieces of `step` pixels, for each of which `layer` is the layer. A map has `pixels`, and
-   `pixels_out` after the layer. */
+   `pixels_out` after the layer. No two pieces read the same pixel; what one writes lies together, and starts at
+   at * pixels_out / pixels, a whole number; and `step` divides `pixels`, unless the cut is by pixel, where the last
+   piece may be narrower. The zeros around a piece are written once for all of a part. */
 typedef struct { Layer layer; long pixels, pixels_out, step; int by_pixel; } Cut;
 
 static Cut cut_of(const Layer *layer) {
@@ -124,9 +126,11 @@ EXPORTED void mnist_s7_forward(const Layer *whole, const Norm *before, Norm *aft
 /* The gradient g after the norm `after` the layer -> the one after the norm `before` it, if x_gradient is not NULL, as
    it may be of a convolution without a norm before it.
    Where that adds other maps, it is the one of both parts of the sum; where a later layer adds what this one reads,
-   `added_gradient` is not NULL and is a part of it. The layer's y is needed for `after`, for a ReLU, and of an identity
-   for that of a sum. The weights' gradient is added up in `sums`, zero, (PARTS, packed weights). The identity with
-   nothing after it and no sum before it may have g for x_gradient. */
+   `added_gradient` is not NULL and is a part of it, and the identity then has a norm after it. The layer's y is needed
+   for `after`, for a ReLU, and of an identity for that of a sum. It passes the layer's own ReLU where no norm is after
+   that; such a norm is RELU_BEFORE, and stops the same gradients. The weights' gradient is added up in `sums`, zero,
+   (PARTS, packed weights). The identity with nothing after it, no sum before it and no `added_gradient` may have g for
+   x_gradient. */
 EXPORTED void mnist_s7_backward(const Layer *whole, Norm *before, const Norm *after, const float *g,
                                 const float *added_gradient, const float *x, const float *y, float *x_gradient,
                                 float *sums, float *weight_gradient, float *norm_weight_gradient,
@@ -191,7 +195,7 @@ EXPORTED void mnist_s7_backward(const Layer *whole, Norm *before, const Norm *af
             for (long i = 0; to && i < map.h; i++) {
                 long element = first + i * row;
                 float *row_to = to + i * row;
-                const float *of_x = kind == IDENTITY ? of_y + i * row : row_to;
+                const float *of_x = kind == IDENTITY ? of_y + i * row : row_to; /* it may be g, so it is only read */
                 if (added_gradient) for (long j = 0; j < row; j++) row_to[j] += added_gradient[element + j];
                 if (adds) {
                     through_relu(kind == IDENTITY ? y + element : row_in(padded, map, padding, i), of_x, row_to, row);

@@ -9,6 +9,7 @@
 /* How many vectors of a period are done at once, with all that belongs to their channels in registers; and how many
    periods are added up in float. */
 enum { GROUP = 4, PERIODS_IN_FLOAT = 64, CHUNK = 2 * MAX_PERIOD };
+_Static_assert(GROUP == 4, "FOR_EACH_GROUP has a case for each count");
 
 static long period_of(long c) {
     long period = c;
@@ -37,7 +38,10 @@ static long group_at(long at, long period) {
         CASE_OF_KIND(LEAKY_AFTER, __VA_ARGS__) \
     }
 
-/* `function` on the vectors of all periods in `size` floats that lie in them where `at` does, the next ones, ... */
+/* `function` on the vectors of all periods in `size` floats that lie in them where `at` does, the next ones, ...
+   After its arguments it is given `at`, the period and how many vectors. These macros take norm, size and keep from
+   where they are written: `normalize` calls, for each chunk of each group of vectors,
+   normalize_group(norm, x + start, y + start, some, adds, relu, multiplier, at, period, count). */
 #define CASE_OF_COUNT(count, function, ...) case count: function(__VA_ARGS__, at, period, count); break;
 #define FOR_EACH_GROUP(...) \
     for (long period = period_of(norm->c), at = 0, group; at < period; at += group * LANES) \
@@ -161,11 +165,11 @@ static void widen(float *wide, long c) {
     for (long i = c; i < period_of(c); i++) wide[i] = wide[i - c];
 }
 
-static void add_late(Sums *sums, long c) {
+static void add_pending(Sums *sums, long c) {
     for (long i = 0; i < period_of(c); i++) {
-        sums->first[i % c] += sums->late_first[i];
-        sums->second[i % c] += sums->late_second[i];
-        sums->late_first[i] = sums->late_second[i] = 0;
+        sums->first[i % c] += sums->pending_first[i];
+        sums->second[i % c] += sums->pending_second[i];
+        sums->pending_first[i] = sums->pending_second[i] = 0;
     }
     sums->periods = 0;
 }
@@ -174,15 +178,15 @@ static void add_late(Sums *sums, long c) {
 static void count(Sums *sums, long c, long size) {
     sums->n += size / c;
     sums->periods += size / period_of(c) + 1;
-    if (sums->periods >= PERIODS_IN_FLOAT) add_late(sums, c);
+    if (sums->periods >= PERIODS_IN_FLOAT) add_pending(sums, c);
 }
 
 INLINED void add_moments_group(const float *x, long size, Sums *sums, const int relu, long at, long period,
                                const int vectors) {
     Vector shift[GROUP], first[GROUP], second[GROUP];
     load_group(shift, sums->shift + at, vectors);
-    load_group(first, sums->late_first + at, vectors);
-    load_group(second, sums->late_second + at, vectors);
+    load_group(first, sums->pending_first + at, vectors);
+    load_group(second, sums->pending_second + at, vectors);
     for (long i = at; i < size; i += period)
         UNROLLED for (int v = 0; v < vectors; v++) {
             int width = width_at(i + v * LANES, size);
@@ -191,8 +195,8 @@ INLINED void add_moments_group(const float *x, long size, Sums *sums, const int 
             first[v] += value;
             second[v] += value * value;
         }
-    store_group(sums->late_first + at, first, vectors);
-    store_group(sums->late_second + at, second, vectors);
+    store_group(sums->pending_first + at, first, vectors);
+    store_group(sums->pending_second + at, second, vectors);
 }
 
 void add_moments(const Norm *norm, const float *x, long size, Sums *sums) {
@@ -218,8 +222,8 @@ INLINED void add_gradients_group(const Norm *norm, const float *g, const float *
     Vector first[GROUP], second[GROUP];
     Channels of;
     load_channels(&of, norm, at, vectors);
-    load_group(first, sums->late_first + at, vectors);
-    load_group(second, sums->late_second + at, vectors);
+    load_group(first, sums->pending_first + at, vectors);
+    load_group(second, sums->pending_second + at, vectors);
     for (long i = at; i < size; i += period)
         UNROLLED for (int v = 0; v < vectors; v++) {
             long j = i + v * LANES;
@@ -231,8 +235,8 @@ INLINED void add_gradients_group(const Norm *norm, const float *g, const float *
             first[v] += d;
             second[v] += d * value;
         }
-    store_group(sums->late_first + at, first, vectors);
-    store_group(sums->late_second + at, second, vectors);
+    store_group(sums->pending_first + at, first, vectors);
+    store_group(sums->pending_second + at, second, vectors);
 }
 
 INLINED void add_all_gradients(const Norm *norm, const float *g, const float *x, long size, Sums *sums, const int relu,
@@ -243,6 +247,11 @@ INLINED void add_all_gradients(const Norm *norm, const float *g, const float *x,
 void add_gradients(const Norm *norm, const float *g, const float *x, const unsigned char *keep, long size, Sums *sums) {
     FOR_EACH_KIND(add_all_gradients, norm, g, x, size, sums)
     count(sums, norm->c, size);
+}
+
+/* The running statistic after a batch that had this one: that one itself with momentum 1, whatever it was before. */
+static float running(const Norm *norm, float before, float of_batch) {
+    return norm->momentum * of_batch + (1 - norm->momentum) * before;
 }
 
 /* A channel's mean and biased variance in the batch, from those of the parts; the running ones, the variance unbiased,
@@ -259,8 +268,8 @@ static void find_statistics(Norm *norm, const Sums *parts, int j) {
     }
     norm->mean[j] = (float)mean;
     norm->variance[j] = (float)(squares / n);
-    norm->running_mean[j] += norm->momentum * (norm->mean[j] - norm->running_mean[j]);
-    norm->running_variance[j] += norm->momentum * ((float)(squares / (n - 1)) - norm->running_variance[j]);
+    norm->running_mean[j] = running(norm, norm->running_mean[j], norm->mean[j]);
+    norm->running_variance[j] = running(norm, norm->running_variance[j], (float)(squares / (n - 1)));
 }
 
 /* What the norm does to each channel. A bias alone has no mean and no variance: they stay 0. */
@@ -270,7 +279,7 @@ void finish_moments(Norm *norm, Sums *parts) {
         norm->factor[j] = norm->scale;
         norm->constant[j] = norm->bias[j] * norm->scale;
     }
-    for (int part = 0; part < PARTS; part++) add_late(parts + part, c);
+    for (int part = 0; part < PARTS; part++) add_pending(parts + part, c);
     for (int j = 0; norm->weight && j < c; j++) {
         if (norm->evaluates) {
             norm->mean[j] = norm->running_mean[j];
@@ -283,7 +292,7 @@ void finish_moments(Norm *norm, Sums *parts) {
 
 void finish_gradients(Norm *norm, Sums *parts, float *weight_gradient, float *bias_gradient) {
     int c = norm->c;
-    for (int part = 0; part < PARTS; part++) add_late(parts + part, c);
+    for (int part = 0; part < PARTS; part++) add_pending(parts + part, c);
     for (int j = 0; j < c; j++) {
         double n = 0, sum = 0, product = 0, precision = 1 / ((double)norm->variance[j] + norm->eps);
         for (int part = 0; part < PARTS; part++) {

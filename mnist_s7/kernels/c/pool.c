@@ -1,8 +1,10 @@
-/* A max pool by 2, and an anti-aliased one: maxima of 2x2 pixels at every pixel, then averages of 2x2 maxima, by 2. Of
-   both the first pixel of an output is two pixels further for each row and column.
+/* A max pool by 2, and an anti-aliased one: maxima of 2x2 pixels at every pixel, then averages of 2x2 maxima, by 2. The
+   window of both moves by two pixels.
 
    Vectors are read and written whole, but for a row's end: what the last lanes of a pixel write over the next one's
-   channels, those overwrite in turn. Where gradients are added, the last lanes add 0 to them. */
+   channels, those overwrite in turn. So channels go upwards where one pixel is written; and downwards in a gradient,
+   where a window has two neighbouring pixels, and the last lanes of the first would write over channels of the second
+   that are there already. Where gradients are added, the last lanes add 0 to them. */
 
 #include "kernels.h"
 
@@ -84,10 +86,10 @@ void pool_backward(const Layer *layer, const float *restrict g, const float *res
         memset(x_gradient, 0, layer->h * layer->w * layer->c * sizeof *x_gradient);
     for (int i = 0; i < layer->h_out; i++)
         for (int j = 0; j < layer->w_out; j++, g += layer->c)
-            for (int c = (layer->c - 1) / LANES * LANES; c >= 0; c -= LANES) { /* a pixel's first channels last */
+            for (int c = (layer->c - 1) / LANES * LANES; c >= 0; c -= LANES) {
                 int lanes = lanes_at(layer, j, c);
                 long at = corner(layer, i, j) + c;
-                Vector own = load(g + c, (int)min(LANES, layer->c - c));
+                Vector own = load(g + c, (int)min(LANES, layer->c - c)); /* 0 in lanes beyond the pixel */
                 if (lanes == LANES) pool_window_backward(layer, own, x + at, x_gradient + at, LANES);
                 else pool_window_backward(layer, own, x + at, x_gradient + at, lanes);
             }
