@@ -46,7 +46,7 @@ class Distillation:
         several = f"{self.teachers} networks" if self.teachers > 1 else "a network"
         temperature = f" at temperature {self.temperature:g}" if self.temperature != 1 else ""
         labels = f", {100 * self.labels:g} % of the loss from labels" if self.labels else ""
-        return f"distilled from {several} of {self.teacher.name}{temperature}{labels}"
+        return f"soft targets of {several} of {self.teacher.name}{temperature}{labels}"
 
     @property
     def settings(self) -> tuple:

@@ -63,7 +63,7 @@ class Experiment:
     epochs: int = 15
     algorithm: SGD | Adam = SGD()
     left_out: float = 0.0  # the share of the training images, the last ones, that the network is not trained on
-    distillation: Distillation | None = None  # where it is trained on soft targets, and not on labels alone
+    distillation: Distillation | None = None  # where others teach it: soft targets in place of labels, or beside them
     early_stopping: EarlyStopping | None = None  # then `epochs` is the maximum
 
     def __post_init__(self):

@@ -110,5 +110,5 @@ def test_fingerprints_and_recipes_tell_distillations_apart():
     ]
 
     assert len({experiment.fingerprint for experiment in taught}) == len(taught)
-    assert taught[3].recipe.startswith("distilled from 2 networks of T4 at temperature 4; SGD")
+    assert taught[3].recipe.startswith("soft targets of 2 networks of T4 at temperature 4; SGD")
     assert taught[0].fingerprint == T3.fingerprint

@@ -128,7 +128,10 @@ def _with_settings(experiment: Experiment, settings: Sequence[str]) -> Experimen
     for text in settings:
         name, equals, value = text.partition("=")
         if not equals or name not in SETTINGS:
-            raise InvalidArgument(f"{text!r} is no setting: write NAME=VALUE, where NAME is {', '.join(SETTINGS)}")
+            raise InvalidArgument(
+                f"{text!r} is no setting: write NAME=VALUE, where NAME is {', '.join(SETTINGS)}; for other changes, "
+                f"write an Experiment of your own in a file, as replace({experiment.name}, name=...)"
+            )
         if name in changes:
             raise InvalidArgument(f"{name} is set twice")
         changes[name] = _value(name, value)

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from matplotlib.figure import Figure
-from torch import Tensor
 
 from mnist_s7 import plots
 from mnist_s7.catalog import pretrained
@@ -31,18 +31,22 @@ def teachers(runs: Sequence[Run], together: Evaluation) -> Text:
 def soft_targets(experiment: Experiment, run: Run, taught_by: Sequence[Run], digits: Digits) -> Figure:
     """The test images that the teachers are least sure of, by the entropy of their mean probabilities at temperature 1,
     and what this run's network makes of them; on MNIST, where its weights are, also that of the iteration before, where
-    there is one."""
-
-    def probabilities(model: torch.nn.Module, images: Tensor = digits.test_images) -> Tensor:
-        return predict(model, images).exp()
-
-    of_teachers = torch.stack([probabilities(teacher.model) for teacher in taught_by]).mean(0)
-    unsure = torch.special.entr(of_teachers).sum(1).argsort(descending=True, stable=True)[:SHOWN]
-    images = digits.test_images[unsure]
-    given = {f"{len(taught_by)} teachers, on average": of_teachers[unsure]}
+    there is one. The title has their Kullback-Leibler divergence from the teachers, the mean over all test images."""
+    networks = {experiment.name: run.model}
     if experiment in SERIES and digits.name == MNIST:
         before = SERIES[SERIES.index(experiment) - 1]
-        given[before.name] = probabilities(pretrained(before.name), images)
-    given[experiment.name] = probabilities(run.model, images)
-    title = "The digits that the teachers are least sure of, and what was learned of them"
-    return plots.soft_targets(images, digits.test_labels[unsure], given, title, digits.name)
+        networks = {before.name: pretrained(before.name)} | networks
+    of_teachers = torch.stack([predict(teacher.model, digits.test_images).exp() for teacher in taught_by]).mean(0)
+    of_networks = {name: predict(network, digits.test_images) for name, network in networks.items()}
+    unsure = torch.special.entr(of_teachers).sum(1).argsort(descending=True, stable=True)[:SHOWN]
+    given = {f"{len(taught_by)} teachers, on average": of_teachers[unsure]}
+    given |= {name: log_probabilities[unsure].exp() for name, log_probabilities in of_networks.items()}
+    apart = [
+        f"{name} {F.kl_div(log_probabilities, of_teachers, reduction='batchmean'):.4f} nats"
+        for name, log_probabilities in of_networks.items()
+    ]
+    title = (
+        "The digits that the teachers are least sure of, and what was learned of them. Divergence from the teachers on "
+        f"all {len(of_teachers):,} test images: {', '.join(apart)}"
+    )
+    return plots.soft_targets(digits.test_images[unsure], digits.test_labels[unsure], given, title, digits.name)

@@ -69,8 +69,8 @@ def published_networks(runs: Runs, baselines: Runs) -> str:
     optimistic = [claim.optimistic_by for claim in claims if claim.optimistic_by is not None]
     if optimistic:
         said += (
-            f"; {len(optimistic)} optimistic, by {min(optimistic):.2f} to {max(optimistic):.2f} pp, as a best epoch on "
-            "the test set is, or a best run, which is common practice"
+            f"; {len(optimistic)} of them, whatever their verdict, are optimistic, by {min(optimistic):.2f} to "
+            f"{max(optimistic):.2f} pp, as a best epoch on the test set is, or a best run, which is common practice"
         )
     return (
         f"{place(runs, baselines)} Of the {len(claims)} accuracies that their authors state: {said}. "
@@ -117,8 +117,9 @@ def _time(shown: dict[str, Run]) -> str:
     return (
         f"Training one iteration took {min(minutes.values()):.0f} to {max(minutes.values()):.0f} minutes on one core "
         f"({machine['device']}, torch {machine['torch'].partition('+')[0]}); all {len(minutes)} take about "
-        f"{sum(minutes.values()) / 2 + 1:.0f} minutes on two, after the soft targets of {taught}, which are made once. "
-        "`make test`, which tests the rest too, takes longer. A slow laptop takes several times as long."
+        f"{sum(minutes.values()) / 2 + 1:.0f} minutes on two, after the soft targets of {taught} (what its teachers "
+        "predict), which are made once. `make test`, which tests the rest too, takes longer. A slow laptop takes "
+        "several times as long."
     )
 
 

@@ -27,8 +27,8 @@ STORED = {
 ALSO_STORED = {MNIST: (PYTORCH_LAYERS, PUBLISHED_BASELINES)}  # apart from the series' own runs
 
 # The command line's options for runs on these digits.
-OPTIONS = {name: f" --dataset {option}" for option, name in DATASETS.items() if name != MNIST}
-OPTIONS[f"{MNIST}{OF_VALIDATION}"] = " --validation"
+OPTIONS = {name: f" --dataset {option}" if name != MNIST else "" for option, name in DATASETS.items()}
+OPTIONS |= {f"{name}{OF_VALIDATION}": f"{option} --validation" for name, option in OPTIONS.items()}
 
 
 class PublishingRefused(MnistS7Error, ValueError):

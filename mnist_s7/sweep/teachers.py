@@ -25,10 +25,11 @@ def teach(
     experiment: Experiment, digits: Digits, jobs: int | None = None, device: str | None = None
 ) -> tuple[list[Run], Evaluation]:
     """Make what `fit` needs to train `experiment` on `digits`: its teachers, and what they say of each augmented image,
-    in `runs/teachers`. What is there is not made again, so that it can be stopped and goes on where it was; and an
-    iteration's teachers for MNIST and the synthetic digits come with the working copy. Others are trained `jobs` at a
-    time, by default as many as cores and memory allow, and one on a GPU; `device` of None stands for a CUDA GPU where
-    there is one, and the CPU elsewhere.
+    in `runs/teachers`. What is there is not made again (but soft targets of other teachers are), so that it can be
+    stopped: the next time it goes on with the teachers and the epochs that were not finished. An iteration's teachers
+    for MNIST and the synthetic digits come with the working copy. Others are trained `jobs` at a time, by default as
+    many as cores and memory allow, and one on a GPU; `device` of None stands for a CUDA GPU where there is one, and the
+    CPU elsewhere.
 
     The runs of the teachers, and how the mean of their probabilities does on the test images.
 
@@ -38,7 +39,7 @@ def teach(
     runs = _trained(experiment, digits, jobs, device)
     models = [run.model.to(device).eval() for run in runs]
     soft_targets = SoftTargets(experiment, digits)
-    for epoch in with_bar(soft_targets.missing(experiment.epochs), "soft targets", "epoch"):
+    for epoch in with_bar(soft_targets.missing(experiment.epochs, models), "soft targets", "epoch"):
         soft_targets.make(epoch, models)
     probabilities = torch.stack([predict(model, digits.test_images).exp() for model in models]).mean(0)
     return runs, evaluation(probabilities.log(), digits.test_labels)

@@ -10,12 +10,12 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
 from torch import Generator, Tensor, nn
 
 from mnist_s7 import MnistS7Error
-from mnist_s7.catalog import origin_of
+from mnist_s7.catalog import EXPERIMENTS, origin_of
 from mnist_s7.data import Digits, normalization
 from mnist_s7.experiments import Experiment
 from mnist_s7.kernels import accelerate
@@ -26,6 +26,7 @@ from mnist_s7.transforms import augmentation_of, batched, renormalized
 
 TEACHERS = RUNS.parent / "teachers"  # their runs, with weights, and the soft targets
 AT_ONCE = 1000  # images
+MADE_BY = "teachers"  # in a file of soft targets: the digest of who made them
 
 
 class SoftTargetsMissing(MnistS7Error):
@@ -95,11 +96,17 @@ class SoftTargets:
                 self.experiment.distillation.soft_targets(torch.stack([model(part) for model in accelerated])).cpu()
                 for part in self.images_of(epoch).to(device).split(AT_ONCE)
             ]
-        write_atomically(self.path(epoch), save({"probabilities": torch.cat(parts)}))
+        made_by = {MADE_BY: _digest(teachers)}
+        write_atomically(self.path(epoch), save({"probabilities": torch.cat(parts)}, made_by))
 
-    def missing(self, epochs: int) -> list[int]:
-        """Those of the first `epochs` whose soft targets are not there."""
-        return [epoch for epoch in range(epochs) if not self.path(epoch).exists()]
+    def missing(self, epochs: int, teachers: Sequence[nn.Module] = ()) -> list[int]:
+        """Those of the first `epochs` whose soft targets are not there; or, given `teachers`, are those of others."""
+        digest = _digest(teachers) if teachers else None
+        return [
+            epoch
+            for epoch in range(epochs)
+            if not self.path(epoch).exists() or (digest and _made_by(self.path(epoch)) != digest)
+        ]
 
     def check(self, epochs: int) -> None:
         """Raise `SoftTargetsMissing` unless those of so many epochs are there, and whole: before the first epoch, not
@@ -117,13 +124,30 @@ class SoftTargets:
 
     @property
     def _remedy(self) -> str:
-        origin = origin_of(self.experiment.name)
-        asked, settings = (origin.asked, origin.settings) if origin else (self.experiment.name, ())
+        origin, name = origin_of(self.experiment.name), self.experiment.name
+        if self.dataset not in OPTIONS or not (origin or name in EXPERIMENTS):  # which no command can be given
+            return f"`teach({name}, digits)` makes it, in Python (mnist_s7.teach)"
+        asked, settings = (origin.asked, origin.settings) if origin else (name, ())
         variant = f" --set {' '.join(settings)}" if settings else ""
-        return f"`mnist-s7 teach {asked}{variant}{OPTIONS.get(self.dataset, '')}` makes it"
+        return f"`mnist-s7 teach {asked}{variant}{OPTIONS[self.dataset]}` makes it"
 
     def path(self, epoch: int) -> Path:
         return self.folder / f"epoch-{epoch}.safetensors"
+
+
+def _digest(teachers: Sequence[nn.Module]) -> str:
+    """Of their weights."""
+    weights = b"".join(save({name: each.contiguous() for name, each in t.state_dict().items()}) for t in teachers)
+    return hashlib.sha256(weights).hexdigest()
+
+
+def _made_by(path: Path) -> str | None:
+    """The digest of the teachers whose soft targets are in the file; None where it has none."""
+    try:
+        with safe_open(path, "pt") as file:
+            return (file.metadata() or {}).get(MADE_BY)
+    except (OSError, SafetensorError):
+        return None
 
 
 def _are_probabilities(found: Tensor, count: int) -> bool:

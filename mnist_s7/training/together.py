@@ -46,11 +46,12 @@ def fit_seeds(
 ) -> list[Run | LossNotFinite]:
     """Train `experiment` once with each of `seeds`, all at once, and return a run for each, with its trained model.
 
-    Each has its own initialisation, shuffling, augmentation and dropout. On a CPU they are those of `fit` with that
-    seed, and so is the run within rounding, where C does all dropout; on a GPU augmentation and dropout draw other
-    numbers. An epoch's seconds
-    are those of all seeds together. It is for GPUs, which one such network leaves idle: on a CPU, a process for each
-    core is faster. `progress` shows the mean figures of all seeds while an epoch lasts, and the first seed's after it.
+    Each has its own initialisation, shuffling, augmentation and dropout; but with a `Distillation` all see the same
+    augmented images. On a CPU they are those of `fit` with that seed, and so is the run within rounding, where C does
+    all dropout; on a GPU dropout draws other numbers, and so does augmentation without a `Distillation`. An epoch's
+    seconds are those of all seeds together. It is for GPUs, which one such network leaves idle: on a CPU, a process for
+    each core is faster. `progress` shows the mean figures of all seeds while an epoch lasts, and the first seed's after
+    it.
 
     A seed whose loss turns NaN or infinite has its `LossNotFinite` in the place of a run, and the others go on.
 

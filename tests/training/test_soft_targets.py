@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save
 from torch import Generator, nn
 
-from mnist_s7 import T2, T3, fit
+from mnist_s7 import T2, T3, T5, fit
 from mnist_s7.catalog import EXPERIMENTS, find_experiment
 from mnist_s7.distillation import Distillation
 from mnist_s7.kernels.library import load
@@ -85,6 +85,21 @@ def test_the_mean_of_the_teachers_is_stored(few_digits, folder):
     assert targets.missing(3) == [0, 2]
 
 
+def test_what_other_teachers_said_is_missing(few_digits, folder):
+    torch.manual_seed(0)
+    (one, other), targets = [T2.network().eval() for _ in range(2)], SoftTargets(TAUGHT, few_digits)
+    targets.make(0, [one])
+    targets.make(1, [other])
+    whole = targets.path(1).read_bytes()
+    targets.path(2).write_bytes(whole[: len(whole) // 2])
+    targets.path(3).write_bytes(save({"probabilities": torch.full((512, 10), 0.1)}))  # nobody's
+
+    assert targets.missing(5) == [4]
+    assert targets.missing(5, [one]) == [1, 2, 3, 4]
+    assert targets.missing(5, [other]) == [0, 2, 3, 4]
+    assert targets.missing(2, [one, other]) == [0, 1]
+
+
 def test_images_are_the_same_in_every_run_and_others_in_every_epoch(few_digits):
     one, other = SoftTargets(TAUGHT, few_digits), SoftTargets(dataclasses.replace(TAUGHT, lr=0.1), few_digits)
     torch.manual_seed(5)
@@ -138,9 +153,7 @@ def test_other_teachers_images_and_augmentations_are_kept_apart(few_digits):
 @pytest.mark.parametrize("train", [fit, lambda *given, **settings: fit_seeds(*given, seeds=[1], **settings)])
 def test_what_teachers_have_not_said_is_found_out_before_the_first_epoch(few_digits, folder, train):
     targets = SoftTargets(TAUGHT, few_digits)
-    with pytest.raises(
-        SoftTargetsMissing, match="epoch-0.safetensors: soft targets that are not there; `mnist-s7 teach"
-    ):
+    with pytest.raises(SoftTargetsMissing, match="epoch-0.safetensors: soft targets that are not there; `teach"):
         train(TAUGHT, few_digits, device="cpu")
     for epoch in range(2):
         targets.make(epoch, [Certain(few_digits.train_labels)])
@@ -165,6 +178,31 @@ def test_the_remedy_is_a_command_that_makes_them(few_digits, folder, own_file):
     command = re.search("`mnist-s7 teach (.*)` makes it", str(error.value))[1].split()
     assert command[1:] == ["--set", "epochs=3", "--dataset", "fashion-mnist"]
     assert find_experiment(command[0], command[2:3]) == variant
+
+
+@pytest.mark.parametrize(
+    ("dataset", "options"),
+    [
+        ("MNIST", []),
+        ("MNIST validation", ["--validation"]),
+        ("Fashion-MNIST validation", ["--dataset", "fashion-mnist", "--validation"]),
+    ],
+)
+def test_the_remedy_is_for_the_same_digits(few_digits, folder, dataset, options):
+    targets = SoftTargets(T5, dataclasses.replace(few_digits, name=dataset))
+
+    with pytest.raises(SoftTargetsMissing) as error:
+        targets.check(1)
+
+    assert re.search("`mnist-s7 teach (.*)` makes it", str(error.value))[1].split() == ["T5", *options]
+
+
+@pytest.mark.parametrize(("name", "dataset"), [("OWN", "MNIST"), ("T5", "digits of mine")])
+def test_where_no_command_makes_them_the_remedy_is_python(few_digits, folder, name, dataset):
+    targets = SoftTargets(dataclasses.replace(T5, name=name), dataclasses.replace(few_digits, name=dataset))
+
+    with pytest.raises(SoftTargetsMissing, match=rf"`teach\({name}, digits\)` makes it"):
+        targets.check(1)
 
 
 @pytest.mark.parametrize(
