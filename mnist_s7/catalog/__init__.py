@@ -5,7 +5,7 @@ name, and the trained networks that come with the package; `ablations` are the i
 `own_files` reads a reader's, and `check` says whether a network can classify digits at all.
 """
 
-from mnist_s7.catalog.ablations import ABLATIONS, base_of
+from mnist_s7.catalog.ablations import ABLATIONS, base_of, narrower
 from mnist_s7.catalog.check import NetworkUnfit, check_network
 from mnist_s7.catalog.known import (
     EXPERIMENTS,
@@ -30,6 +30,7 @@ __all__ = [
     "check_network",
     "find_experiment",
     "load_model",
+    "narrower",
     "origin_of",
     "pretrained",
     "pretrained_names",

@@ -79,3 +79,9 @@ ABLATIONS = (
 def base_of(variant: Experiment) -> Experiment:
     """The iteration that one of `ABLATIONS` is a variant of."""
     return next(experiment for experiment in SERIES if experiment.name == variant.name.partition("-")[0])
+
+
+def narrower(experiment: Experiment) -> list[Experiment]:
+    """The variants of an iteration whose networks are its own with fewer channels, the largest first."""
+    own = [variant for variant in ABLATIONS if base_of(variant) is experiment]
+    return [variant for variant in own if "widths" in getattr(variant.network, "keywords", ())]

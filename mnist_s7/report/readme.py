@@ -8,6 +8,7 @@ from statistics import median
 
 from mnist_s7 import InvalidArgument
 from mnist_s7.bench import Benchmark
+from mnist_s7.catalog import narrower
 from mnist_s7.experiments import SERIES, Experiment
 from mnist_s7.report.across_seeds import replicated
 from mnist_s7.report.benchmark import costs
@@ -133,7 +134,7 @@ def _speed(benchmark: Benchmark) -> str:
 
 
 def _iteration(experiment: Experiment, runs: Runs) -> str:
-    """Five lines: the change, how it is trained, the result, and what was reached and what was not."""
+    """Some lines: the change, how it is trained, the result, and what was reached and what was not."""
     name, group = experiment.name, runs[experiment.name]
     final = summarize([run.final.test_accuracy for run in trained(group)])
     verdicts = {claim: words for claim, (_, words) in replicated(experiment, runs).items()}
@@ -145,6 +146,7 @@ def _iteration(experiment: Experiment, runs: Runs) -> str:
         f"- **Result:** {mean_sd(final.mean, final.sd)} % test accuracy in the final epoch (mean ± SD, {final.n} "
         f"seeds{failures(group)}), {experiment.parameters:,} parameters; seed {SEED} took "
         f"{seconds_per_epoch(_shown(experiment, runs)):.0f} s per epoch on one core.",
+        *_narrower(experiment, runs),
         *([f"- **Teachers:** {_teachers(experiment)}"] if experiment.distillation else []),
         f"- **[Targets](notebooks/results/README.md#{name.lower()}):** {_by_verdict(reached)}.",
     ]
@@ -153,6 +155,16 @@ def _iteration(experiment: Experiment, runs: Runs) -> str:
     else:
         lines.append(f"- **Claims of the reference series:** none, since {name} is this project's own.")
     return "\n".join(lines)
+
+
+def _narrower(experiment: Experiment, runs: Runs) -> list[str]:
+    """A line on what the iteration's networks of fewer channels reach; none where no runs of them are stored."""
+    said = []
+    for variant in narrower(experiment):
+        if group := trained(runs.get(variant.name, ())):
+            final = summarize([run.final.test_accuracy for run in group])
+            said.append(f"{mean_sd(final.mean, final.sd)} % with {variant.parameters:,} ({final.n} seeds)")
+    return [f"- **With fewer parameters:** {', '.join(said)}."] if said else []
 
 
 def _teachers(experiment: Experiment) -> str:

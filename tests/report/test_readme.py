@@ -220,6 +220,19 @@ def test_the_readmes_first_sentence_has_the_sizes_and_epochs_of_the_series():
     assert len({experiment.epochs for experiment in SERIES}) == 1
 
 
+def test_what_narrower_networks_reach_is_said(take, measured):
+    runs = take()
+    runs["T4-4K"] = [dataclasses.replace(run) for run in runs["T4"][:2]]
+    for run, accuracy in zip(runs["T4-4K"], (99.3, 99.5), strict=True):
+        run.epochs = [*run.epochs[:-1], dataclasses.replace(run.final, test_accuracy=accuracy)]
+
+    parts = readme.readme_parts(measured)
+
+    line = re.search(r"^- \*\*With fewer parameters:.*$", parts["T4"], re.MULTILINE)[0]
+    assert "99.40 ± 0.14 % with 3,940 (2 seeds)" in line
+    assert "With fewer" not in parts["T3"]
+
+
 def test_who_teaches_is_said_with_the_cost(take, measured):
     runs = take()
     for run, accuracy in zip(runs["T3"], (99.5, 99.7), strict=True):
