@@ -42,11 +42,11 @@ def soft_targets(experiment: Experiment, run: Run, taught_by: Sequence[Run], dig
     given = {f"{len(taught_by)} teachers, on average": of_teachers[unsure]}
     given |= {name: log_probabilities[unsure].exp() for name, log_probabilities in of_networks.items()}
     apart = [
-        f"{name} {F.kl_div(log_probabilities, of_teachers, reduction='batchmean'):.4f} nats"
+        f"{name} {F.kl_div(log_probabilities, of_teachers, reduction='batchmean'):.4f}"
         for name, log_probabilities in of_networks.items()
     ]
     title = (
-        "The digits that the teachers are least sure of, and what was learned of them. Divergence from the teachers on "
-        f"all {len(of_teachers):,} test images: {', '.join(apart)}"
+        "The digits that the teachers are least sure of, and what was learned of them. Divergence from them on all "
+        f"{len(of_teachers):,} test images: {', '.join(apart)} nats"
     )
     return plots.soft_targets(digits.test_images[unsure], digits.test_labels[unsure], given, title, digits.name)

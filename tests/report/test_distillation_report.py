@@ -47,7 +47,7 @@ def test_soft_targets_are_of_what_the_teachers_are_least_sure_of(runs, few_digit
 
     distillation.soft_targets(EXPERIMENTS[networks[-1]], runs[0], runs, digits)
 
-    images, labels, probabilities, _, name = given
+    images, labels, probabilities, title, name = given
     mean = torch.stack([predict(run.model, digits.test_images).exp() for run in runs]).mean(0)
     entropy = -(mean * mean.log()).sum(1)
     unsure = entropy.topk(6).indices
@@ -57,6 +57,10 @@ def test_soft_targets_are_of_what_the_teachers_are_least_sure_of(runs, few_digit
     expected = [mean[unsure], predict(before, images).exp(), predict(runs[0].model, images).exp()]
     for found, each in zip(probabilities.values(), expected if len(networks) == 3 else expected[::2], strict=True):
         torch.testing.assert_close(found, each)
+    own = predict(runs[0].model, digits.test_images)
+    divergence = (mean * (mean.log() - own)).sum(1).mean()
+    assert title.endswith(f"{networks[-1]} {divergence:.4f} nats")
+    assert ("T4 " in title) == ("T4" in networks)
     assert name == dataset
 
 
