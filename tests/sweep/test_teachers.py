@@ -50,17 +50,18 @@ def test_what_an_experiment_of_ones_own_needs_is_made_once(own_file, few_digits,
     assert [run.final for run in again] == [run.final for run in runs]
 
 
-def test_a_pass_that_was_stopped_goes_on(own_file, few_digits, folder, monkeypatch):
+def test_what_is_missing_or_of_other_teachers_is_made_again(own_file, few_digits, folder, monkeypatch):
     small = find_experiment(f"{own_file(FILE)}:SMALL")
     teach(small, few_digits, device="cpu")
     targets = SoftTargets(small, few_digits)
-    said = targets.path(1).read_bytes()
+    said = [targets.path(epoch).read_bytes() for epoch in (0, 1)]
+    targets.make(0, [T3.network().eval()])  # by another teacher
     targets.path(1).unlink()
 
     monkeypatch.setattr(teachers, "in_processes", trains_none)
     teach(small, few_digits, device="cpu")
 
-    assert targets.path(1).read_bytes() == said
+    assert [targets.path(epoch).read_bytes() for epoch in (0, 1)] == said
 
 
 def test_stored_teachers_are_not_trained_again(own_file, few_digits, folder, monkeypatch):

@@ -127,10 +127,10 @@ EXPORTED void mnist_s7_forward(const Layer *whole, const Norm *before, Norm *aft
    it may be of a convolution without a norm before it.
    Where that adds other maps, it is the one of both parts of the sum; where a later layer adds what this one reads,
    `added_gradient` is not NULL and is a part of it, and the identity then has a norm after it. The layer's y is needed
-   for `after`, for a ReLU, and of an identity for that of a sum. It passes the layer's own ReLU where no norm is after
-   that; such a norm is RELU_BEFORE, and stops the same gradients. The weights' gradient is added up in `sums`, zero,
-   (PARTS, packed weights). The identity with nothing after it, no sum before it and no `added_gradient` may have g for
-   x_gradient. */
+   for `after`, for a ReLU, and of an identity for that of a sum. The gradient passes the layer's own ReLU where no norm
+   is after that; such a norm is RELU_BEFORE, and stops the same gradients. The weights' gradient is added up in `sums`,
+   zero, (PARTS, packed weights). The identity with nothing after it, no sum before it and no `added_gradient` may have
+   g for x_gradient. */
 EXPORTED void mnist_s7_backward(const Layer *whole, Norm *before, const Norm *after, const float *g,
                                 const float *added_gradient, const float *x, const float *y, float *x_gradient,
                                 float *sums, float *weight_gradient, float *norm_weight_gradient,
