@@ -148,7 +148,7 @@ def measured() -> Benchmark:
         "by_images": {"6000": [1.0, 1.5], "60000": [10.0, 15.0]},
     }
     machine = {"device": "a CPU", "system": "a system", "python": "3", "torch": "2", "kernels": "compiled"}
-    return Benchmark(machine, 2, 2, 12_000, {experiment.name: Cost(**cost) for experiment in SERIES})
+    return Benchmark(machine, "AVX2", 2, 2, 12_000, {experiment.name: Cost(**cost) for experiment in SERIES})
 
 
 @pytest.fixture

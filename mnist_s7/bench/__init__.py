@@ -5,6 +5,24 @@ May import `training` and what that may, `kernels` above all. Open `record` firs
 `plots.benchmark` and `plots.layers`.
 """
 
-from mnist_s7.bench.record import Benchmark, BenchmarkFileError, Cost, LayerCost, LayerCosts, Pass
+from mnist_s7.bench.record import (
+    Benchmark,
+    BenchmarkFileError,
+    Cost,
+    LayerCost,
+    LayerCosts,
+    Pass,
+    benchmark_file,
+    stored_benchmarks,
+)
 
-__all__ = ["Benchmark", "BenchmarkFileError", "Cost", "LayerCost", "LayerCosts", "Pass"]
+__all__ = [
+    "Benchmark",
+    "BenchmarkFileError",
+    "Cost",
+    "LayerCost",
+    "LayerCosts",
+    "Pass",
+    "benchmark_file",
+    "stored_benchmarks",
+]

@@ -28,7 +28,7 @@ from mnist_s7.data import Digits
 from mnist_s7.experiments import SERIES, Experiment
 from mnist_s7.kernels import accelerate
 from mnist_s7.results import Run
-from mnist_s7.results.machine import in_fast_layout, peak_memory, usable_cores
+from mnist_s7.results.machine import in_fast_layout, instruction_set, peak_memory, usable_cores
 from mnist_s7.training import evaluate, fit, shuffled_batches, train_epoch, training_step
 from mnist_s7.transforms import PLAIN, batched
 
@@ -56,7 +56,7 @@ def benchmark(
     costs = {experiment.name: Cost() for experiment in experiments}
     with _threads(cores):
         machine = _epoch(experiments[0], _first(few, 1_000)).environment
-        result = Benchmark(machine, cores, rounds, part, costs)
+        result = Benchmark(machine, instruction_set(), cores, rounds, part, costs)
         show(f"Warming up on {cores} cores ...")
         loops = {name: _warm_up(EXPERIMENTS[name], cost, few, cores) for name, cost in costs.items()}
         for i in range(rounds):

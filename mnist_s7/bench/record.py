@@ -1,4 +1,4 @@
-"""What the benchmark found: of whole loops, which is one JSON file, and of the layers of a step."""
+"""What the benchmark found: of whole loops, a JSON file for each instruction set, and of the layers of a step."""
 
 import json
 from dataclasses import asdict, dataclass, field, fields
@@ -43,15 +43,23 @@ class Benchmark:
     """Costs by the iterations' names, and how they were measured."""
 
     environment: dict
+    instruction_set: str  # of the CPU
     cores: int
     rounds: int
     part: int  # training images of one measurement
     costs: dict[str, Cost]
 
-    def save(self, path: Path) -> None:
-        """Write the JSON file atomically."""
-        path.parent.mkdir(parents=True, exist_ok=True)
+    @property
+    def processor(self) -> str:
+        """The CPU's name and its instruction set."""
+        return f"{self.environment['device']} ({self.instruction_set})"
+
+    def save(self, folder: Path) -> Path:
+        """Write the JSON file atomically, and return its path."""
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / benchmark_file(self.instruction_set)
         write_atomically(path, json.dumps(asdict(self), indent=1) + "\n")
+        return path
 
     @classmethod
     def load(cls, path: Path) -> "Benchmark":
@@ -66,6 +74,19 @@ class Benchmark:
             raise BenchmarkFileError(
                 f"{path}: not a benchmark ({type(error).__name__}: {error}); `make bench` measures one"
             ) from error
+
+
+def benchmark_file(instruction_set: str) -> str:
+    """The name of a benchmark's file."""
+    return f"benchmark-{instruction_set}.json"
+
+
+def stored_benchmarks(folder: Path) -> list[Benchmark]:
+    """Those in `folder`, one for each instruction set. Raises `BenchmarkFileError` where one is none, and for none."""
+    found = [Benchmark.load(path) for path in sorted(folder.glob(benchmark_file("*")))]
+    if not found:
+        raise BenchmarkFileError(f"{folder}: no {benchmark_file('*')}; `mnist-s7 bench --publish` measures one")
+    return found
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from mnist_s7.commands.options import FIGURES, OWN, Command, whole
 from mnist_s7.data import load_digits
 from mnist_s7.experiments import SERIES, Experiment
 from mnist_s7.results import MNIST, PUBLISHED, RUNS, PublishingRefused, prepare
+from mnist_s7.results.machine import instruction_set
 
 
 def add(command: Command) -> None:
@@ -24,13 +25,18 @@ def add(command: Command) -> None:
         action="store_true",
         help="measure each layer of a training step on one core instead, beside the least that it would take",
     )
-    parser.add_argument("--publish", action="store_true", help="store the figures for the README")
+    parser.add_argument(
+        "--publish",
+        action="store_true",
+        help="store the figures for the README, as those of this processor's instruction set",
+    )
 
 
 def _bench(arguments: argparse.Namespace) -> None:
+    from mnist_s7.bench import benchmark_file
     from mnist_s7.bench.measure import benchmark
     from mnist_s7.report import benchmark as tables
-    from mnist_s7.report.pages import BENCHMARK, draw_benchmark
+    from mnist_s7.report.pages import draw_benchmark
 
     if arguments.publish and not PUBLISHED.is_dir():
         raise InvalidArgument(f"{PUBLISHED} does not exist: --publish is for a working copy of the repository")
@@ -45,12 +51,12 @@ def _bench(arguments: argparse.Namespace) -> None:
     folder, digits = PUBLISHED if arguments.publish else RUNS, load_digits()
     if arguments.publish and digits.name != MNIST:
         raise PublishingRefused(f"only a benchmark on MNIST is published, and these digits are {digits.name}")
-    prepare(folder, BENCHMARK.name)
+    prepare(folder, benchmark_file(instruction_set()))
     found = benchmark(digits, arguments.rounds, experiments)
-    found.save(folder / BENCHMARK.name)
+    path = found.save(folder)
     for text in (tables.costs, tables.ratios, tables.throughput, tables.shares, tables.scaling, tables.how_measured):
         print(f"\n{text(found)}")
-    print(f"\nsaved as {folder / BENCHMARK.name} and {draw_benchmark(found, folder.parent)}")
+    print(f"\nsaved as {path} and {draw_benchmark(found, folder.parent)}")
 
 
 def _bench_layers(experiments: Sequence[Experiment]) -> None:

@@ -27,7 +27,8 @@ PANELS = {
 
 def benchmark_figure(benchmark: Benchmark) -> Figure:
     """Seconds per epoch of each loop; then those of this package by batch size, threads and images."""
-    title = f"Seconds per epoch on {benchmark.cores} cores, by loop, batch size, threads and images"
+    where = f"{benchmark.cores} cores of {benchmark.processor}"
+    title = f"Seconds per epoch on {where}, by loop, batch size, threads and images"
     figure = Picture(7.4, title)
     grid = figure.add_gridspec(2, len(PANELS), height_ratios=(1.9, 1))
     _bars(figure.add_subplot(grid[0, :]), benchmark)

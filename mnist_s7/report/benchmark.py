@@ -2,7 +2,7 @@
 
 from statistics import median
 
-from mnist_s7.bench import Benchmark, LayerCosts, Pass
+from mnist_s7.bench import Benchmark, LayerCosts, Pass, benchmark_file
 from mnist_s7.catalog import EXPERIMENTS
 from mnist_s7.report.markdown import Markdown, table
 
@@ -16,6 +16,11 @@ LOOPS = {
     "package": "in-memory loop, compiled layers",
     "lower_bound": "lower bound (convolutions alone)",
 }
+
+
+def benchmark_figure_name(benchmark: Benchmark) -> str:
+    """Of its file, in the folder of the notebooks or of one's own runs."""
+    return benchmark_file(benchmark.instruction_set).replace(".json", ".png")
 
 
 def costs(benchmark: Benchmark) -> Markdown:
@@ -81,7 +86,7 @@ def how_measured(benchmark: Benchmark) -> str:
     workers = ", ".join(f"{cost.workers} ({name})" for name, cost in benchmark.costs.items())
     settings = ", ".join(f"{cost.lower_bound_setting} ({name})" for name, cost in benchmark.costs.items())
     return (
-        f"{machine['device']}, {benchmark.cores} cores, {machine['system']}, Python {machine['python']}, torch "
+        f"{benchmark.processor}, {benchmark.cores} cores, {machine['system']}, Python {machine['python']}, torch "
         f"{machine['torch']}, float32. Medians of {benchmark.rounds} interleaved rounds, with their range where one is "
         f"given, each measured on {benchmark.part:,} training images, batch sizes and threads on half as many, with "
         "as large a part of the test images, and scaled to 60,000 and 10,000. Ratios are taken within a round. With "

@@ -9,10 +9,11 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from mnist_s7 import InvalidArgument, plots
-from mnist_s7.bench import Benchmark
+from mnist_s7.bench import Benchmark, stored_benchmarks
 from mnist_s7.data import PROJECT
 from mnist_s7.experiments import SERIES
 from mnist_s7.report import fashion, robustness
+from mnist_s7.report.benchmark import benchmark_figure_name
 from mnist_s7.report.notebooks import NOTEBOOKS, ORDER, refresh, stale_cells
 from mnist_s7.report.published_networks import checked_claims
 from mnist_s7.report.readme import digest, fill, readme_parts
@@ -23,9 +24,8 @@ from mnist_s7.results import PUBLISHED, SYNTHETIC, RunsMissing, write_atomically
 
 README = PROJECT / "README.md"
 RESULTS_PAGE = PUBLISHED / "README.md"
-BENCHMARK = PUBLISHED / "benchmark.json"
 ROBUSTNESS_FIGURE, FASHION_FIGURE = NOTEBOOKS / "robustness.png", NOTEBOOKS / "fashion-mnist.png"
-RESULTS_FIGURE, BENCHMARK_FIGURE = NOTEBOOKS / "results.png", NOTEBOOKS / "benchmark.png"
+RESULTS_FIGURE = NOTEBOOKS / "results.png"
 CLAIMS, SELECTION = NOTEBOOKS / CLAIMS_FIGURE, NOTEBOOKS / SELECTION_FIGURE
 
 
@@ -35,7 +35,8 @@ def write_pages() -> None:
         write_atomically(page, text)
     for path, (draw, shown) in _figures().items():
         _draw(path, draw(), shown)
-    draw_benchmark(Benchmark.load(BENCHMARK), NOTEBOOKS)
+    for benchmark in stored_benchmarks(PUBLISHED):
+        draw_benchmark(benchmark, NOTEBOOKS)
     for name in ORDER[:-1]:
         refresh(name)
 
@@ -47,7 +48,7 @@ def stale_pages(at_once: int) -> list[str]:
     """
     found = [path for path, text in _pages().items() if path.read_text(encoding="utf-8") != text]
     shown = {path: shown for path, (_, shown) in _figures().items()}
-    shown[BENCHMARK_FIGURE] = digest(Benchmark.load(BENCHMARK))
+    shown |= {NOTEBOOKS / benchmark_figure_name(each): digest(each) for each in stored_benchmarks(PUBLISHED)}
     found += [path for path, figures in shown.items() if not _shows(path, figures)]
     stale = [
         f"{path.relative_to(PROJECT)} is not what notebooks/results gives: run `mnist-s7 readme`" for path in found
@@ -63,7 +64,7 @@ def stale_pages(at_once: int) -> list[str]:
 
 
 def _figures() -> dict[Path, tuple[Callable[[], Figure], str]]:
-    """What draws each figure but the benchmark's, and the digest of what it shows. Those of the claims and of
+    """What draws each figure but the benchmarks', and the digest of what it shows. Those of the claims and of
     Fashion-MNIST are there once there are runs to compare."""
     runs, baselines = stored_runs(), baseline_runs()
     own, claims, found = series(runs), checked_claims(baselines), selections({**runs, **baselines})
@@ -82,7 +83,7 @@ def _figures() -> dict[Path, tuple[Callable[[], Figure], str]]:
 
 def draw_benchmark(benchmark: Benchmark, folder: Path) -> Path:
     """Write the benchmark's figure to `folder`, and return its path."""
-    path = folder / BENCHMARK_FIGURE.name
+    path = folder / benchmark_figure_name(benchmark)
     _draw(path, plots.benchmark_figure(benchmark), digest(benchmark))
     return path
 
@@ -90,14 +91,14 @@ def draw_benchmark(benchmark: Benchmark, folder: Path) -> Path:
 def _pages() -> dict[Path, str]:
     if missing := [page for page in (README, RESULTS_PAGE) if not page.exists()]:
         raise InvalidArgument(f"{missing[0]} does not exist: this needs a working copy of the repository")
-    benchmark = Benchmark.load(BENCHMARK)
+    benchmarks = stored_benchmarks(PUBLISHED)
     if missing := {experiment.name for experiment in SERIES} - series_runs(PUBLISHED).keys():
         raise RunsMissing(
             f"{PUBLISHED}: no run of {', '.join(sorted(missing))} with seed {SEED}; "
             "`mnist-s7 run --publish` trains those of the notebooks"
         )
     stored_runs(SYNTHETIC)  # in no table, and checked as well
-    parts = {README: readme_parts(benchmark), RESULTS_PAGE: results_parts(benchmark)}
+    parts = {README: readme_parts(benchmarks), RESULTS_PAGE: results_parts(benchmarks)}
     return {page: fill(page.read_text(encoding="utf-8"), of_page) for page, of_page in parts.items()}
 
 

@@ -24,7 +24,7 @@ FEW = 5  # claims with runs: of fewer, the README does not speak
 CLAIMS_HEADING = "published-networks-trained-again"  # on the results page
 
 
-def readme_parts(benchmark: Benchmark) -> dict[str, str]:
+def readme_parts(benchmarks: Sequence[Benchmark]) -> dict[str, str]:
     """The README's generated parts, by the name in their markers."""
     runs, baselines = stored_runs(), baseline_runs()
     shown = {experiment.name: _shown(experiment, runs) for experiment in SERIES}
@@ -32,7 +32,7 @@ def readme_parts(benchmark: Benchmark) -> dict[str, str]:
         "results": str(_results(runs)),
         "published": published_networks(runs, baselines),
         "time": _time(shown),
-        "speed": f"{costs(benchmark)}\n\n{_speed(benchmark)}",
+        "speed": "\n\n".join(map(_speed, benchmarks)),
         **{experiment.name: _iteration(experiment, runs) for experiment in SERIES},
     }
 
@@ -125,11 +125,11 @@ def _time(shown: dict[str, Run]) -> str:
 
 
 def _speed(benchmark: Benchmark) -> str:
-    machine = benchmark.environment
+    """The seconds, and how they were measured."""
     return (
-        f"Medians of {benchmark.rounds} interleaved rounds on {benchmark.cores} cores of {machine['device']}, torch "
-        f"{machine['torch'].partition('+')[0]}, float32 (the lower bound in the faster of float32 and bfloat16); an "
-        "epoch is 60,000 training and 10,000 test images."
+        f"{costs(benchmark)}\n\nMedians of {benchmark.rounds} interleaved rounds on {benchmark.cores} cores of "
+        f"{benchmark.processor}, torch {benchmark.environment['torch'].partition('+')[0]}, float32 (the lower bound in "
+        "the faster of float32 and bfloat16); an epoch is 60,000 training and 10,000 test images."
     )
 
 

@@ -1,5 +1,7 @@
 """The generated parts of notebooks/results/README.md: every table that is made from the published runs."""
 
+from collections.abc import Sequence
+
 from mnist_s7.bench import Benchmark
 from mnist_s7.experiments import SERIES, Experiment
 from mnist_s7.export import DeployedNetworks
@@ -13,7 +15,15 @@ from mnist_s7.report.across_seeds import (
     rank_among_seeds,
     replication,
 )
-from mnist_s7.report.benchmark import costs, how_measured, ratios, scaling, shares, throughput
+from mnist_s7.report.benchmark import (
+    benchmark_figure_name,
+    costs,
+    how_measured,
+    ratios,
+    scaling,
+    shares,
+    throughput,
+)
 from mnist_s7.report.deployed import deployed_table, how_deployed
 from mnist_s7.report.iteration import analysis, architecture, changes, targets, verdicts
 from mnist_s7.report.markdown import Markdown, p_value, table
@@ -35,11 +45,10 @@ from mnist_s7.results.claims import signed
 CLAIMS_FIGURE, SELECTION_FIGURE = "claims.png", "selection.png"  # in the notebooks' folder
 
 
-def results_parts(benchmark: Benchmark) -> dict[str, str]:
-    """The parts, by the name in their markers, made from the published runs and the benchmark."""
+def results_parts(benchmarks: Sequence[Benchmark]) -> dict[str, str]:
+    """The parts, by the name in their markers, made from the published runs and the benchmarks."""
     runs, baselines = stored_runs(), baseline_runs()
     deployed = DeployedNetworks.load(DEPLOYED)
-    speed = (costs, ratios, throughput, shares, scaling, how_measured)
     return {
         "means": means(runs),
         "previous": against_previous(runs),
@@ -49,12 +58,19 @@ def results_parts(benchmark: Benchmark) -> dict[str, str]:
         "published": _published(runs, baselines),
         "selection": _selection({**runs, **baselines}),
         "iterations": "\n".join(map(_iteration, SERIES)),
-        "speed": "\n\n".join(table(benchmark) for table in speed),
+        "speed": "\n\n".join(map(_speed, benchmarks)),
         "layers": _pytorch_layers(),
         "deployed": f"{deployed_table(deployed)}\n\n{how_deployed(deployed)}",
         "robustness": robustness.robustness_report(robustness.stored_robustness()),
         "fashion": _fashion(),
     }
+
+
+def _speed(benchmark: Benchmark) -> str:
+    alt = "Seconds per epoch of several loops, and of this package by batch size, threads and images"
+    figure = f"![{alt}](../{benchmark_figure_name(benchmark)})"
+    tables = (costs, ratios, throughput, shares, scaling, how_measured)
+    return "\n\n".join((f"### {benchmark.processor}", figure, *(str(table(benchmark)) for table in tables)))
 
 
 def _iteration(experiment: Experiment) -> str:

@@ -46,6 +46,11 @@ def environment(device: torch.device) -> dict:
     }
 
 
+def instruction_set() -> str:
+    """AVX2, AVX512 and the like: that of this CPU, as PyTorch names it."""
+    return torch.backends.cpu.get_cpu_capability()
+
+
 def usable_device(device: str | torch.device | None) -> torch.device:
     """`device`, None standing for a CUDA GPU where there is one. Raises `InvalidArgument` for one that is not there."""
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0

@@ -4,6 +4,7 @@ import importlib
 import json
 import re
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from example_networks import EXPERIMENT, NETWORK
 from torch import nn
 
 from mnist_s7 import SERIES, T1, T3, T4, T5, find_experiment, plots
-from mnist_s7.bench import Benchmark, BenchmarkFileError, measure
+from mnist_s7.bench import Benchmark, BenchmarkFileError, measure, stored_benchmarks
 from mnist_s7.kernels import Accelerated
 from mnist_s7.report import benchmark as tables
 from mnist_s7.transforms import PLAIN
@@ -53,7 +54,7 @@ def test_tables_show_medians_with_the_range_of_the_rounds(measured):
     assert "| T3 | 25 % | 75 % |" in re.sub(" +", " ", tables.shares(measured))
     assert cells(tables.scaling(measured))["batch size: 2,048"] == "8.0"
     said = tables.how_measured(measured)
-    assert "a CPU, 2 cores" in said
+    assert "a CPU (AVX2), 2 cores" in said
     assert "2 interleaved rounds" in said
     assert "12,000 training images" in said
 
@@ -76,11 +77,25 @@ def test_what_is_measured_of_some_alone_is_blank_for_the_others(measured):
 
 
 def test_the_record_comes_back_as_it_was(measured, tmp_path):
-    path = tmp_path / "new" / "benchmark.json"
+    path = measured.save(tmp_path / "new")
 
-    measured.save(path)
-
+    assert path == tmp_path / "new" / "benchmark-AVX2.json"
     assert Benchmark.load(path) == measured
+
+
+def test_a_processor_with_other_instructions_has_a_record_of_its_own(measured, tmp_path):
+    other = replace(measured, instruction_set="AVX512")
+    again = replace(measured, rounds=7)
+
+    for benchmark in (other, measured, again):
+        benchmark.save(tmp_path)
+
+    assert stored_benchmarks(tmp_path) == [again, other]
+
+
+def test_a_folder_without_a_benchmark_is_named(tmp_path):
+    with pytest.raises(BenchmarkFileError, match=rf"{tmp_path}: no benchmark-\*.json; `mnist-s7 bench --publish`"):
+        stored_benchmarks(tmp_path)
 
 
 @pytest.mark.parametrize(

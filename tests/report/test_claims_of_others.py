@@ -219,8 +219,8 @@ def whole(name, seed):
 def test_the_pages_are_made_with_whatever_is_stored(store, measured, names):
     baselines = store(*names)
 
-    said = readme.readme_parts(measured)["published"]
-    parts = results_page.results_parts(measured)
+    said = readme.readme_parts([measured])["published"]
+    parts = results_page.results_parts([measured])
 
     assert sorted(baselines) == sorted(names)
     assert (said != "") == (len(names) >= 5)

@@ -10,7 +10,7 @@ import pytest
 from test_iteration import REFERENCE, reference_run
 
 from mnist_s7 import SERIES, T3, InvalidArgument, find_experiment
-from mnist_s7.bench import Benchmark
+from mnist_s7.bench import stored_benchmarks
 from mnist_s7.data import PROJECT
 from mnist_s7.report import pages, readme
 from mnist_s7.report.notebooks import ORDER
@@ -50,7 +50,10 @@ def test_the_pages_and_their_figures_are_what_the_results_give():
         assert page.read_text(encoding="utf-8") == text
     for path, (_, shown) in pages._figures().items():
         assert pages._shows(path, shown), path
-    assert pages._shows(pages.BENCHMARK_FIGURE, readme.digest(Benchmark.load(pages.BENCHMARK)))
+    for benchmark in stored_benchmarks(pages.PUBLISHED):
+        figure = f"benchmark-{benchmark.instruction_set}.png"
+        assert pages._shows(pages.NOTEBOOKS / figure, readme.digest(benchmark))
+        assert f"(../{figure})" in pages.RESULTS_PAGE.read_text(encoding="utf-8")
 
 
 @pytest.fixture
@@ -65,13 +68,13 @@ def project(tmp_path, monkeypatch, measured):
     monkeypatch.setattr(pages, "RESULTS_FIGURE", tmp_path / "notebooks" / "results.png")
     monkeypatch.setattr(pages, "SELECTION", tmp_path / "notebooks" / "selection.png")
     monkeypatch.setattr(pages, "CLAIMS", tmp_path / "notebooks" / "claims.png")
-    monkeypatch.setattr(pages, "BENCHMARK_FIGURE", tmp_path / "notebooks" / "benchmark.png")
     monkeypatch.setattr(pages, "ROBUSTNESS_FIGURE", tmp_path / "notebooks" / "robustness.png")
     monkeypatch.setattr(pages, "FASHION_FIGURE", tmp_path / "notebooks" / "fashion-mnist.png")
-    monkeypatch.setattr(pages, "BENCHMARK", tmp_path / "benchmark.json")
+    monkeypatch.setattr(pages, "stored_benchmarks", lambda _: stored_benchmarks(tmp_path))
     monkeypatch.setattr(pages, "stale_cells", lambda name: [])
     monkeypatch.setattr(pages, "refresh", lambda name: (tmp_path / name).touch())
-    measured.save(tmp_path / "benchmark.json")
+    measured.save(tmp_path)
+    dataclasses.replace(measured, instruction_set="AVX512", rounds=7).save(tmp_path)
     return tmp_path
 
 
@@ -84,6 +87,13 @@ def test_pages_that_have_been_written_are_not_stale(project):
     for experiment in SERIES:
         assert f"\n### {experiment.name}\n" in text
         assert f"| {experiment.name} " in text
+    for page in (text, (project / "README.md").read_text(encoding="utf-8")):
+        assert "a CPU (AVX2)" in page
+        assert re.search(r"edians of 7 interleaved rounds", page)
+    assert {path.name for path in (project / "notebooks").glob("bench*")} == {
+        "benchmark-AVX2.png",
+        "benchmark-AVX512.png",
+    }
 
 
 def test_each_page_figure_and_cell_that_is_stale_is_named(project, monkeypatch):
@@ -125,7 +135,7 @@ def test_without_a_working_copy_there_are_no_pages(project):
 def test_a_figure_says_which_results_it_shows(measured, tmp_path):
     path = pages.draw_benchmark(measured, tmp_path)
 
-    assert path == tmp_path / pages.BENCHMARK_FIGURE.name
+    assert path == tmp_path / "benchmark-AVX2.png"
     assert pages._shows(path, readme.digest(measured))
     assert not pages._shows(path, "another")
     assert not pages._shows(tmp_path / "nowhere.png", readme.digest(measured))
@@ -152,17 +162,17 @@ def take(monkeypatch):
 
 def test_a_changed_figure_is_noticed(take, measured):
     digest = readme.digest(take())
-    parts = readme.readme_parts(measured)
+    parts = readme.readme_parts([measured])
     before = readme.fill("".join(f"<!-- begin {name} -->\n\n<!-- end {name} -->\n" for name in parts), parts)
 
     assert readme.digest(take(test_accuracy=99.35)) != digest
-    assert readme.fill(before, readme.readme_parts(measured)) != before
+    assert readme.fill(before, readme.readme_parts([measured])) != before
     assert readme.digest(take()) == digest
-    assert readme.fill(before, readme.readme_parts(measured)) == before
+    assert readme.fill(before, readme.readme_parts([measured])) == before
     digest = readme.digest(measured)
     measured.costs["T2"].package = [1.0, 1.0]
     assert readme.digest(measured) != digest
-    assert readme.fill(before, readme.readme_parts(measured)) != before
+    assert readme.fill(before, readme.readme_parts([measured])) != before
 
 
 def test_a_run_that_failed_to_train_is_left_out_and_counted(take, measured):
@@ -170,7 +180,7 @@ def test_a_run_that_failed_to_train_is_left_out_and_counted(take, measured):
     runs = take()
     runs["T2"].append(dataclasses.replace(runs["T2"][1], seed=3, epochs=[*runs["T2"][1].epochs[:-1], failed]))
 
-    parts = readme.readme_parts(measured)
+    parts = readme.readme_parts([measured])
 
     row = re.search(r"^\| T2 .*$", parts["results"], re.MULTILINE)[0]
     assert "**99.34 ± 0.00**" in row and "| 2 (1 of 3 runs failed to train) |" in row
@@ -181,7 +191,7 @@ def test_a_run_that_failed_to_train_is_left_out_and_counted(take, measured):
 def test_what_did_not_come_out_is_named(take, measured):
     take()
 
-    targets = re.search(r"^- \*\*\[Targets\].*$", readme.readme_parts(measured)["T4"], re.MULTILINE)[0]
+    targets = re.search(r"^- \*\*\[Targets\].*$", readme.readme_parts([measured])["T4"], re.MULTILINE)[0]
 
     assert "1 of 3 met" in targets
     assert "1 not met (at least 99.50 % with every seed)" in targets
@@ -226,7 +236,7 @@ def test_what_narrower_networks_reach_is_said(take, measured):
     for run, accuracy in zip(runs["T4-4K"], (99.3, 99.5), strict=True):
         run.epochs = [*run.epochs[:-1], dataclasses.replace(run.final, test_accuracy=accuracy)]
 
-    parts = readme.readme_parts(measured)
+    parts = readme.readme_parts([measured])
 
     line = re.search(r"^- \*\*With fewer parameters:.*$", parts["T4"], re.MULTILINE)[0]
     assert "99.40 ± 0.14 % with 3,940 (2 seeds)" in line
@@ -238,7 +248,7 @@ def test_who_teaches_is_said_with_the_cost(take, measured):
     for run, accuracy in zip(runs["T3"], (99.5, 99.7), strict=True):
         run.epochs[-1] = dataclasses.replace(run.final, test_accuracy=accuracy)
 
-    parts = readme.readme_parts(measured)
+    parts = readme.readme_parts([measured])
 
     line = re.search(r"^- \*\*Teachers:.*$", parts["T5"], re.MULTILINE)[0]
     assert "2 networks of 6,544 parameters, trained on labels in 15 epochs; final test accuracy 99.60 ± 0.14 %" in line
