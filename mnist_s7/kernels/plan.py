@@ -14,9 +14,9 @@ from mnist_s7.kernels.library import (
     CONVOLUTION,
     DEPTHWISE,
     IDENTITY,
-    LANES,
     LEAKY_AFTER,
     MAX_CHANNELS,
+    MAX_LANES,
     MAX_POOL,
     NO_RELU,
     RELU_AFTER,
@@ -285,7 +285,7 @@ def _convolves(conv: nn.Conv2d, size: tuple[int, int, int]) -> bool:
     biased = conv.bias is None or conv.bias.shape == (conv.out_channels,)
     plain = biased and (conv.groups == 1 or depthwise) and conv.stride == conv.dilation == (1, 1)
     square = conv.kernel_size == (k, k) and conv.padding in [(p, p) for p in range(k)] and conv.padding_mode == "zeros"
-    floats = (channels + LANES) * max((h + 2 * k) * (w + 2 * k), k * k * channels)
+    floats = (channels + MAX_LANES) * max((h + 2 * k) * (w + 2 * k), k * k * channels)
     small = channels <= MAX_CHANNELS and floats <= MAX_FLOATS
     some = c == conv.in_channels and min(size) > 0
     whole = conv.weight.shape == (conv.out_channels, c // conv.groups, k, k)  # another one may have been put there

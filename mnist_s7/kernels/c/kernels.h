@@ -12,11 +12,18 @@
 /* Every other function is hidden (-fvisibility=hidden): one of the same name in the process would take its place. */
 #define EXPORTED __attribute__((visibility("default")))
 
+/* As many floats as a vector register holds. NEON's hold four, and a vector is two of them. */
+#ifdef __AVX512F__
+enum { LANES = 16 };
+#else
+enum { LANES = 8 };
+#endif
+
 /* Work is cut into PARTS, whatever the number of threads, and so is the order in which sums are added up. */
-enum { LANES = 8, PARTS = 16, MAX_CHANNELS = 64 };
+enum { PARTS = 16, MAX_LANES = 16, MAX_CHANNELS = 64 };
 
 /* What is done to each channel is done in periods: the channels of as many pixels as fill whole vectors. */
-enum { MAX_PERIOD = LANES * MAX_CHANNELS };
+enum { MAX_PERIOD = MAX_LANES * MAX_CHANNELS };
 enum { IDENTITY, CONVOLUTION, DEPTHWISE, MAX_POOL, ANTI_ALIASED_POOL };
 enum { NO_RELU, RELU_BEFORE, RELU_AFTER, LEAKY_AFTER };
 
@@ -54,7 +61,7 @@ typedef struct Norm {
    of the latest `periods` are pending: they are in float, and not yet added to `first` and `second`. */
 typedef struct {
     long n, periods;
-    float shift[MAX_PERIOD], pending_first[MAX_PERIOD], pending_second[MAX_PERIOD];
+    float shift[LANES * MAX_CHANNELS], pending_first[LANES * MAX_CHANNELS], pending_second[LANES * MAX_CHANNELS];
     double first[MAX_CHANNELS], second[MAX_CHANNELS];
 } Sums;
 

@@ -8,7 +8,7 @@
 
 /* How many vectors of a period are done at once, with all that belongs to their channels in registers; and how many
    periods are added up in float. */
-enum { GROUP = 4, PERIODS_IN_FLOAT = 64, CHUNK = 2 * MAX_PERIOD };
+enum { GROUP = 4, PERIODS_IN_FLOAT = 64, CHUNK = 2 * LANES * MAX_CHANNELS };
 _Static_assert(GROUP == 4, "FOR_EACH_GROUP has a case for each count");
 
 static long period_of(long c) {
