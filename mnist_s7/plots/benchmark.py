@@ -18,6 +18,7 @@ LOOPS = {
     "package": ("in memory, compiled layers", None),
     "lower_bound": ("convolutions alone", FAINT),
 }
+BAR = 0.22  # inches, that what is said of one does not meet the next
 PANELS = {
     "by_batch_size": "batch size (images, log scale)",
     "by_threads": "threads",
@@ -29,8 +30,10 @@ def benchmark_figure(benchmark: Benchmark) -> Figure:
     """Seconds per epoch of each loop; then those of this package by batch size, threads and images."""
     where = f"{benchmark.cores} cores of {benchmark.processor}"
     title = f"Seconds per epoch on {where}, by loop, batch size, threads and images"
-    figure = Picture(7.4, title)
-    grid = figure.add_gridspec(2, len(PANELS), height_ratios=(1.9, 1))
+    bars = sum(bool(getattr(cost, loop)) for cost in benchmark.costs.values() for loop in LOOPS)
+    heights = BAR * bars + 0.6, 2.4  # inches: below the bars is their axis
+    figure = Picture(sum(heights), title)
+    grid = figure.add_gridspec(2, len(PANELS), height_ratios=heights)
     _bars(figure.add_subplot(grid[0, :]), benchmark)
     for i, (by, label) in enumerate(PANELS.items()):
         ax = figure.add_subplot(grid[1, i])
@@ -74,7 +77,7 @@ def _lines(ax: Axes, benchmark: Benchmark, by: str) -> None:
         ax.set_xscale("log", base=2)
         ax.xaxis.set_minor_locator(NullLocator())
         at = at[::2]  # all of them would not fit under the axis
+        ax.legend(frameon=False, fontsize=8)  # here, where lines fall: it is that of all panels
     ax.set_xticks(at, [f"{n // 1000}k" if n >= 6_000 else str(n) for n in at])
     ax.tick_params(axis="x", labelsize=8)
     ax.set_ylim(bottom=0)
-    ax.legend(frameon=False, fontsize=8)
