@@ -1,8 +1,8 @@
 """Optimisers as data: the algorithm, and those of its settings that an experiment has no field for.
 
-Each makes PyTorch's own optimiser of a network, and does the same steps itself for several networks at once, whose
-weights are the rows of one tensor: with the learning rate and the momentum as tensors, they are the same kernels in
-every step, so that a CUDA graph can hold them.
+Each makes PyTorch's own optimiser of a network, fused, so that one call moves all parameters. And each does the same
+steps itself for several networks at once, whose weights are the rows of one tensor: with the learning rate and the
+momentum as tensors, they are the same kernels in every step, so that a CUDA graph can hold them.
 """
 
 from collections.abc import Iterable
@@ -19,7 +19,8 @@ class SGD:
     def optimizer(
         self, parameters: Iterable[nn.Parameter], lr: float, momentum: float, nesterov: bool, weight_decay: float
     ) -> optim.Optimizer:
-        return optim.SGD(parameters, lr=lr, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay)
+        settings = {"momentum": momentum, "nesterov": nesterov, "weight_decay": weight_decay}
+        return optim.SGD(parameters, lr=lr, **settings, fused=True)
 
     def state(self, weights: Tensor) -> tuple[Tensor, ...]:
         """What it remembers of (S, P) `weights` before the first step."""
@@ -62,7 +63,8 @@ class Adam:
         self, parameters: Iterable[nn.Parameter], lr: float, momentum: float, nesterov: bool, weight_decay: float
     ) -> optim.Optimizer:
         kind = optim.AdamW if self.decoupled else optim.Adam
-        return kind(parameters, lr=lr, betas=(momentum, self.beta2), eps=self.eps, weight_decay=weight_decay)
+        settings = {"betas": (momentum, self.beta2), "eps": self.eps, "weight_decay": weight_decay}
+        return kind(parameters, lr=lr, **settings, fused=True)
 
     def state(self, weights: Tensor) -> tuple[Tensor, ...]:
         """What it remembers of (S, P) `weights` before the first step."""

@@ -325,7 +325,7 @@ def test_adam_moves_weights_as_pytorchs(algorithm, momentum, expected):
             network(torch.eye(3) + step).square().sum().backward()
             optimizer.step()
 
-    assert torch.equal(ours.weight, theirs.weight) and torch.equal(ours.bias, theirs.bias)
+    torch.testing.assert_close(ours.state_dict(), theirs.state_dict(), rtol=1e-6, atol=1e-6)
 
 
 def test_a_weight_decay_that_is_decoupled_takes_the_share_of_tensorflow_addons():

@@ -131,11 +131,11 @@ def baseline(experiment: Experiment, digits: Digits, workers: int) -> float:
     """Seconds per epoch of a plain loop: DataLoader, PIL transforms, `.item()` twice a step."""
     model = experiment.network()
     optimizer = experiment.optimizer(model)
+    optimizer.param_groups[0]["fused"] = None  # as PyTorch has it by default
     train = _Images(digits.train_images, digits.train_labels, experiment.train_transform)
     test = _Images(digits.test_images, digits.test_labels, PLAIN)
     train_loader = DataLoader(train, experiment.batch_size, shuffle=True, num_workers=workers)
     test_loader = DataLoader(test, experiment.batch_size, shuffle=True, num_workers=workers)
-
     started = time.perf_counter()
     model.train()
     loss_sum = correct = 0

@@ -1,10 +1,12 @@
-"""Dropout on a CPU, for which only the dropped elements are drawn."""
+"""Dropout on a CPU, with masks drawn by C where that is compiled: PyTorch draws one number after another."""
 
 import math
 from collections.abc import Sequence
 
 import torch
 from torch import Generator, Tensor
+
+from mnist_s7.kernels import library
 
 
 def dropped(x: Tensor, p: float, generators: Sequence[Generator | None] = (None,)) -> Tensor:
@@ -20,31 +22,7 @@ def dropped(x: Tensor, p: float, generators: Sequence[Generator | None] = (None,
 
 def keep_mask(n: int, p: float, generator: Generator | None = None) -> Tensor:
     """(n,) uint8, 0 with probability `p`, else 1, on the generator's device; None is the global one of the CPU."""
-    if generator is not None and generator.device.type != "cpu":
-        return (torch.rand(n, generator=generator, device=generator.device) >= p).to(torch.uint8)
-    mask = torch.ones(n, dtype=torch.uint8, device="cpu")
-    return mask.index_fill_(0, _successes(n, p, generator), 0) if p else mask
-
-
-def _successes(n: int, p: float, generator: Generator | None = None) -> Tensor:
-    """Positions, ascending, of the successes among `n` Bernoulli(p) trials, int64.
-
-    PyTorch's dropout draws a number for every element, one after the other on a CPU. The gaps between successes of
-    a Bernoulli process are geometric, so about n * p such draws give the same process (W. Feller, "An Introduction
-    to Probability Theory and Its Applications", vol. 1, chapter VI.8).
-    """
-    draws = int(n * p + 6 * (n * p) ** 0.5) + 16  # six standard deviations more than the mean: seldom too few
-    positions = _geometric(draws, p, generator).cumsum_(0).sub_(1)
-    while positions[-1] < n:
-        positions = torch.cat([positions, _geometric(draws, p, generator).cumsum_(0).add_(positions[-1])])
-    return positions[: torch.searchsorted(positions, n)]
-
-
-def _geometric(n: int, p: float, generator: Generator | None = None) -> Tensor:
-    """(n,) int64 draws of the number of Bernoulli(p) trials up to and with the first success.
-
-    By inversion (L. Devroye, "Non-Uniform Random Variate Generation", chapter X.2), which is vectorised as PyTorch's
-    `geometric_` is not.
-    """
-    uniform = torch.rand(n, generator=generator, dtype=torch.float32, device="cpu")
-    return uniform.neg_().log1p_().div_(math.log1p(-p)).long().add_(1)
+    device = generator.device if generator else torch.device("cpu")
+    if device.type != "cpu" or library.load() is None:
+        return (torch.rand(n, generator=generator, device=device) >= p).to(torch.uint8)
+    return library.keep_mask(n, p, generator)

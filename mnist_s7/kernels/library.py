@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from mnist_s7 import InvalidArgument, MnistS7Warning
 
 C = Path(__file__).with_name("c")
-SOURCES = [C / f"{name}.c" for name in ("layers", "normalize", "convolve", "depthwise", "pool", "peak")]
+SOURCES = [C / f"{name}.c" for name in ("layers", "normalize", "convolve", "depthwise", "pool", "dropout", "peak")]
 HEADER = C / "kernels.h"
 
 # The environment variable that chooses `pytorch`, or the folder of the cache. A process that finds out that it has to
@@ -31,10 +31,11 @@ CHOICE = "MNIST_S7_KERNELS"
 # Seconds after which a compiler counts as hanging.
 VERSION_SECONDS, COMPILE_SECONDS = 20, 60
 
-# As in kernels.h.
+# As in kernels.h, and in dropout.c.
 PARTS, MAX_LANES, MAX_CHANNELS, MAX_PERIOD = 16, 16, 64, 1024
 IDENTITY, CONVOLUTION, DEPTHWISE, MAX_POOL, ANTI_ALIASED_POOL = range(5)
 NO_RELU, RELU_BEFORE, RELU_AFTER, LEAKY_AFTER = range(4)
+STREAMS, WORDS = 16, 4
 
 
 class Layer(ctypes.Structure):
@@ -72,6 +73,7 @@ FUNCTIONS = {
         [ctypes.POINTER(Layer), *[ctypes.POINTER(Norm)] * 2, *[ctypes.c_void_p] * 9, *[ctypes.c_long] * 2],
         None,
     ),
+    "mnist_s7_keep_mask": ([ctypes.c_void_p, ctypes.c_uint, ctypes.c_void_p, ctypes.c_long], None),
     "mnist_s7_multiply_and_add": ([ctypes.c_long, ctypes.c_void_p], ctypes.c_double),
 }
 
@@ -278,6 +280,16 @@ def backward(layer: Layer, before: Norm | None, after: Norm | None, *tensors_and
     """As `mnist_s7_backward` in layers.c says."""
     *tensors, n = tensors_and_n
     load().mnist_s7_backward(layer, before, after, *map(address, tensors), n, torch.get_num_threads())
+
+
+def keep_mask(n: int, p: float, generator: Generator | None) -> Tensor:
+    """(n,) uint8 of `mnist_s7_keep_mask` in dropout.c. The generator draws the state; None is PyTorch's global one."""
+    state = torch.empty(STREAMS * WORDS // 2, dtype=torch.int64, device="cpu")  # two words in each
+    state.random_(-(2**63), None, generator=generator)
+    mask = torch.empty(n, dtype=torch.uint8, device="cpu")
+    dropped = min(round(p * 2**32), 2**32 - 1)
+    load().mnist_s7_keep_mask(address(state), dropped, address(mask), n)
+    return mask
 
 
 def peak_flops(steps: int = 2_000_000) -> float:

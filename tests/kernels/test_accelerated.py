@@ -709,7 +709,7 @@ def test_the_networks_train_as_on_pytorch(network):
     assert_trains_as_pytorch(model, torch.randn(8, 1, 28, 28))
 
 
-def test_the_networks_draw_their_dropout_sparsely(monkeypatch, links):
+def test_the_networks_draw_a_mask_for_each_dropout(monkeypatch, links):
     drawn, draw = [], chain.keep_mask
     monkeypatch.setattr(chain, "keep_mask", lambda n, p: drawn.append((n, p)) or draw(n, p))
 
@@ -720,7 +720,7 @@ def test_the_networks_draw_their_dropout_sparsely(monkeypatch, links):
     assert [link.before.relu for link in links if link.before] == [RELU_AFTER] * 2 + [RELU_BEFORE] * 3
 
 
-def test_a_dropout_apart_is_drawn_sparsely(monkeypatch):
+def test_a_dropout_apart_is_drawn_as_those_in_a_chain(monkeypatch):
     drawn, draw = [], dropout.keep_mask
     monkeypatch.setattr(dropout, "keep_mask", lambda n, p, *of: drawn.append((n, p)) or draw(n, p, *of))
     torch.manual_seed(0)
