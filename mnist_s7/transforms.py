@@ -151,9 +151,9 @@ def affine(
     if scale is not None:
         cos, sin = cos / scale[:, None, None], sin / scale[:, None, None]
     half_width, half_height = width / 2, height / 2
-    grid = torch.empty(n, height, width, 2, device=images.device)
-    grid[..., 0] = x * (cos / half_width) + y * (sin / half_width)
-    grid[..., 1] = x * (-sin / half_height) + y * (cos / half_height)
+    grid = torch.empty(n, 2, height, width, device=images.device).movedim(1, 3)  # each coordinate by itself in memory
+    torch.add(x * (cos / half_width), y * (sin / half_width), out=grid[..., 0])
+    torch.add(x * (-sin / half_height), y * (cos / half_height), out=grid[..., 1])
     if bent is not None:
         grid[..., 0] += bent[:, 0] / half_width
         grid[..., 1] += bent[:, 1] / half_height
