@@ -14,6 +14,7 @@ from mnist_s7.commands import bench, compare, evaluate, export, new, page, predi
 from mnist_s7.receptive_field import ReceptiveFieldError
 
 COMMANDS = (run, train, sweep, teach, compare, predict, evaluate, export, page, new, bench, readme)
+RESUMABLE = "sweep", "teach"
 
 
 def main() -> int:
@@ -34,7 +35,8 @@ def main() -> int:
         print(f"mnist-s7 {arguments.command}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print(f"\nmnist-s7 {arguments.command}: stopped; no run was left half-written", file=sys.stderr)
+        rest = "; the same command goes on" if arguments.command in RESUMABLE else ""
+        print(f"\nmnist-s7 {arguments.command}: stopped; no run was left half-written{rest}", file=sys.stderr)
         return 128 + signal.SIGINT
     except OSError as error:
         if not _output_fails():

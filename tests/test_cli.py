@@ -371,7 +371,15 @@ def test_a_run_that_is_ended_leaves_no_kernel(tmp_path, number, code):
     assert (tmp_path / "runs" / "MNIST_S7_T1-unfinished.ipynb").exists() == (number == "SIGINT" or number == "SIGTERM")
 
 
-def test_a_sweep_that_is_told_to_end_leaves_no_lock_and_no_worker(tmp_path):
+@pytest.mark.parametrize(
+    ("number", "code", "said"),
+    [
+        (signal.SIGTERM, 143, "mnist-s7: stopped by SIGTERM; no run was left half-written"),
+        (signal.SIGINT, 130, "mnist-s7 sweep: stopped; no run was left half-written; the same command goes on"),
+    ],
+    ids=["SIGTERM", "SIGINT"],
+)
+def test_a_sweep_that_is_told_to_end_leaves_no_lock_and_no_worker(tmp_path, number, code, said):
     program = (
         "import sys, torch; from mnist_s7 import Digits, cli; from mnist_s7.commands import options;"
         "images, labels = torch.zeros(60000, 28, 28, dtype=torch.uint8), torch.zeros(60000, dtype=torch.int64);"
@@ -379,16 +387,14 @@ def test_a_sweep_that_is_told_to_end_leaves_no_lock_and_no_worker(tmp_path):
         "sys.exit(cli.main())"
     )
     arguments = ["sweep", "T1", "--jobs", "2", "--device", "cpu", "--output", str(tmp_path)]
-    with subprocess.Popen([sys.executable, "-c", program, *arguments], stderr=subprocess.PIPE, text=True) as process:
+    command = [sys.executable, "-c", program, *arguments]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=under_nohup) as process:
         wait_for(lambda: len(list(tmp_path.glob(".T1-seed*.lock"))) == 2)
         children = psutil.Process(process.pid).children(recursive=True)
-        process.terminate()
+        process.send_signal(number)
         _, errors = process.communicate(timeout=PATIENCE)
 
-    assert (process.returncode, errors) == (
-        143,
-        "\nmnist-s7: stopped by SIGTERM; no run was left half-written\n",
-    )
+    assert (process.returncode, errors) == (code, f"\n{said}\n")
     assert children
     wait_for(lambda: all(has_ended(child.pid) for child in children))
     assert list(tmp_path.iterdir()) == []
