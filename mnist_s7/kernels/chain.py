@@ -19,7 +19,8 @@ class Chain(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor, links: tuple[Link, ...], *parameters: Tensor) -> Tensor:
         n, given = len(x), iter(parameters)
-        maps, weights, norms, masks, alive = [_channels_last(x)], [], [], [], []  # C has addresses of what is `alive`
+        maps, layers, weights, norms, masks = [_channels_last(x)], [], [], [], []
+        alive = []  # C has addresses of it
         for link in links:
             before, mask = None, None
             if link.before:
@@ -33,13 +34,15 @@ class Chain(torch.autograd.Function):
             norms.append(before)
             masks.append(mask)
             weights.append(_channels_last(next(given)) if link.conv else None)
-        for link, weight, before, after in zip(links, weights, norms, [*norms[1:], None], strict=True):
+            layers.append(_layer_for_c(link, weights[-1]))
             maps.append(maps[-1] if link.writes_nothing else _empty_maps(n, link.size_out))
-            _locate_added(link, before, maps, norms)
-            library.forward(_layer_for_c(link, weight), before, after, maps[-2], maps[-1], n)
+        # Nothing but C from here on: it empties the caches, so that Python between two layers would be slow.
+        for i, layer in enumerate(layers):
+            _locate_added(links[i], norms[i], maps, norms)
+            library.forward(layer, norms[i], _after(norms, i), maps[i], maps[i + 1], n)
         last = maps[-1] if links[-1].needs_output else None  # else it may be changed in place
         ctx.save_for_backward(*maps[:-1], last, *weights)
-        ctx.links, ctx.norms, ctx.masks = links, norms, masks
+        ctx.links, ctx.layers, ctx.norms, ctx.masks = links, layers, norms, masks
         return maps[-1]
 
     @staticmethod
@@ -48,28 +51,26 @@ class Chain(torch.autograd.Function):
         saved, count = ctx.saved_tensors, len(ctx.links)
         maps, weights = saved[: count + 1], saved[count + 1 :]
         n, gradient = len(maps[0]), _channels_last(gradient)
-        of_parameters, of_added, after = [], {}, None
+        of_weights = [None if weight is None else torch.empty_like(weight) for weight in weights]
+        of_norms = _of_norms(ctx.norms)
+        sums = _zeros([PARTS * library.sums_size(layer) for layer in ctx.layers])
+        of_added = {}
         for i in reversed(range(count)):
-            link, before = ctx.links[i], ctx.norms[i]
-            layer = _layer_for_c(link, weights[i])
-            of_x = of_weight = sums = None
-            of_norm = [None, None]
-            if before:
-                of_norm = [_floats(link.size[2]) if given else None for given in (before.weight, before.bias)]
-            if link.conv:
-                of_weight, sums = torch.empty_like(weights[i]), _floats(PARTS, library.sums_size(layer)).zero_()
+            link, layer, before, after = ctx.links[i], ctx.layers[i], ctx.norms[i], _after(ctx.norms, i)
+            layer.weight = address(weights[i])  # a tensor that was saved may have moved
+            of_x = None
             if link.kind == IDENTITY and not after and link.adds is None and i not in of_added:
                 of_x = gradient
             elif i or ctx.needs_input_grad[0] or not link.conv:
                 of_x = _empty_maps(n, link.size)
             _locate_added(link, before, maps, ctx.norms)
             given = gradient, of_added.get(i), maps[i], maps[i + 1]
-            library.backward(layer, before, after, *given, of_x, sums, of_weight, *of_norm, n)
-            of_parameters[:0] = [g for g in (*of_norm, of_weight) if g is not None]
-            gradient, after = of_x, before
+            library.backward(layer, before, after, *given, of_x, sums[i], of_weights[i], *of_norms[i], n)
+            gradient = of_x
             if link.adds is not None:
                 of_added[link.adds] = of_x
-        return gradient, None, *of_parameters
+        of_parameters = [(*of_norm, of_weight) for of_norm, of_weight in zip(of_norms, of_weights, strict=True)]
+        return gradient, None, *(g for of_link in of_parameters for g in of_link if g is not None)
 
 
 def _layer_for_c(link: Link, weight: Tensor | None) -> library.Layer:
@@ -98,6 +99,18 @@ def _locate_added(
         before.added_norm = ctypes.addressof(norm) if norm else None
 
 
+def _of_norms(norms: Sequence[library.Norm | None]) -> list[tuple[Tensor | None, Tensor | None]]:
+    """Memory for the gradients of each norm's weight and bias; None for what there is not."""
+    given = [(norm.weight, norm.bias) if norm else (None, None) for norm in norms]
+    parts = iter(_zeros([norm.c for norm, own in zip(norms, given, strict=True) for each in own if each]))
+    return [tuple(next(parts) if each else None for each in own) for own in given]
+
+
+def _after(norms: Sequence[library.Norm | None], i: int) -> library.Norm | None:
+    """The norm after the layer of link i."""
+    return norms[i + 1] if i + 1 < len(norms) else None
+
+
 def _channels_last(x: Tensor) -> Tensor:
     """(N, C, H, W), in memory as C takes it."""
     return x.contiguous(memory_format=torch.channels_last)
@@ -109,5 +122,6 @@ def _empty_maps(n: int, size: tuple[int, int, int]) -> Tensor:
     return torch.empty((n, c, h, w), dtype=torch.float32, device="cpu", memory_format=torch.channels_last)
 
 
-def _floats(*size: int) -> Tensor:
-    return torch.empty(size, dtype=torch.float32, device="cpu")
+def _zeros(sizes: list[int]) -> tuple[Tensor, ...]:
+    """Of so many floats each, together in memory."""
+    return torch.zeros(sum(sizes), dtype=torch.float32, device="cpu").split(sizes)

@@ -31,7 +31,7 @@ CHOICE = "MNIST_S7_KERNELS"
 # Seconds after which a compiler counts as hanging.
 VERSION_SECONDS, COMPILE_SECONDS = 20, 60
 
-# As in kernels.h, and in dropout.c.
+# As in kernels.h.
 PARTS, MAX_LANES, MAX_CHANNELS, MAX_PERIOD = 16, 16, 64, 1024
 IDENTITY, CONVOLUTION, DEPTHWISE, MAX_POOL, ANTI_ALIASED_POOL = range(5)
 NO_RELU, RELU_BEFORE, RELU_AFTER, LEAKY_AFTER = range(4)

@@ -389,7 +389,7 @@ def test_constants_are_those_of_the_header():
             constants[name] = eval(value, {}, constants) if value else position
     shared = {name: value for name, value in constants.items() if hasattr(compiled, name)}
 
-    assert len(shared) == 13
+    assert len(shared) == 15
     assert shared == {name: getattr(compiled, name) for name in shared}
 
 
@@ -410,7 +410,8 @@ def test_structures_are_those_of_the_header(structure):
 
 def test_functions_are_declared_as_they_are_defined():
     layer, norm = ctypes.POINTER(Layer), ctypes.POINTER(Norm)
-    types = {"const Layer *": layer, "Norm *": norm, "const Norm *": norm, "long ": ctypes.c_long}
+    pointers = {"const Layer *": layer, "Norm *": norm, "const Norm *": norm}
+    types = pointers | {"long ": ctypes.c_long, "unsigned ": ctypes.c_uint}
     text = "\n".join(source.read_text() for source in SOURCES)
     defined = re.findall(r"^EXPORTED (\w+) (\w+)\(([^)]*)\)", text, re.MULTILINE)
 

@@ -1,12 +1,10 @@
-/* Dropout's masks, from STREAMS generators side by side: as many whatever a vector holds, so that a state means the same
-   mask on every processor.
+/* Dropout's masks, drawn by STREAMS generators side by side.
 
    xoshiro128+: D. Blackman and S. Vigna, "Scrambled Linear Pseudorandom Number Generators" (arXiv:1805.01407). Its
    lowest bits are the weak ones, and a comparison goes by the highest. */
 
 #include "kernels.h"
 
-enum { STREAMS = 16, WORDS = 4 };
 typedef unsigned Streams __attribute__((vector_size(STREAMS * sizeof(unsigned))));
 typedef unsigned char Bytes __attribute__((vector_size(STREAMS)));
 

@@ -27,6 +27,10 @@ enum { MAX_PERIOD = MAX_LANES * MAX_CHANNELS };
 enum { IDENTITY, CONVOLUTION, DEPTHWISE, MAX_POOL, ANTI_ALIASED_POOL };
 enum { NO_RELU, RELU_BEFORE, RELU_AFTER, LEAKY_AFTER };
 
+/* Masks are drawn by so many generators, each with a state of so many words: as many whatever a vector holds, so that a
+   state means the same mask on every processor. */
+enum { STREAMS = 16, WORDS = 4 };
+
 typedef float Vector __attribute__((vector_size(LANES * sizeof(float)), aligned(sizeof(float))));
 typedef int Mask __attribute__((vector_size(LANES * sizeof(int))));
 typedef struct { int h, w, c; } Map;
