@@ -19,8 +19,12 @@ class SGD:
     def optimizer(
         self, parameters: Iterable[nn.Parameter], lr: float, momentum: float, nesterov: bool, weight_decay: float
     ) -> optim.Optimizer:
+        parameters = list(parameters)
         settings = {"momentum": momentum, "nesterov": nesterov, "weight_decay": weight_decay}
-        return optim.SGD(parameters, lr=lr, **settings, fused=True)
+        optimizer = optim.SGD(parameters, lr=lr, **settings, fused=True)
+        for parameter in parameters if momentum else ():  # the fused one cannot begin with some of them
+            optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+        return optimizer
 
     def state(self, weights: Tensor) -> tuple[Tensor, ...]:
         """What it remembers of (S, P) `weights` before the first step."""

@@ -36,3 +36,24 @@ def test_each_row_moves_as_it_does_alone(algorithm, momentum, nesterov, decay):
         algorithm.step(weights, gradient, state, lr, torch.tensor(now), nesterov, decay)
 
     torch.testing.assert_close(weights, torch.stack(list(alone)).detach(), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("algorithm", "momentum", "nesterov", "decay"), ALGORITHMS.values(), ids=ALGORITHMS)
+def test_a_parameter_may_have_its_first_gradient_late(algorithm, momentum, nesterov, decay):
+    """As that of a branch which is not always taken. PyTorch's optimiser that is not fused is the measure."""
+    torch.manual_seed(0)
+    starts = torch.randn(2, 3, 4)
+    moved = []
+    for fused in (True, None):
+        early, late = parameters = [torch.nn.Parameter(start.clone()) for start in starts]
+        optimizer = algorithm.optimizer(parameters, 0.1, momentum, nesterov, decay)
+        optimizer.param_groups[0]["fused"] = fused
+        gradients = torch.Generator().manual_seed(1)
+        for step in range(4):
+            early.grad = torch.randn(3, 4, generator=gradients)
+            late.grad = torch.randn(3, 4, generator=gradients) if step > 1 else None
+            optimizer.step()
+        moved.append(torch.stack(parameters).detach())
+
+    assert not torch.equal(moved[0][1], starts[1])
+    torch.testing.assert_close(*moved, rtol=1e-6, atol=1e-6)

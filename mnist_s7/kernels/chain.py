@@ -20,7 +20,7 @@ class Chain(torch.autograd.Function):
     def forward(ctx, x: Tensor, links: tuple[Link, ...], *parameters: Tensor) -> Tensor:
         n, given = len(x), iter(parameters)
         maps, layers, weights, norms, masks = [_channels_last(x)], [], [], [], []
-        alive = []  # C has addresses of it
+        alive = []  # what else C has addresses of
         for link in links:
             before, mask = None, None
             if link.before:
@@ -36,7 +36,7 @@ class Chain(torch.autograd.Function):
             weights.append(_channels_last(next(given)) if link.conv else None)
             layers.append(_layer_for_c(link, weights[-1]))
             maps.append(maps[-1] if link.writes_nothing else _empty_maps(n, link.size_out))
-        # Nothing but C from here on: it empties the caches, so that Python between two layers would be slow.
+        # As little Python as can be from here on: C fills the caches with feature maps, which makes it slow.
         for i, layer in enumerate(layers):
             _locate_added(links[i], norms[i], maps, norms)
             library.forward(layer, norms[i], _after(norms, i), maps[i], maps[i + 1], n)
@@ -51,9 +51,9 @@ class Chain(torch.autograd.Function):
         saved, count = ctx.saved_tensors, len(ctx.links)
         maps, weights = saved[: count + 1], saved[count + 1 :]
         n, gradient = len(maps[0]), _channels_last(gradient)
+        of_norms = [_memory_for_gradients(norm) for norm in ctx.norms]
         of_weights = [None if weight is None else torch.empty_like(weight) for weight in weights]
-        of_norms = _of_norms(ctx.norms)
-        sums = _zeros([PARTS * library.sums_size(layer) for layer in ctx.layers])
+        sums = [_floats(PARTS, library.sums_size(layer)).zero_() if layer.weight else None for layer in ctx.layers]
         of_added = {}
         for i in reversed(range(count)):
             link, layer, before, after = ctx.links[i], ctx.layers[i], ctx.norms[i], _after(ctx.norms, i)
@@ -69,8 +69,8 @@ class Chain(torch.autograd.Function):
             gradient = of_x
             if link.adds is not None:
                 of_added[link.adds] = of_x
-        of_parameters = [(*of_norm, of_weight) for of_norm, of_weight in zip(of_norms, of_weights, strict=True)]
-        return gradient, None, *(g for of_link in of_parameters for g in of_link if g is not None)
+        of_links = zip(of_norms, of_weights, strict=True)
+        return gradient, None, *(g for of_norm, of_weight in of_links for g in (*of_norm, of_weight) if g is not None)
 
 
 def _layer_for_c(link: Link, weight: Tensor | None) -> library.Layer:
@@ -99,11 +99,11 @@ def _locate_added(
         before.added_norm = ctypes.addressof(norm) if norm else None
 
 
-def _of_norms(norms: Sequence[library.Norm | None]) -> list[tuple[Tensor | None, Tensor | None]]:
-    """Memory for the gradients of each norm's weight and bias; None for what there is not."""
-    given = [(norm.weight, norm.bias) if norm else (None, None) for norm in norms]
-    parts = iter(_zeros([norm.c for norm, own in zip(norms, given, strict=True) for each in own if each]))
-    return [tuple(next(parts) if each else None for each in own) for own in given]
+def _memory_for_gradients(norm: library.Norm | None) -> tuple[Tensor | None, Tensor | None]:
+    """Of its weight and its bias."""
+    if not norm:
+        return None, None
+    return _floats(norm.c) if norm.weight else None, _floats(norm.c)
 
 
 def _after(norms: Sequence[library.Norm | None], i: int) -> library.Norm | None:
@@ -122,6 +122,5 @@ def _empty_maps(n: int, size: tuple[int, int, int]) -> Tensor:
     return torch.empty((n, c, h, w), dtype=torch.float32, device="cpu", memory_format=torch.channels_last)
 
 
-def _zeros(sizes: list[int]) -> tuple[Tensor, ...]:
-    """Of so many floats each, together in memory."""
-    return torch.zeros(sum(sizes), dtype=torch.float32, device="cpu").split(sizes)
+def _floats(*size: int) -> Tensor:
+    return torch.empty(size, dtype=torch.float32, device="cpu")

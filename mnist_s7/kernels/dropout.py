@@ -1,4 +1,4 @@
-"""Dropout on a CPU, with masks drawn by C where that is compiled: PyTorch draws one number after another."""
+"""Dropout, whose masks C draws on a CPU, if it is compiled: PyTorch draws one number after another there."""
 
 import math
 from collections.abc import Sequence

@@ -287,7 +287,7 @@ def keep_mask(n: int, p: float, generator: Generator | None) -> Tensor:
     state = torch.empty(STREAMS * WORDS // 2, dtype=torch.int64, device="cpu")  # two words in each
     state.random_(-(2**63), None, generator=generator)
     mask = torch.empty(n, dtype=torch.uint8, device="cpu")
-    dropped = min(round(p * 2**32), 2**32 - 1)
+    dropped = min(round(p * 2**32), 2**32 - 1)  # of all numbers, so many; never all, which an int of C does not hold
     load().mnist_s7_keep_mask(address(state), dropped, address(mask), n)
     return mask
 
@@ -335,5 +335,5 @@ def timed_calls() -> Iterator[list[Call]]:
 
 
 def address(tensor: Tensor | None) -> int | None:
-    """Where a tensor's numbers are. C takes float32, and uint8 for a mask."""
+    """Where a tensor's numbers are. C takes float32; uint8 for a mask, int64 for the state that draws it."""
     return None if tensor is None else tensor.data_ptr()

@@ -119,17 +119,23 @@ def test_a_part_of_the_digits_keeps_the_share_of_the_test(few_digits):
 @pytest.mark.parametrize("experiment", [T3, T4], ids=["T3", "T4"])
 def test_the_baseline_is_plain_pytorch_on_torchvisions_images(few_digits, monkeypatch, experiment):
     """It trains the experiment's own layers, none of them this package's, on images as the pipeline makes them."""
-    trained = []
-    optimizer = type(T3).optimizer
-    monkeypatch.setattr(type(T3), "optimizer", lambda self, model: trained.append(model) or optimizer(self, model))
+    trained, optimizers, optimizer = [], [], type(T3).optimizer
+
+    def noted(self, model):
+        trained.append(model)
+        optimizers.append(optimizer(self, model))
+        return optimizers[-1]
+
+    monkeypatch.setattr(type(T3), "optimizer", noted)
     monkeypatch.setattr(measure, "accelerate", lambda model: pytest.fail("accelerated"))
     module = importlib.import_module("mnist_s7.training.fit")  # the package has the function by that name
     monkeypatch.setattr(module, "accelerate", lambda model: pytest.fail("accelerated"))
 
     seconds = measure.baseline(experiment, few_digits, workers=0)
 
-    (model,) = trained
+    [model], [optimizer] = trained, optimizers
     assert seconds > 0
+    assert not optimizer.param_groups[0]["fused"]
     assert not [block for block in model.modules() if isinstance(block, Accelerated)]
     assert list(model.state_dict()) == list(experiment.network().state_dict())
     assert model.block1[1].num_batches_tracked == 4  # 512 images in batches of 128

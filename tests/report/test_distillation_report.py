@@ -51,9 +51,8 @@ def test_soft_targets_are_of_what_the_teachers_are_least_sure_of(runs, few_digit
     mean = torch.stack([predict(run.model, digits.test_images).exp() for run in runs]).mean(0)
     entropy = -(mean * mean.log()).sum(1)
     unsure = torch.cat([(digits.test_images == image).all(2).all(1).nonzero().flatten() for image in images])
-    torch.testing.assert_close(
-        entropy[unsure], entropy.topk(6).values
-    )  # which of two within rounding is first, is open
+    # Which of two within rounding is the first is open.
+    torch.testing.assert_close(entropy[unsure], entropy.topk(6).values)
     assert torch.equal(labels, digits.test_labels[unsure])
     assert list(probabilities) == networks
     expected = [mean[unsure], predict(before, images).exp(), predict(runs[0].model, images).exp()]

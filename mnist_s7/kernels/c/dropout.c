@@ -6,16 +6,18 @@
 #include "kernels.h"
 
 typedef unsigned Streams __attribute__((vector_size(STREAMS * sizeof(unsigned))));
-typedef unsigned char Bytes __attribute__((vector_size(STREAMS)));
+typedef int Flags __attribute__((vector_size(STREAMS * sizeof(int))));
 
-/* `keep` is of n bytes, 0 with probability dropped / 2^32, else 1; `state` (words, streams), any but all 0. */
+/* `keep` is of n bytes, 0 with probability dropped / 2^32, else 1. `state` is (words, streams), of no stream all 0. */
 EXPORTED void mnist_s7_keep_mask(const unsigned *state, unsigned dropped, unsigned char *keep, long n) {
     Streams s[WORDS];
     memcpy(s, state, sizeof s);
     for (long at = 0; at < n; at += STREAMS) {
-        Bytes kept = __builtin_convertvector(s[0] + s[3] >= dropped, Bytes) & 1;
-        if (n - at >= STREAMS) memcpy(keep + at, &kept, STREAMS);
-        else memcpy(keep + at, &kept, n - at);
+        Flags over = s[0] + s[3] >= dropped;
+        unsigned char kept[STREAMS];
+        for (int i = 0; i < STREAMS; i++) kept[i] = over[i] & 1;
+        if (n - at >= STREAMS) memcpy(keep + at, kept, STREAMS);
+        else memcpy(keep + at, kept, n - at);
         Streams shifted = s[1] << 9;
         s[2] ^= s[0];
         s[3] ^= s[1];
