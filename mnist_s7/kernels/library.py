@@ -73,7 +73,7 @@ FUNCTIONS = {
         [ctypes.POINTER(Layer), *[ctypes.POINTER(Norm)] * 2, *[ctypes.c_void_p] * 9, *[ctypes.c_long] * 2],
         None,
     ),
-    "mnist_s7_keep_mask": ([ctypes.c_void_p, ctypes.c_uint, ctypes.c_void_p, ctypes.c_long], None),
+    "mnist_s7_keep_mask": ([ctypes.c_void_p, ctypes.c_uint, ctypes.c_void_p, *[ctypes.c_long] * 2], None),
     "mnist_s7_multiply_and_add": ([ctypes.c_long, ctypes.c_void_p], ctypes.c_double),
 }
 
@@ -283,12 +283,12 @@ def backward(layer: Layer, before: Norm | None, after: Norm | None, *tensors_and
 
 
 def keep_mask(n: int, p: float, generator: Generator | None) -> Tensor:
-    """(n,) uint8 of `mnist_s7_keep_mask` in dropout.c. The generator draws the state; None is PyTorch's global one."""
-    state = torch.empty(STREAMS * WORDS // 2, dtype=torch.int64, device="cpu")  # two words in each
-    state.random_(-(2**63), None, generator=generator)
+    """(n,) uint8 of `mnist_s7_keep_mask` in dropout.c. The generator draws the states; None is PyTorch's global one."""
+    states = torch.empty(PARTS * WORDS * STREAMS // 2, dtype=torch.int64, device="cpu")  # two words in each
+    states.random_(-(2**63), None, generator=generator)
     mask = torch.empty(n, dtype=torch.uint8, device="cpu")
     dropped = min(round(p * 2**32), 2**32 - 1)  # of all numbers, so many; never all, which an int of C does not hold
-    load().mnist_s7_keep_mask(address(state), dropped, address(mask), n)
+    load().mnist_s7_keep_mask(address(states), dropped, address(mask), n, torch.get_num_threads())
     return mask
 
 
@@ -335,5 +335,5 @@ def timed_calls() -> Iterator[list[Call]]:
 
 
 def address(tensor: Tensor | None) -> int | None:
-    """Where a tensor's numbers are. C takes float32; uint8 for a mask, int64 for the state that draws it."""
+    """Where a tensor's numbers are. C takes float32; uint8 for a mask, int64 for the states that draw it."""
     return None if tensor is None else tensor.data_ptr()

@@ -32,14 +32,31 @@ def xoshiro(state):
 def test_masks_are_those_of_the_generators_side_by_side(p):
     if library.load() is None:
         pytest.skip("no compiled layers")
-    n = 1003  # the last numbers of some streams are not needed
+    n = 5003  # no part of it needs the last numbers of all its streams
     mask = keep_mask(n, p, torch.Generator().manual_seed(7))
 
-    state = torch.empty(32, dtype=torch.int64).random_(-(2**63), None, generator=torch.Generator().manual_seed(7))
-    words = [word % WORD for word in state.view(torch.int32).tolist()]
-    streams = [xoshiro(words[stream::16]) for stream in range(16)]
-    assert mask.tolist() == [int(next(streams[i % 16]) >= round(p * WORD)) for i in range(n)]
+    states = torch.empty(16, 32, dtype=torch.int64)
+    expected = []
+    for part, state in enumerate(states.random_(-(2**63), None, generator=torch.Generator().manual_seed(7))):
+        words = [word % WORD for word in state.view(torch.int32).tolist()]
+        streams = [xoshiro(words[stream::16]) for stream in range(16)]
+        size = n * (part + 1) // 16 - n * part // 16
+        expected += [int(next(streams[i % 16]) >= round(p * WORD)) for i in range(size)]
+    assert mask.tolist() == expected
     assert mask.dtype == torch.uint8
+
+
+@pytest.mark.usefixtures("layers")
+def test_masks_are_the_same_with_any_number_of_threads():
+    def mask(threads):
+        torch.set_num_threads(threads)
+        return keep_mask(100_000, 0.3, torch.Generator().manual_seed(7))
+
+    before = torch.get_num_threads()
+    try:
+        assert torch.equal(mask(1), mask(3))
+    finally:
+        torch.set_num_threads(before)
 
 
 @pytest.mark.usefixtures("layers")

@@ -1,4 +1,4 @@
-/* Dropout's masks, drawn by STREAMS generators side by side.
+/* Dropout's masks, each part of a mask drawn by STREAMS generators side by side.
 
    xoshiro128+: D. Blackman and S. Vigna, "Scrambled Linear Pseudorandom Number Generators" (arXiv:1805.01407). Its
    lowest bits are the weak ones, and a comparison goes by the highest. */
@@ -8,8 +8,8 @@
 typedef unsigned Streams __attribute__((vector_size(STREAMS * sizeof(unsigned))));
 typedef int Flags __attribute__((vector_size(STREAMS * sizeof(int))));
 
-/* `keep` is of n bytes, 0 with probability dropped / 2^32, else 1. `state` is (words, streams), of no stream all 0. */
-EXPORTED void mnist_s7_keep_mask(const unsigned *state, unsigned dropped, unsigned char *keep, long n) {
+/* `state` is (words, streams), of no stream all 0. */
+static void draw(const unsigned *state, unsigned dropped, unsigned char *keep, long n) {
     Streams s[WORDS];
     memcpy(s, state, sizeof s);
     for (long at = 0; at < n; at += STREAMS) {
@@ -25,5 +25,15 @@ EXPORTED void mnist_s7_keep_mask(const unsigned *state, unsigned dropped, unsign
         s[0] ^= s[3];
         s[2] ^= shifted;
         s[3] = s[3] << 11 | s[3] >> 21;
+    }
+}
+
+/* `keep` is of n bytes, 0 with probability dropped / 2^32, else 1. `states` are (PARTS, words, streams). */
+EXPORTED void mnist_s7_keep_mask(const unsigned *states, unsigned dropped, unsigned char *keep, long n, long threads) {
+    (void)threads; /* which nobody uses without OpenMP */
+    #pragma omp parallel for num_threads(threads)
+    for (int part = 0; part < PARTS; part++) {
+        long start = n * part / PARTS, end = n * (part + 1) / PARTS;
+        draw(states + part * WORDS * STREAMS, dropped, keep + start, end - start);
     }
 }
