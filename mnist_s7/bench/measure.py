@@ -71,7 +71,7 @@ def benchmark(
 
 
 def _warm_up(experiment: Experiment, cost: Cost, few: Digits, cores: int) -> dict[str, Loop]:
-    """First calls are slow everywhere. And find the best settings of the baseline and the lower bound.
+    """First calls are slow everywhere. And find the best settings of the baseline and of PyTorch's convolutions.
 
     Returns the loops on PyTorch's layers, on torch.compile, which has compiled then, and in JAX, where that is there.
     """
@@ -80,8 +80,8 @@ def _warm_up(experiment: Experiment, cost: Cost, few: Digits, cores: int) -> dic
     tried = sorted({0, 1, cores})
     seconds = _baseline_apart(experiment.name, fewer, tried, cores)
     cost.workers = tried[seconds.index(min(seconds))]
-    settings = {name: lower_bound(experiment, name, steps=5) for name in LOWER_BOUND_SETTINGS}
-    cost.lower_bound_setting = min(settings, key=settings.get)
+    settings = {name: pytorch_convolutions(experiment, name, steps=5) for name in CONVOLUTION_SETTINGS}
+    cost.convolutions_setting = min(settings, key=settings.get)
     loops = {"in_memory": in_memory(experiment), "torch_compile": in_memory(experiment, torch.compile)}
     both_sizes = _first(few, experiment.batch_size + len(few.train_images) % experiment.batch_size)  # of batches
     for loop in loops.values():
@@ -100,7 +100,7 @@ def _measure(
     for name, loop in loops.items():
         getattr(cost, name).append(loop(few))
     cost.package.append(package(experiment, few))
-    cost.lower_bound.append(lower_bound(experiment, cost.lower_bound_setting))
+    cost.convolutions.append(pytorch_convolutions(experiment, cost.convolutions_setting))
     cost.each_core.append(_on_each_core(experiment.name, few, cores))
     fewer = _first(few, len(few.train_images) // 2)
     for size in BATCH_SIZES:
@@ -120,7 +120,7 @@ def _line(name: str, cost: Cost) -> str:
 
 # ------------------------------------------------------------------------------------------- what is measured
 
-LOWER_BOUND_SETTINGS = {
+CONVOLUTION_SETTINGS = {
     f"{kind}, {order}": (dtype, memory_format)
     for kind, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16))
     for order, memory_format in (("channels first", torch.contiguous_format), ("channels last", torch.channels_last))
@@ -211,10 +211,10 @@ def _epoch(experiment: Experiment, digits: Digits) -> Run:
     return fit(replace(experiment, distillation=None), digits, epochs=1, device="cpu", progress=False)
 
 
-def lower_bound(experiment: Experiment, setting: str, steps: int = 20) -> float:
-    """Seconds per epoch of the convolutions' forward and backward alone, on ready tensors; `setting` is one of
-    `LOWER_BOUND_SETTINGS`."""
-    dtype, memory_format = LOWER_BOUND_SETTINGS[setting]
+def pytorch_convolutions(experiment: Experiment, setting: str, steps: int = 20) -> float:
+    """Seconds per epoch of PyTorch's convolutions alone, forward and backward, on ready tensors; `setting` is one of
+    `CONVOLUTION_SETTINGS`."""
+    dtype, memory_format = CONVOLUTION_SETTINGS[setting]
     model = experiment.network().to(dtype=dtype, memory_format=memory_format).eval()
     convolutions = []
 

@@ -23,10 +23,10 @@ class Cost:
     torch_compile: list[float] = field(default_factory=list)  # the same on torch.compile, compiled before
     jax: list[float] = field(default_factory=list)  # the same in JAX; empty where JAX, or the network there, is missing
     package: list[float] = field(default_factory=list)  # `fit`: the same on the compiled layers
-    lower_bound: list[float] = field(default_factory=list)  # forward and backward of the convolutions, without any test
+    convolutions: list[float] = field(default_factory=list)  # PyTorch's alone, forward and backward, without any test
     each_core: list[float] = field(default_factory=list)  # seconds per epoch of all cores, with one process per core
     workers: int = 0  # of the baseline's DataLoader: the number that was fastest
-    lower_bound_setting: str = ""  # the data type and memory format that was fastest
+    convolutions_setting: str = ""  # the data type and memory format that was fastest
     peak_memory: float = 0.0  # MB, of a process that trains it on all digits
     shares: dict[str, float] = field(default_factory=dict)  # percent of `package`
     by_batch_size: dict[str, list[float]] = field(default_factory=dict)

@@ -16,7 +16,7 @@ LOOPS = {
     "torch_compile": ("in memory, torch.compile", "#BBBBBB"),
     "jax": ("in memory, JAX", "#CCCCCC"),
     "package": ("in memory, compiled layers", None),
-    "lower_bound": ("convolutions alone", FAINT),
+    "convolutions": ("PyTorch's convolutions alone", FAINT),
 }
 BAR = 0.22  # inches, that what is said of one does not meet the next
 PANELS = {
@@ -54,7 +54,7 @@ def _bars(ax: Axes, benchmark: Benchmark) -> None:
             )
             ax.plot([min(seconds), max(seconds)], [y, y], color=INK, linewidth=1)
             text = f"{label}: {median(seconds):.1f} s"
-            if loop not in ("package", "lower_bound"):
+            if loop not in ("package", "convolutions"):
                 text += f", {median(cost.ratios(loop, 'package')):.1f} times the compiled layers"
             say(ax, text, max(seconds), y, dx=5)
     ax.set_yticks(range(len(benchmark.costs)), benchmark.costs, fontweight="bold")

@@ -14,7 +14,7 @@ LOOPS = {
     "torch_compile": "in-memory loop, torch.compile",
     "jax": "in-memory loop, JAX",
     "package": "in-memory loop, compiled layers",
-    "lower_bound": "lower bound (convolutions alone)",
+    "convolutions": "PyTorch's convolutions alone",
 }
 
 
@@ -84,7 +84,7 @@ def how_measured(benchmark: Benchmark) -> str:
     """The machine, and how the figures were measured."""
     machine = benchmark.environment
     workers = ", ".join(f"{cost.workers} ({name})" for name, cost in benchmark.costs.items())
-    settings = ", ".join(f"{cost.lower_bound_setting} ({name})" for name, cost in benchmark.costs.items())
+    settings = ", ".join(f"{cost.convolutions_setting} ({name})" for name, cost in benchmark.costs.items())
     return (
         f"{benchmark.processor}, {benchmark.cores} cores, {machine['system']}, Python {machine['python']}, torch "
         f"{machine['torch']}, float32. Medians of {benchmark.rounds} interleaved rounds, with their range where one is "
@@ -92,8 +92,9 @@ def how_measured(benchmark: Benchmark) -> str:
         "as large a part of the test images, and scaled to 60,000 and 10,000. Ratios are taken within a round. With "
         "one process per core, each has one thread, and the epochs of all are counted. A pass over so many images is "
         f"not scaled. DataLoader workers of the baseline, the fastest of 0, 1 and {benchmark.cores}: {workers}. Data "
-        f"type and memory format of the lower bound, the fastest of four: {settings}. torch.compile is measured after "
-        f"it has compiled.{_in_jax(benchmark)}{_on_labels(benchmark)} Layers of this package: {machine['kernels']}."
+        f"type and memory format of PyTorch's convolutions alone, the fastest of four: {settings}. torch.compile is "
+        f"measured after it has compiled.{_in_jax(benchmark)}{_on_labels(benchmark)} Layers of this package: "
+        f"{machine['kernels']}."
     )
 
 

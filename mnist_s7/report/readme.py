@@ -128,8 +128,9 @@ def _speed(benchmark: Benchmark) -> str:
     """The seconds, and how they were measured."""
     return (
         f"{costs(benchmark)}\n\nMedians of {benchmark.rounds} interleaved rounds on {benchmark.cores} cores of "
-        f"{benchmark.processor}, torch {benchmark.environment['torch'].partition('+')[0]}, float32 (the lower bound in "
-        "the faster of float32 and bfloat16); an epoch is 60,000 training and 10,000 test images."
+        f"{benchmark.processor}, torch {benchmark.environment['torch'].partition('+')[0]}, float32 "
+        "(PyTorch's convolutions alone in the faster of float32 and bfloat16); an epoch is 60,000 training and 10,000 "
+        "test images."
     )
 
 

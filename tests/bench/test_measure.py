@@ -22,7 +22,7 @@ def test_ratios_are_those_of_a_round(measured):
     cost = measured.costs["T1"]
 
     assert cost.ratios("baseline", "package") == [4.0, 3.0]  # and not 5.0 or 2.0, of figures of two rounds
-    assert cost.ratios("package", "lower_bound") == [2.0, 4.0]
+    assert cost.ratios("package", "convolutions") == [2.0, 4.0]
 
 
 def cells(table):
@@ -38,13 +38,13 @@ def test_tables_show_medians_with_the_range_of_the_rounds(measured):
         "in-memory loop, PyTorch's layers": "25.0",
         "in-memory loop, torch.compile": "35.0",
         "in-memory loop, compiled layers": "15.0",
-        "lower bound (convolutions alone)": "5.0",
+        "PyTorch's convolutions alone": "5.0",
     }
     assert cells(tables.ratios(measured)) == {
         "baseline loop": "3.5 (3.0 to 4.0)",
         "in-memory loop, PyTorch's layers": "1.8 (1.5 to 2.0)",
         "in-memory loop, torch.compile": "2.5 (2.0 to 3.0)",
-        "lower bound (convolutions alone)": "0.4 (0.2 to 0.5)",
+        "PyTorch's convolutions alone": "0.4 (0.2 to 0.5)",
     }
     assert cells(tables.throughput(measured)) == {
         "epochs per hour": "514",  # 3,600 / 7
@@ -149,8 +149,8 @@ def test_seconds_are_scaled_to_all_digits(few_digits):
 
 
 @pytest.mark.parametrize(("experiment", "layers"), [(T1, 9), (T4, 14)], ids=["T1", "T4"])
-@pytest.mark.parametrize("setting", measure.LOWER_BOUND_SETTINGS)
-def test_the_lower_bound_is_every_convolution_once_each_way(monkeypatch, setting, experiment, layers):
+@pytest.mark.parametrize("setting", measure.CONVOLUTION_SETTINGS)
+def test_pytorchs_convolutions_are_all_of_a_network_once_each_way(monkeypatch, setting, experiment, layers):
     forward, backward = [], []
     conv2d, grad = measure.F.conv2d, torch.autograd.grad
 
@@ -162,9 +162,9 @@ def test_the_lower_bound_is_every_convolution_once_each_way(monkeypatch, setting
     monkeypatch.setattr(measure.F, "conv2d", noted)
     monkeypatch.setattr(torch.autograd, "grad", lambda y, of, g: backward.append(len(of)) or grad(y, of, g))
 
-    assert measure.lower_bound(experiment, setting, steps=1) > 0
+    assert measure.pytorch_convolutions(experiment, setting, steps=1) > 0
 
-    dtype, memory_format = measure.LOWER_BOUND_SETTINGS[setting]
+    dtype, memory_format = measure.CONVOLUTION_SETTINGS[setting]
     convs = [m for m in experiment.network().modules() if isinstance(m, nn.Conv2d)]
     assert len(convs) == layers
     assert [weight.shape for _, weight, _ in forward] == [conv.weight.shape for conv in convs]
@@ -203,7 +203,7 @@ def test_an_experiment_with_teachers_is_measured_on_labels(few_digits, measured)
 
 @pytest.mark.parametrize(("installed", "in_jax"), [(True, 9.0), (True, None), (False, 9.0)])
 def test_a_benchmark_has_every_figure_of_every_round(few_digits, monkeypatch, installed, in_jax):
-    monkeypatch.setattr(measure, "LOWER_BOUND_SETTINGS", dict(list(measure.LOWER_BOUND_SETTINGS.items())[:2]))
+    monkeypatch.setattr(measure, "CONVOLUTION_SETTINGS", dict(list(measure.CONVOLUTION_SETTINGS.items())[:2]))
     monkeypatch.setattr(measure, "BATCH_SIZES", (64, 128))
     monkeypatch.setattr(measure, "IMAGES", (256, 512, 60_000))  # the last are more than there are
     monkeypatch.setattr(measure, "usable_cores", lambda: 1)
@@ -219,7 +219,7 @@ def test_a_benchmark_has_every_figure_of_every_round(few_digits, monkeypatch, in
 
     assert list(found.costs) == ["T3"]
     for cost in found.costs.values():
-        loops = cost.baseline, cost.in_memory, cost.torch_compile, cost.package, cost.lower_bound, cost.each_core
+        loops = cost.baseline, cost.in_memory, cost.torch_compile, cost.package, cost.convolutions, cost.each_core
         scaled = cost.by_batch_size, cost.by_threads, cost.by_images
         for rounds in (*loops, *(each for by in scaled for each in by.values())):
             assert len(rounds) == 2
@@ -251,7 +251,7 @@ def test_the_figure_has_every_bar_and_every_line(measured):
         "in memory, PyTorch's layers: 25.0 s, 1.8 times the compiled layers",
         "in memory, torch.compile: 35.0 s, 2.5 times the compiled layers",
         "in memory, compiled layers: 15.0 s",
-        "convolutions alone: 5.0 s",
+        "PyTorch's convolutions alone: 5.0 s",
     ]
     for panel, heights in zip(panels, ([31, 8], [20, 15], [1.25, 12.5]), strict=True):
         assert [line.get_label() for line in panel.lines] == [experiment.name for experiment in SERIES]
