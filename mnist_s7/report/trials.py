@@ -16,6 +16,8 @@ from mnist_s7.results.search import SEED_COLUMN, Trial, read_trials
 MOST = 8_000  # parameters, the series' target
 # Columns of the file.
 PARAMETERS, TRAINED_ON, EPOCHS, PLACE, CHOSEN = "parameters", "trained on", "epochs", "where", "chosen as"
+# How some of them are put into words; the others are said as they are.
+WRITTEN = {TRAINED_ON: "trained on {}", EPOCHS: "{} epochs", PARAMETERS: "", PLACE: "", CHOSEN: ""}
 
 
 def search(experiment: Experiment) -> Markdown:
@@ -72,9 +74,14 @@ def _file(experiment: Experiment) -> Path:
 
 
 def _differing(settings: Mapping[str, str], usual: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in settings.items() if value != usual[name]}
+    """Of a setting in parts, those that differ, unless a part of the usual one is missing."""
+    differing = {name: value for name, value in settings.items() if value != usual[name]}
+    for name, value in differing.items():
+        parts, usual_parts = value.split("; "), usual[name].split("; ")
+        if name not in WRITTEN and len(parts) >= len(usual_parts):
+            differing[name] = "; ".join(part for part in parts if part not in usual_parts)
+    return differing
 
 
 def _words(settings: Mapping[str, str]) -> str:
-    written = {TRAINED_ON: "trained on {}", EPOCHS: "{} epochs", PARAMETERS: "", PLACE: "", CHOSEN: ""}
-    return "; ".join(filter(None, (written.get(name, "{}").format(value) for name, value in settings.items())))
+    return "; ".join(filter(None, (WRITTEN.get(name, "{}").format(value) for name, value in settings.items())))

@@ -119,3 +119,15 @@ def test_trials_are_named_by_what_is_unusual_among_their_like(drawn):
         ],
     }
     assert [trial.losses for trial in chosen] == [[0.02, 0.03]]
+
+
+def test_of_a_setting_in_parts_a_trial_is_named_by_those_that_are_unusual(drawn):
+    """One with a part less is named by all of them: of what is missing nothing could be said."""
+    recipes = ("SGD lr 0.2; batch 128",) * 2 + ("SGD lr 0.4; batch 128", "SGD lr 0.2; batch 64; Nesterov", "SGD")
+    rows = [
+        ("narrow", "7000", recipe, *USUAL[3:-1], "", str(i), "99.5", f"0.0{i}", "") for i, recipe in enumerate(recipes)
+    ]
+
+    [group] = drawn(*rows)[0].values()
+
+    assert [name for name, _ in group] == ["as said above", "SGD lr 0.4", "batch 64; Nesterov", "SGD"]
