@@ -278,7 +278,7 @@ def _shares(experiment: Experiment, digits: Digits) -> dict[str, float]:
     model = in_fast_layout(experiment.network())
     accelerated = accelerate(model)
     optimizer = experiment.optimizer(model)
-    spent = dict.fromkeys(("data", "forward", "backward", "optimizer", "figures", "evaluation"), 0.0)
+    spent = dict.fromkeys(("data", "forward", "backward", "optimizer", "loss and accuracy", "evaluation"), 0.0)
     last = time.perf_counter()
 
     def ends(part: str) -> None:
@@ -291,13 +291,13 @@ def _shares(experiment: Experiment, digits: Digits) -> dict[str, float]:
         for batch in batches:
             ends("data")
             yield batch
-            ends("figures")
+            ends("loss and accuracy")
 
     accelerated.register_forward_hook(lambda *_: ends("forward"))
     optimizer.register_step_pre_hook(lambda *_: ends("backward"))
     optimizer.register_step_post_hook(lambda *_: ends("optimizer"))
     train_epoch(accelerated, timed(_batches(experiment, digits)), training_step(accelerated, optimizer))
-    ends("figures")
+    ends("loss and accuracy")
     evaluate(accelerate(model), digits.test_images, digits.test_labels)  # whose forward has no clock
     ends("evaluation")
     return {part: 100 * seconds / sum(spent.values()) for part, seconds in spent.items()}

@@ -63,7 +63,7 @@ def every_seed(runs: Runs, references: Mapping[str, float]) -> Figure:
     accuracy_axis(ax, [*targets, *(a for values in finals.values() for a in values), *references.values(), *ends])
     ax.set_xlim(-0.5 - 0.12 * len(runs), len(runs) - 0.5)  # room on the left for the words at the target
     for target in targets:
-        target_line(ax, target)
+        target_line(ax, target, "the series'")
     captions = []
     for i, (name, (colour, marker)) in enumerate(zip(runs, _looks(runs), strict=True)):
         summary, look = summaries[name], {"color": colour, "marker": marker}
@@ -196,7 +196,7 @@ def accuracy_against_parameters(runs: Runs, public: Sequence[PublicNetwork] = PU
     sizes = [network.parameters for network in networks]
     ax.set(xscale="log", xlim=(min(sizes) / 1.6, max(sizes) * 1.6))
     for target in targets:
-        target_line(ax, target)
+        target_line(ax, target, "the series'")
     parameter_axis(ax)
     ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     ax.xaxis.set_minor_locator(NullLocator())

@@ -71,11 +71,11 @@ def headline(dataset: str) -> list[float]:
     return [HEADLINE] if has_targets(dataset) else []
 
 
-def target_line(ax: Axes, target: float) -> None:
+def target_line(ax: Axes, target: float, whose: str = "") -> None:
     """Draw the target (percent), and shade what reaches it. The limits must be set."""
     ax.axhline(target, color=INK, linewidth=1, linestyle=":")
     ax.axhspan(target, ax.get_ylim()[1], color="#F3F3F3", zorder=0)
-    say(ax, f"target {target:g} %", 0, target, ("axes fraction", "data"), dx=4, dy=8)
+    say(ax, f"{whose} target {target:g} %".strip(), 0, target, ("axes fraction", "data"), dx=4, dy=8)
 
 
 def end_labels(ax: Axes, form: str) -> None:

@@ -62,7 +62,11 @@ def _bars(ax: Axes, benchmark: Benchmark) -> None:
     longest = max(max(getattr(cost, loop), default=0) for cost in benchmark.costs.values() for loop in LOOPS)
     ax.set_xlim(0, 1.75 * longest)
     ax.tick_params(axis="y", length=0)
-    plain_axes(ax, xlabel="seconds per epoch (medians; lines, and bands below: range of the rounds)", grid="x")
+    plain_axes(
+        ax,
+        xlabel="seconds per epoch (medians, also of each round's ratios; lines, and bands below: range of the rounds)",
+        grid="x",
+    )
 
 
 def _lines(ax: Axes, benchmark: Benchmark, by: str) -> None:

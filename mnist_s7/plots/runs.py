@@ -177,7 +177,7 @@ def accuracy_panel(ax: Axes, groups: Mapping[str, Sequence[Run]], split: str) ->
     accuracy_axis(ax, [*targets, *(max(a, lowest) for a in both)])
     epoch_axis(ax, max(map(len, means.values())))
     for target in targets if split == "test" else ():
-        target_line(ax, target)
+        target_line(ax, target, "the series'")
     end_labels(ax, "{:.2f} %")
     below = {name: sum(a < lowest for a in values) for name, values in means.items()}
     notes = [f"{name} is below {lowest} % in {counted(n, 'epoch')}" for name, n in below.items() if n]

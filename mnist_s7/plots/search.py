@@ -17,7 +17,7 @@ ROW, LETTERS, HEADING = 0.2, 58, 100  # inches of a trial's line; letters of its
 
 def search_figure(groups: Mapping[str, Sequence[tuple[str, Trial]]], chosen: Collection[Trial] = ()) -> Figure:
     """The validation loss of each trial, by its name, in a panel for each group, with the group's name above: every
-    seed, and the mean with its standard error. The names of those that were `chosen` are bold.
+    seed, and of several the mean with its standard error. The names of those that were `chosen` are bold.
 
     Raises `InvalidArgument` where there are no trials.
     """
@@ -36,7 +36,7 @@ def search_figure(groups: Mapping[str, Sequence[tuple[str, Trial]]], chosen: Col
         title.set_transform(blended_transform_factory(figure.transFigure, title.get_transform()))
     handles = [
         Line2D([], [], label="each seed", color=MUTED, marker="|", linestyle=""),
-        Line2D([], [], label="mean and its standard error", color=MUTED, marker="o", linewidth=2),
+        Line2D([], [], label="mean of several seeds and its standard error", color=MUTED, marker="o", linewidth=2),
         Line2D([], [], label="bold: what was chosen", linestyle=""),
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False, fontsize=TEXT)
@@ -56,7 +56,7 @@ def _draw(ax: Axes, names: Sequence[str], trials: Sequence[tuple[str, Trial]], c
         if trial.loss.sd is not None:
             error = trial.loss.sd / trial.loss.n**0.5
             ax.plot([trial.loss.mean - error, trial.loss.mean + error], [at, at], color=BLUE, linewidth=2)
-        ax.plot(trial.loss.mean, at, color=BLUE, marker="o", markersize=6)
+            ax.plot(trial.loss.mean, at, color=BLUE, marker="o", markersize=6)
     ax.set_yticks(places, names, fontsize=9, color=INK)
     for label, (_, trial) in zip(ax.get_yticklabels(), trials, strict=True):
         label.set_fontweight("bold" if trial in chosen else "normal")

@@ -106,6 +106,7 @@ def place(runs: Runs, baselines: Runs) -> Markdown:
     if not found:
         return Markdown(f"Whether a public network below {LIMIT:,} parameters is better than {OURS} is not known yet.")
     n, size = len(found), sum(map(_is_rival, PUBLISHED_NETWORKS))
+    of_all = "" if n == size else f" of {size}"
     winners = [name for name, difference in found.items() if difference.positive]
     lower = sum(difference.positive is False for difference in found.values())
     better = f"{len(winners)} {'is' if len(winners) == 1 else 'are'}" if winners else "none is"
@@ -116,7 +117,7 @@ def place(runs: Runs, baselines: Runs) -> Markdown:
     p = p_value(found[highest].p)
     p = p if p.startswith("<") else f"= {p}"
     return Markdown(
-        f"We trained {n} of {size} public recipes for networks below {LIMIT:,} parameters again: {better} better as a "
+        f"We trained {n}{of_all} public recipes for networks below {LIMIT:,} parameters again: {better} better as a "
         f"mean than {OURS}{named}, {lower} lower, {n - len(winners) - lower} inconclusive; {OURS}'s final test "
         f"accuracy is {mean_sd(ours.mean, ours.sd)} % (95 % CI {confidence_interval(ours)}, {ours.n} seeds). The "
         f"highest mean of them is that of {highest}, {mean_sd(best.mean, best.sd)} % ({best.n} seeds), "

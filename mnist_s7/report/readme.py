@@ -70,8 +70,8 @@ def published_networks(runs: Runs, baselines: Runs) -> str:
     optimistic = [claim.optimistic_by for claim in claims if claim.optimistic_by is not None]
     if optimistic:
         said += (
-            f"; {len(optimistic)} of them, whatever their verdict, are optimistic, by {min(optimistic):.2f} to "
-            f"{max(optimistic):.2f} pp, as a best epoch on the test set is, or a best run, which is common practice"
+            f"; {len(optimistic)} of them, of any verdict, are optimistic, by {min(optimistic):.2f} to "
+            f"{max(optimistic):.2f} pp, as a best epoch on the test set or a best run is, which is common practice"
         )
     return (
         f"{place(runs, baselines)} Of the {len(claims)} accuracies that their authors state: {said}. "

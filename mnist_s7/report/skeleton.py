@@ -42,7 +42,10 @@ SKELETON = (
     "and the height (= width) of its output.",
     (f"{UNCHANGED}report.architecture(NAME)",),
     (f"{UNCHANGED}report.summary(NAME)",),
-    "## Receptive field\n\nHow much of the image a unit of each layer sees.",
+    "## Receptive field\n\nHow much of the image a unit of each layer sees. Along a chain of layers, with kernel `k`, "
+    "stride `s` and dilation `d`,\n\n    r_out = r_in + (k - 1) * d * j_in        j_out = j_in * s\n\nThe jump `j` is "
+    "the effective stride: the distance, in pixels of the image, between neighbouring units. `start` is the centre of "
+    "the first unit's field.",
     (f"{UNCHANGED}fields = receptive_field(NAME.network())\nfields",),
     ("plots.receptive_fields(fields, digits.test_images[0], digits.name)",),
     "## Data\n\nTODO: how the training images are augmented.",
@@ -63,7 +66,8 @@ SKELETON = (
     ("plots.accuracy_per_digit(run, digits.test_labels)",),
     ("report.confident_errors(run, digits)",),
     "What the network uses of what it could see: the mean absolute gradient of one central unit with respect to the "
-    "pixels, on test images, before training and after. The dashed box is the field of the table above.",
+    "pixels, on test images, before training and after. The dashed box is the field of the table above, as far as it "
+    "lies in the image.",
     ("report.effective_fields(NAME, run, digits)",),
     SOFT_TARGETS_CELL,
     "## Analysis",

@@ -45,7 +45,7 @@ def _of_seeds(column: str, values: Sequence[str]) -> str:
 def search_figure(experiment: Experiment) -> Figure:
     """Small networks, and larger ones that might teach, each apart for each place where they were trained, and in a
     group the trial with the least mean loss first. A name has what is not as in most of its group; what was chosen is
-    bold. Trials of fewer epochs than others of their group are left out.
+    named, and bold. Trials of fewer epochs than others of their group are left out.
 
     Raises `InvalidArgument` for a file without the columns that this goes by, and as `read_trials`.
     """
@@ -65,12 +65,17 @@ def search_figure(experiment: Experiment) -> Figure:
         usual = {setting: mode(trial.settings[setting] for trial in group) for setting in group[0].settings}
         size = f"of {MOST:,} parameters and more" if large else f"below {MOST:,} parameters"
         heading = f"Networks {size}, on {place}. Where nothing else is said: {_words(usual)}"
-        named[heading] = [(_words(_differing(trial.settings, usual)) or "as said above", trial) for trial in group]
+        named[heading] = [(_name(trial, usual), trial) for trial in group]
     return plots.search_figure(named, [trial for group in groups.values() for trial in group if trial.settings[CHOSEN]])
 
 
 def _file(experiment: Experiment) -> Path:
     return PUBLISHED / f"search_{experiment.name}.csv"
+
+
+def _name(trial: Trial, usual: Mapping[str, str]) -> str:
+    words = _words(_differing(trial.settings, usual)) or "as said above"
+    return f"{chosen}: {words}" if (chosen := trial.settings[CHOSEN]) else words
 
 
 def _differing(settings: Mapping[str, str], usual: Mapping[str, str]) -> dict[str, str]:

@@ -177,7 +177,7 @@ def test_pytorchs_convolutions_are_all_of_a_network_once_each_way(monkeypatch, s
 def test_shares_are_of_the_whole_epoch(few_digits):
     shares = measure._shares(T3, few_digits)
 
-    assert list(shares) == ["data", "forward", "backward", "optimizer", "figures", "evaluation"]
+    assert list(shares) == ["data", "forward", "backward", "optimizer", "loss and accuracy", "evaluation"]
     assert sum(shares.values()) == pytest.approx(100)
     assert min(shares.values()) > 0
     assert shares["forward"] + shares["backward"] > shares["optimizer"]

@@ -111,7 +111,7 @@ def test_trials_are_named_by_what_is_unusual_among_their_like(drawn):
     said, of_all = "Where nothing else is said", "narrow; SGD; trained on soft targets; 15 epochs"
     assert {heading: [name for name, _ in group] for heading, group in named.items()} == {
         f"Networks below 8,000 parameters, on a CPU. {said}: {of_all}": [
-            *("wide; trained on labels", "as said above", "Adam")
+            *("wide; trained on labels", "T4: as said above", "Adam")
         ],
         f"Networks below 8,000 parameters, on a GPU. {said}: {of_all}": ["as said above"],
         f"Networks of 8,000 parameters and more, on a CPU. {said}: large; SGD; trained on labels; 20 epochs": [
