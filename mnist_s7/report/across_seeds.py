@@ -90,23 +90,26 @@ def against_first(runs: Runs) -> Markdown:
 
 
 def ablation_table(runs: Runs, iteration: Experiment | None = None) -> Markdown:
-    """Each variant compared with the iteration that it is one of: those of one, or of all."""
-    return difference_table(runs, [pair for pair in _variants() if iteration is None or pair[1] == iteration.name])
+    """Each variant compared with the iteration that it is one of: those of one, or of all. p is adjusted for the
+    variants of an iteration, so that it is the same in either table."""
+    return difference_table(runs, *(_variants(each) for each in ([iteration] if iteration else SERIES)))
 
 
 def ablations(runs: Runs) -> dict[str, Difference]:
     """The differences of `ablation_table`, by what was changed."""
     return {
         f"{other}{failures(runs[other])}: {EXPERIMENTS[one].change}{failures(runs[one])}": found
-        for (one, other), found in differences(runs, _variants()).items()
+        for iteration in SERIES
+        for (one, other), found in differences(runs, _variants(iteration)).items()
     }
 
 
-def difference_table(runs: Runs, pairs: Iterable[tuple[str, str]]) -> Markdown:
+def difference_table(runs: Runs, *families: Iterable[tuple[str, str]]) -> Markdown:
     """A row for each pair of experiments that two or more runs say something of, and for one of which too many failed
-    to train."""
-    pairs = [(one, other) for one, other in pairs if min(len(runs.get(one, ())), len(runs.get(other, ()))) > 1]
-    found = differences(runs, pairs)
+    to train. p is adjusted for the pairs of the same family."""
+    listed = [list(family) for family in families]
+    found = {pair: each for family in listed for pair, each in differences(runs, family).items()}
+    pairs = [pair for family in listed for pair in family if min(len(runs.get(name, ())) for name in pair) > 1]
     rows = []
     for one, other in pairs:
         failed = failures(runs[one]), failures(runs[other])
@@ -213,8 +216,8 @@ def _change(one: str, other: str) -> str:
     return EXPERIMENTS[one].change if one in EXPERIMENTS and (follows or one.startswith(f"{other}-")) else "-"
 
 
-def _variants() -> list[tuple[str, str]]:
-    return [(variant.name, base_of(variant).name) for variant in ABLATIONS]
+def _variants(iteration: Experiment) -> list[tuple[str, str]]:
+    return [(variant.name, iteration.name) for variant in ABLATIONS if base_of(variant) is iteration]
 
 
 def _verdict(claim: Claim, own: Sequence[Run], runs: Runs, name: str, difference: Difference | None) -> Verdict:

@@ -129,6 +129,29 @@ def test_the_verdict_goes_by_the_adjusted_p():
     assert [found.positive for found in report.ablations(runs).values()] == [None] * 3  # in the figure, too
 
 
+def test_the_p_of_a_variant_does_not_depend_on_those_of_other_iterations():
+    """So that it is the same in its iteration's notebook and on the page of all results."""
+    bases = {"T3": ending("T3", 99.3, 99.4, 99.5, 99.35), "T4": ending("T4", 99.4, 99.5, 99.6, 99.45)}
+    finals = {
+        "T3-dropout-0.05": [99.23, 99.38, 99.42, 99.31],
+        "T3-rotation-7": [99.32, 99.39, 99.51, 99.33],
+        "T4-no-skip": [99.41, 99.47, 99.59, 99.44],
+        "T4-StepLR": [99.32, 99.46, 99.58, 99.41],
+    }
+    runs = bases | {name: ending(name, *accuracies) for name, accuracies in finals.items()}
+
+    together, in_figure = report.ablation_table(runs), list(report.ablations(runs).values())
+    for iteration in (T3, T4):
+        variants = [name for name in finals if name.startswith(iteration.name)]
+        own = report.ablation_table(runs, iteration)
+        for name in variants:
+            pair = f"{name} minus {iteration.name}"
+            assert cells(together, pair) == cells(own, pair)
+        pairs = [(name, iteration.name) for name in variants]
+        assert set(differences(runs, pairs).values()) <= set(in_figure)
+    assert len(in_figure) == len(finals)
+
+
 def test_what_only_one_seed_says_nothing_of_has_no_row():
     runs = {"T2": ending("T2", 99.2, 99.4, 99.3), "T3": ending("T3", 99.3, 99.51), "T1": ending("T1", 98)}
 

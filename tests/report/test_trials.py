@@ -6,6 +6,7 @@ import pytest
 import scipy.stats
 
 from mnist_s7 import T4, T5, InvalidArgument, report
+from mnist_s7.catalog import ABLATIONS, base_of
 from mnist_s7.report import trials as trials_module
 from mnist_s7.results import PUBLISHED
 
@@ -151,3 +152,27 @@ def test_what_the_notebook_says_of_muon_is_what_its_seeds_give():
     loss = tested("validation loss (nats)")
     assert loss.statistic < 0 and loss.pvalue < 0.05
     assert tested("validation accuracy (%)").pvalue > 0.05
+
+
+def test_what_the_notebook_says_of_the_losses_of_the_ablation_study():
+    """Each is higher than T5's own with the same seeds, but for that with one teacher, which is inconclusive."""
+    runs = report.validation_runs()
+
+    def losses(name):
+        return {run.seed: run.final.test_loss for run in runs[name]}
+
+    own = losses("T5")
+    variants = [variant.name for variant in ABLATIONS if base_of(variant) is T5 and variant.name in runs]
+    tested = {}
+    for name in variants:
+        theirs = losses(name)
+        assert theirs.keys() == own.keys() and len(own) == 10
+        tested[name] = scipy.stats.ttest_rel([theirs[seed] for seed in own], list(own.values()))
+    least_first = sorted(tested, key=lambda name: tested[name].pvalue)
+    # Holm's method: the smallest p is multiplied by how many there are, the next by one less
+    adjusted = {name: (len(least_first) - rank) * tested[name].pvalue for rank, name in enumerate(least_first)}
+
+    higher = {"T5-labels", "T5-T4-network", "T5-max-pools", "T5-temperature-1"}
+    assert {name for name in variants if adjusted[name] < 0.05} == higher
+    assert all(tested[name].statistic > 0 for name in higher)
+    assert set(variants) - higher == {"T5-one-teacher"}
