@@ -8,7 +8,7 @@ import scipy.stats
 from mnist_s7 import T4, T5, InvalidArgument, report
 from mnist_s7.catalog import ABLATIONS, base_of
 from mnist_s7.report import trials as trials_module
-from mnist_s7.results import PUBLISHED
+from mnist_s7.results import PUBLISHED, adjusted, compare
 
 HEADER = (
     *("network", "parameters", "optimiser", "trained on", "epochs", "where", "chosen as", "seed"),
@@ -157,22 +157,10 @@ def test_what_the_notebook_says_of_muon_is_what_its_seeds_give():
 def test_what_the_notebook_says_of_the_losses_of_the_ablation_study():
     """Each is higher than T5's own with the same seeds, but for that with one teacher, which is inconclusive."""
     runs = report.validation_runs()
-
-    def losses(name):
-        return {run.seed: run.final.test_loss for run in runs[name]}
-
-    own = losses("T5")
     variants = [variant.name for variant in ABLATIONS if base_of(variant) is T5 and variant.name in runs]
-    tested = {}
-    for name in variants:
-        theirs = losses(name)
-        assert theirs.keys() == own.keys() and len(own) == 10
-        tested[name] = scipy.stats.ttest_rel([theirs[seed] for seed in own], list(own.values()))
-    least_first = sorted(tested, key=lambda name: tested[name].pvalue)
-    # Holm's method: the smallest p is multiplied by how many there are, the next by one less
-    adjusted = {name: (len(least_first) - rank) * tested[name].pvalue for rank, name in enumerate(least_first)}
+    losses = [compare(runs[name], runs["T5"], paired=True, figure=lambda run: run.final.test_loss) for name in variants]
 
-    higher = {"T5-labels", "T5-T4-network", "T5-max-pools", "T5-temperature-1"}
-    assert {name for name in variants if adjusted[name] < 0.05} == higher
-    assert all(tested[name].statistic > 0 for name in higher)
-    assert set(variants) - higher == {"T5-one-teacher"}
+    assert {loss.n for loss in losses} == {(10, 10)}
+    higher = {name: loss.positive for name, loss in zip(variants, adjusted(losses), strict=True)}
+    removed = ("T5-labels", "T5-T4-network", "T5-max-pools", "T5-temperature-1")
+    assert higher == dict.fromkeys(removed, True) | {"T5-one-teacher": None}
