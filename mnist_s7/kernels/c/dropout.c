@@ -5,26 +5,33 @@
 
 #include "kernels.h"
 
-typedef unsigned Streams __attribute__((vector_size(STREAMS * sizeof(unsigned))));
-typedef int Flags __attribute__((vector_size(STREAMS * sizeof(int))));
+typedef unsigned Words __attribute__((vector_size(LANES * sizeof(unsigned))));
+
+/* So many numbers are compared before the comparisons become bytes, which a compiler does by whole vectors in a loop of
+   its own, and one element after another between two draws: with 8 lanes that took more than ten times as long. */
+enum { BLOCK = 512 };
 
 /* `state` is (words, streams), of no stream all 0. */
 static void draw(const unsigned *state, unsigned dropped, unsigned char *keep, long n) {
-    Streams s[WORDS];
+    Words s[WORDS][STREAMS / LANES];
     memcpy(s, state, sizeof s);
-    for (long at = 0; at < n; at += STREAMS) {
-        Flags over = s[0] + s[3] >= dropped;
-        unsigned char kept[STREAMS];
-        for (int i = 0; i < STREAMS; i++) kept[i] = over[i] & 1;
-        if (n - at >= STREAMS) memcpy(keep + at, kept, STREAMS);
-        else memcpy(keep + at, kept, n - at);
-        Streams shifted = s[1] << 9;
-        s[2] ^= s[0];
-        s[3] ^= s[1];
-        s[1] ^= s[2];
-        s[0] ^= s[3];
-        s[2] ^= shifted;
-        s[3] = s[3] << 11 | s[3] >> 21;
+    for (long at = 0; at < n; at += BLOCK) {
+        int over[BLOCK];
+        for (int drawn = 0; drawn < BLOCK; drawn += STREAMS)
+            UNROLLED
+            for (int i = 0; i < STREAMS / LANES; i++) {
+                Mask kept = s[0][i] + s[3][i] >= dropped;
+                memcpy(over + drawn + i * LANES, &kept, sizeof kept);
+                Words shifted = s[1][i] << 9;
+                s[2][i] ^= s[0][i];
+                s[3][i] ^= s[1][i];
+                s[1][i] ^= s[2][i];
+                s[0][i] ^= s[3][i];
+                s[2][i] ^= shifted;
+                s[3][i] = s[3][i] << 11 | s[3][i] >> 21;
+            }
+        long size = min(n - at, BLOCK);
+        for (long i = 0; i < size; i++) keep[at + i] = over[i] & 1;
     }
 }
 
