@@ -47,7 +47,7 @@ class Picture(Figure):
         drawn, small = io.BytesIO(), io.BytesIO()
         self.savefig(drawn, format="png")
         image = Image.open(drawn).convert("RGB")
-        image.quantize(256, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)  # a third of the bytes
+        image.quantize(64, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)  # a third of the bytes
         return small.getvalue()
 
 
