@@ -1,6 +1,7 @@
 """What a notebook shows of the trials by which an iteration's recipe was chosen."""
 
 import csv
+from statistics import mean
 
 import pytest
 import scipy.stats
@@ -135,23 +136,57 @@ def test_of_a_setting_in_parts_a_trial_is_named_by_those_that_are_unusual(drawn)
     assert [name for name, _ in group] == ["as said above", "SGD lr 0.4", "batch 64; Nesterov", "SGD"]
 
 
-def test_what_the_notebook_says_of_muon_is_what_its_seeds_give():
-    """Over ten seeds, each beside T5's own: the loss is lower, and the accuracy is inconclusive."""
+@pytest.fixture
+def later_trials():
+    """Those made once T5 was chosen, of its network: T5's own by their seeds, and all."""
     with (PUBLISHED / "search_T5.csv").open(newline="") as file:
-        trials = [row for row in csv.DictReader(file) if row["where"].endswith("once T5 was chosen")]
+        trials = [row for row in csv.DictReader(file) if "once T5 was chosen" in row["where"]]
     own = {row["seed"]: row for row in trials if row["chosen as"] == "T5"}
     [network] = {row["network"] for row in own.values()}
-    optimiser = "Muon lr 0.1, momentum 0.9 for 1x1 convolutions; "
-    muon = {row["seed"]: row for row in trials if row["network"] == network and row["optimiser"].startswith(optimiser)}
+    return own, [row for row in trials if row["network"] == network]
+
+
+def losses_of(rows):
+    return [float(row["validation loss (nats)"]) for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("setting", "words", "lower"),
+    [
+        ("optimiser", "Muon lr 0.1, momentum 0.9 for 1x1 convolutions; ", True),
+        ("trained on", "labels for 10 % of the loss", False),
+    ],
+)
+def test_what_the_notebook_says_of_ten_seeds_of_a_trial(later_trials, setting, words, lower):
+    """Each beside T5's own: whether the loss is lower or inconclusive; the accuracy is."""
+    own, trials = later_trials
+    tried = {row["seed"]: row for row in trials if words in row[setting]}
 
     def tested(column):
-        of_muon, of_own = ([float(runs[seed][column]) for seed in own] for runs in (muon, own))
-        return scipy.stats.ttest_rel(of_muon, of_own)
+        return scipy.stats.ttest_rel(*([float(runs[seed][column]) for seed in own] for runs in (tried, own)))
 
-    assert own.keys() == muon.keys() and len(own) == 10
+    assert own.keys() == tried.keys() and len(own) == 10
     loss = tested("validation loss (nats)")
-    assert loss.statistic < 0 and loss.pvalue < 0.05
+    assert (loss.statistic < 0 and loss.pvalue < 0.05) == lower
     assert tested("validation accuracy (%)").pvalue > 0.05
+
+
+def test_what_the_notebook_says_of_trials_of_two_seeds(later_trials):
+    own, trials = later_trials
+    accuracy = "validation accuracy (%)"
+    sharpness, smoothed = (
+        [row for row in trials if words in row[setting]]
+        for setting, words in (("optimiser", "sharpness-aware"), ("trained on", "labels, smoothed"))
+    )
+    last, *means = (
+        [row for row in trials if words in row["optimiser"]]
+        for words in ("weights after the last epoch", *(f"each of the last {count} epochs" for count in (2, 3, 5)))
+    )
+
+    assert {len(rows) for rows in (sharpness, smoothed, last, *means)} == {2}
+    assert all(min(losses_of(own.values())) <= loss <= max(losses_of(own.values())) for loss in losses_of(sharpness))
+    assert all(sum(losses_of(rows)) > sum(losses_of(last)) for rows in means)
+    assert max(float(row[accuracy]) for row in smoothed) < mean(float(row[accuracy]) for row in own.values())
 
 
 def test_what_the_notebook_says_of_the_losses_of_the_ablation_study():
