@@ -84,7 +84,7 @@ class _Forward:
     def __call__(self, input: Tensor) -> Tensor:
         layers = list(self.block)
         while layers:
-            links, count, ordinary = (), 1, is_ordinary_step(input, self.block)
+            links, ordinary = (), is_ordinary_step(input, self.block)
             if ordinary:
                 links, count = plan_chain(layers, tuple(input.shape), self._branch_of)
             if links:

@@ -57,7 +57,7 @@ class Chain(torch.autograd.Function):
         of_added = {}
         for i in reversed(range(count)):
             link, layer, before, after = ctx.links[i], ctx.layers[i], ctx.norms[i], _after(ctx.norms, i)
-            layer.weight = address(weights[i])  # a tensor that was saved may have moved
+            layer.weight = address(weights[i])  # which `parameter.data = ...` may have moved
             of_x = None
             if link.kind == IDENTITY and not after and link.adds is None and i not in of_added:
                 of_x = gradient

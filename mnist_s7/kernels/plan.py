@@ -245,7 +245,7 @@ def _normalizes(norm: nn.BatchNorm2d, shape: tuple[int, int, int, int]) -> bool:
 
 def _link(layers: Layers, size: tuple[int, int, int], norm: Norm | None) -> Link | None:
     """The first of the `layers`, or the first two, on (h, w, c), after `norm`; None if C has no function for that, or
-    PyTorch's is the faster."""
+    no room in its arrays."""
     kind, layer = layers[0]
     h, w, c = size
     if kind is nn.MaxPool2d and _pools_by_2(layer, stride=2) and min(h, w) >= 2 and h * w * c <= MAX_FLOATS:
@@ -287,6 +287,6 @@ def _convolves(conv: nn.Conv2d, size: tuple[int, int, int]) -> bool:
     square = conv.kernel_size == (k, k) and conv.padding in [(p, p) for p in range(k)] and conv.padding_mode == "zeros"
     floats = (channels + MAX_LANES) * max((h + 2 * k) * (w + 2 * k), k * k * channels)
     small = channels <= MAX_CHANNELS and floats <= MAX_FLOATS
-    some = c == conv.in_channels and min(size) > 0
+    some = c == conv.in_channels and min(*size, conv.out_channels) > 0
     whole = conv.weight.shape == (conv.out_channels, c // conv.groups, k, k)  # another one may have been put there
     return some and plain and square and small and whole and min(h, w) + 2 * conv.padding[0] >= k

@@ -1,5 +1,6 @@
 """Blocks of any class that compute relu(x + branch(x)), recognised by what their `forward` does."""
 
+import dis
 import operator
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -15,9 +16,11 @@ RELUS = [
     *(("call_method", name) for name in ("relu", "relu_")),
 ]
 
-# Names that such a `forward` may use besides those of its submodules. A trace sees one way through the code, and not
-# what else happens there: draws, counters, conditions. All of these need another name.
+# Names that such a `forward` may use besides those of its submodules, and what they may stand for as global ones. A
+# trace sees one way through the code, and not what else happens there: draws, counters, conditions. All of these need
+# another name, or a function of the author's own.
 NAMES = {"F", "add", "functional", "nn", "relu", "relu_", "torch"}
+GLOBALS = [F, nn, torch, *(function for kind, function in SUMS + RELUS if kind == "call_function")]
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,10 @@ def _uses_no_other_names(forward: Callable, module: nn.Module) -> bool:
         return False
     code = forward.__code__
     nested = code.co_freevars or any(isinstance(constant, CodeType) for constant in code.co_consts)
-    return not nested and NAMES.union(module._modules).issuperset(code.co_names)
+    if nested or not NAMES.union(module._modules).issuperset(code.co_names):
+        return False
+    names = {step.argval for step in dis.get_instructions(code) if step.opname == "LOAD_GLOBAL"}
+    return all(any(forward.__globals__.get(name) is own for own in GLOBALS) for name in names)
 
 
 def _traced(forward: Callable, names: Iterable[str]) -> list[fx.Node]:

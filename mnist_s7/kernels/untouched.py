@@ -21,7 +21,7 @@ METHODS = frozenset(
     ("forward", "_conv_forward", "_check_input_dim", "_call_impl", "_slow_forward", "_compiled_call_impl")
 )
 
-# The classes that C computes, and their methods as PyTorch has them.
+# The classes of the layers that C computes, and of what they are in; and their methods as PyTorch has them.
 CLASSES = (
     *(nn.Sequential, nn.Conv2d, nn.BatchNorm2d, nn.ReLU, nn.LeakyReLU, nn.Dropout),
     *(nn.MaxPool2d, nn.AvgPool2d),

@@ -565,6 +565,20 @@ class Stochastic(Block):
         return F.relu(x + self.branch(x))
 
 
+def relu(x):
+    """Of a name that a residual block may use, and its author's own."""
+    calls.append(x)
+    return F.relu(x)
+
+
+calls = []
+
+
+class WithOwnRelu(Block):
+    def forward(self, x):
+        return relu(x + self.branch(x))
+
+
 class ReplacedCall(InPlace):
     def __call__(self, x):
         return 2 * super().__call__(x)
@@ -592,7 +606,7 @@ class Optional(Block):
     ("block", "recognised"),
     [(BranchFirst, True), (WithModule, True), (InPlace, True)]
     + [(block, False) for block in (Scaled, Twice, WithoutRelu, Counting, Stochastic, Optional)]
-    + [(block, False) for block in (ReplacedCall, ReplacedCallImpl)],
+    + [(block, False) for block in (ReplacedCall, ReplacedCallImpl, WithOwnRelu)],
 )
 def test_residual_blocks_are_recognised_by_what_they_compute(links, block, recognised):
     torch.manual_seed(0)

@@ -475,6 +475,14 @@ def test_any_number_of_images_will_do(links, n):
     assert links
 
 
+def test_a_convolution_without_outputs_is_pytorchs_affair():
+    with pytest.warns(UserWarning, match="zero-element"):
+        model = nn.Sequential(nn.Conv2d(3, 0, 3, bias=False))
+
+    with pytest.raises(RuntimeError, match="at dimension 0"):
+        in_c(model)(torch.randn(2, 3, 8, 8))
+
+
 def test_no_images_are_pytorchs_affair():
     model = nn.Sequential(nn.BatchNorm2d(3))
 

@@ -1,14 +1,15 @@
 /* Convolution with a small square kernel, stride 1, no bias, and the ReLU after it where there is one.
 
-   Weights are (c_out, k, k, c_in), which is PyTorch's channels last. In that layout the k * c_in inputs that a kernel's
-   row meets lie side by side. A vector holds as many output channels as it has lanes, and sums for several pixels (in
-   the weights' gradient: for several inputs) stay in registers, enough of them that no multiplication waits for the
-   addition before it. */
+   Weights are (c_out, k, k, c_in), which is PyTorch's channels last. Feature maps are channels last, too, so the
+   k * c_in inputs that a kernel's row meets lie side by side, in the order of its weights. A vector holds as many output
+   channels as it has lanes, and sums for several pixels (in the weights' gradient: for several inputs) stay in
+   registers, enough of them that no multiplication waits for the addition before it. */
 
 #include "kernels.h"
 
 enum { MAX_NARROW = 8, MAX_WIDE = 6, STRIP = 6 };
 _Static_assert(MAX_NARROW == 8 && MAX_WIDE == 6, "FOR_EACH_COUNT has a case for each count");
+_Static_assert(VECTORS == 2, "what is not in one vector is in two: no case is between");
 
 /* `function` for `n` things at once with vectors of so many, at most MAX_NARROW of one or MAX_WIDE of two: after its
    arguments it is given n and the caller's `vectors`, both constants once it is inlined. */

@@ -62,7 +62,7 @@ typedef struct Norm {
 } Norm;
 
 /* Sums over a part's `n` pixels, less `shift`, and their squares; or of its gradients, and their products with v. Those
-   of the latest `periods` are pending: they are in float, and not yet added to `first` and `second`. */
+   of about the latest `periods` are pending: they are in float, and not yet added to `first` and `second`. */
 typedef struct {
     long n, periods;
     float shift[LANES * MAX_CHANNELS], pending_first[LANES * MAX_CHANNELS], pending_second[LANES * MAX_CHANNELS];

@@ -60,9 +60,9 @@ static void read_gradient(const Norm *after, int relu, const float *g, const flo
 }
 
 /* How the batch is cut: into pieces of `step` pixels, for each of which `layer` is the layer. A map has `pixels`, and
-   `pixels_out` after the layer. No two pieces read the same pixel; what one writes lies together, and starts at
-   at * pixels_out / pixels, a whole number; and `step` divides `pixels`, unless the cut is by pixel, where the last
-   piece may be narrower. The zeros around a piece are written once for all of a part. */
+   `pixels_out` after the layer. No two pieces read the same pixel; what one writes lies together, and starts where
+   `pixel_out` says; and `step` divides `pixels`, unless the cut is by pixel, where the last piece may be narrower. The
+   zeros around a piece are written once for all of a part. */
 typedef struct { Layer layer; long pixels, pixels_out, step; int by_pixel; } Cut;
 
 static Cut cut_of(const Layer *layer) {
@@ -78,6 +78,11 @@ static Cut cut_of(const Layer *layer) {
         cut.step = 2 * layer->w;
     }
     return cut;
+}
+
+/* at * pixels_out / pixels, a whole number, without a product of a whole batch's pixels, which a long may not hold. */
+static long pixel_out(const Cut *cut, long at) {
+    return at / cut->pixels * cut->pixels_out + at % cut->pixels * cut->pixels_out / cut->pixels;
 }
 
 /* x -> y. `before` is the norm between x and the layer, `after` the one that follows the layer: its mean and
@@ -104,7 +109,7 @@ EXPORTED void mnist_s7_forward(const Layer *whole, const Norm *before, Norm *aft
             if (cut.by_pixel) layer.w = layer.w_out = min(cut.step, end - at);
             const Map map = map_of(&layer), in = padded_map(map, padding);
             const float *from = x + at * layer.c;
-            float *to = y + at * cut.pixels_out / cut.pixels * layer.c_out;
+            float *to = y + pixel_out(&cut, at) * layer.c_out;
             if (copies) {
                 read(before, x, at * layer.c, map, padding, padded);
                 from = padded;
@@ -128,9 +133,9 @@ EXPORTED void mnist_s7_forward(const Layer *whole, const Norm *before, Norm *aft
    Where that adds other maps, it is the one of both parts of the sum; where a later layer adds what this one reads,
    `added_gradient` is not NULL and is a part of it, and the identity then has a norm after it. The layer's y is needed
    for `after`, for a ReLU, and of an identity for that of a sum. The gradient passes the layer's own ReLU where no norm
-   is after that; such a norm is RELU_BEFORE, and stops the same gradients. The weights' gradient is added up in `sums`,
-   zero, (PARTS, packed weights). The identity with nothing after it, no sum before it and no `added_gradient` may have
-   g for x_gradient. */
+   is after that; one that is (convolution, ReLU, ReLU, BatchNorm) is RELU_BEFORE, and stops the same gradients. The
+   weights' gradient is added up in `sums`, zero, (PARTS, packed weights). The identity with nothing after it, no sum
+   before it and no `added_gradient` may have g for x_gradient. */
 EXPORTED void mnist_s7_backward(const Layer *whole, Norm *before, const Norm *after, const float *g,
                                 const float *added_gradient, const float *x, const float *y, float *x_gradient,
                                 float *sums, float *weight_gradient, float *norm_weight_gradient,
@@ -159,7 +164,7 @@ EXPORTED void mnist_s7_backward(const Layer *whole, Norm *before, const Norm *af
         for (long at = n * part / PARTS * cut.pixels; at < end; at += cut.step) {
             if (cut.by_pixel) layer.w = layer.w_out = min(cut.step, end - at);
             const Map map = map_of(&layer), map_out = map_out_of(&layer);
-            long first = at * layer.c, first_out = at * cut.pixels_out / cut.pixels * layer.c_out;
+            long first = at * layer.c, first_out = pixel_out(&cut, at) * layer.c_out;
             const float *from = x + first, *of_y = g + first_out;
             float *to = x_gradient ? x_gradient + first : NULL;
             if (copies) {

@@ -6,8 +6,8 @@
 
 #include "kernels.h"
 
-/* How many vectors of a period are done at once, with all that belongs to their channels in registers; and how many
-   periods are added up in float. */
+/* How many vectors of a period are done at once, with all that belongs to their channels in registers; and after how
+   many periods, about, what was added up in float goes into the doubles. */
 enum { GROUP = 4, PERIODS_IN_FLOAT = 64, CHUNK = 2 * LANES * MAX_CHANNELS };
 _Static_assert(GROUP == 4, "FOR_EACH_GROUP has a case for each count");
 
@@ -249,7 +249,7 @@ void add_gradients(const Norm *norm, const float *g, const float *x, const unsig
     count(sums, norm->c, size);
 }
 
-/* The running statistic after a batch that had this one: that one itself with momentum 1, whatever it was before. */
+/* The running statistic after a batch that had this one: with momentum 1 that one itself, however large it was. */
 static float running(const Norm *norm, float before, float of_batch) {
     return norm->momentum * of_batch + (1 - norm->momentum) * before;
 }
