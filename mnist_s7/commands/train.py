@@ -38,7 +38,11 @@ def add(command: Command) -> None:
 def add_training(parser: argparse.ArgumentParser) -> None:
     """What `train` and `sweep` ask for."""
     add_settings(parser)
-    parser.add_argument("--epochs", type=whole(1, 10**6), help="default: the experiment's own number")
+    parser.add_argument(
+        "--epochs",
+        type=whole(1, 10**6),
+        help="default: the experiment's own number; the run keeps its name, where --set epochs=N gives another",
+    )
     parser.add_argument("--device", help="cpu or cuda; default: cuda where there is one")
     add_digits(parser)
     add_validation(parser)

@@ -61,7 +61,7 @@ def _apart(part: str) -> str:
 
 
 def published_networks(runs: Runs, baselines: Runs) -> str:
-    """Five sentences on the networks of others; nothing before `FEW` of their claims have runs."""
+    """A list on the networks of others; nothing before `FEW` of their claims have runs."""
     claims = checked_claims(baselines)
     if len(claims) < FEW:
         return ""
@@ -74,10 +74,12 @@ def published_networks(runs: Runs, baselines: Runs) -> str:
             f"{max(optimistic):.2f} pp, as a best epoch on the test set or a best run is, which is common practice"
         )
     return (
-        f"{place(runs, baselines)} Of the {len(claims)} accuracies that their authors state: {said}. "
-        f"{selection_summary({**runs, **baselines})} [All claims beside our "
-        f"runs](notebooks/results/README.md#{CLAIMS_HEADING}), with their sources and the rule of the verdicts, are on "
-        "the results page."
+        f"- **Is one better?** {place(runs, baselines)}\n"
+        f"- **Are their accuracies reproduced?** Of the {len(claims)} that authors state, of networks with up to "
+        f"{max(claim.parameters for claim in claims):,} parameters: {said}.\n"
+        f"- **What does selection add?** {selection_summary({**runs, **baselines})}\n\n"
+        f"[All claims beside our runs](notebooks/results/README.md#{CLAIMS_HEADING}), with their sources and the rule "
+        "of the verdicts, are on the results page; pp are percentage points."
     )
 
 
@@ -118,9 +120,9 @@ def _time(shown: dict[str, Run]) -> str:
     return (
         f"Training one iteration took {min(minutes.values()):.0f} to {max(minutes.values()):.0f} minutes on one core "
         f"({machine['device']}, torch {machine['torch'].partition('+')[0]}); all {len(minutes)} take about "
-        f"{sum(minutes.values()) / 2 + 1:.0f} minutes on two, after the soft targets of {taught} (what its teachers "
-        "predict), which are made once. `make test`, which tests the rest too, takes longer. A slow laptop takes "
-        "several times as long."
+        f"{sum(minutes.values()) / 2 + 1:.0f} minutes on two cores, after the soft targets of {taught} (what its "
+        "teachers predict), which are made once and take some minutes more. `make test`, which tests the rest too, "
+        "takes longer. A slow laptop takes several times as long."
     )
 
 

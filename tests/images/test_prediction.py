@@ -1,6 +1,7 @@
 """What a network says about a picture, which files a folder holds, and the figure of both."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +10,9 @@ from drawings import drawing, many
 from PIL import Image
 from torch import nn
 
-from mnist_s7 import InvalidArgument, plots
+import mnist_s7.images
+from mnist_s7 import InvalidArgument, plots, pretrained
+from mnist_s7.data import PROJECT
 from mnist_s7.images import ImageError, Prediction, digit_image, image_files, predict_image
 
 
@@ -40,6 +43,16 @@ def test_a_prediction_has_the_two_most_probable_digits(picture):
     assert sum(found.probabilities) == pytest.approx(1) and len(found.probabilities) == 10
     assert found.seen.equal(digit_image(picture))
     assert str(found) == f"{picture}: 7 (90.0 %), then 1 (5.0 %)"
+
+
+def test_the_readmes_example_is_what_they_say(monkeypatch):
+    monkeypatch.chdir(PROJECT)
+    page = Path(mnist_s7.images.__file__).with_name("README.md").read_text(encoding="utf-8")
+    [path] = set(re.findall(r'predict_image\(pretrained\("T5"\), "(.*)"\)', page))
+    said = re.search(r"print\(prediction\)  # (.*)", page)[1]
+
+    assert str(predict_image(pretrained("T5"), path)) == said
+    assert f'predict_image(pretrained("T5"), "{path}")' in (PROJECT / "README.md").read_text(encoding="utf-8")
 
 
 def test_a_picture_without_a_file_has_no_name(picture):
