@@ -1,5 +1,5 @@
-/* Every layer, forward and backward, before and after every norm, on numbers that are the same on every processor: for
-   test_instruction_sets.py, which compiles this with the kernels' own sources.
+/* Every layer, forward and backward, before and after every norm, with a sum or none, with dropout or none, on numbers
+   that are the same on every processor: for test_instruction_sets.py, which compiles this with the kernels' own sources.
 
    The only argument is the numbers' seed. Arrays go to standard output: the number of the case, that of the array in it,
    its size, and so many floats. */
@@ -117,12 +117,13 @@ static void train(const int *kind, int h, int w, int relu, int drops, int adds) 
 }
 
 int main(int count, char **arguments) {
-    state = count > 1 ? (unsigned)atoi(arguments[1]) : 0;
+    if (count != 2) return 1;
+    state = (unsigned)atoi(arguments[1]);
     for (unsigned i = 0; i < sizeof LAYERS / sizeof *LAYERS; i++)
         for (int relu = NO_RELU; relu <= LEAKY_AFTER; relu++)
             for (int side = 0; side < SIDES; side++, cases++) {
                 arrays = 0;
-                train(LAYERS[i], HEIGHTS[side], WIDTHS[side], relu, (i + relu + side) % 2, (i + side) % 3 == 0);
+                train(LAYERS[i], HEIGHTS[side], WIDTHS[side], relu, (relu / 2 + side) % 2, (i + relu) % 2);
             }
     return 0;
 }

@@ -475,6 +475,16 @@ def test_any_number_of_images_will_do(links, n):
     assert links
 
 
+@pytest.mark.parametrize(("side", "taken"), [(14, True), (28, False)])
+def test_the_largest_layers_are_those_that_the_readme_says(links, side, taken):
+    page = library.HEADER.parent.with_name("README.md").read_text(encoding="utf-8")
+    assert "64 -> 64 channels in 3x3 on 14x14 do, on\n28x28 they do not" in page
+
+    in_c(nn.Sequential(bare(64, 64, 3)))(torch.randn(2, 64, side, side))
+
+    assert bool(links) == taken
+
+
 def test_a_convolution_without_outputs_is_pytorchs_affair():
     with pytest.warns(UserWarning, match="zero-element"):
         model = nn.Sequential(nn.Conv2d(3, 0, 3, bias=False))

@@ -12,9 +12,11 @@ from test_iteration import REFERENCE, reference_run
 from mnist_s7 import SERIES, T3, InvalidArgument, find_experiment
 from mnist_s7.bench import stored_benchmarks
 from mnist_s7.data import PROJECT
+from mnist_s7.plots.axes import LIMIT
 from mnist_s7.report import pages, readme
 from mnist_s7.report.notebooks import ORDER
 from mnist_s7.results import Epoch, RunsMissing
+from mnist_s7.results.claims import HEADLINE
 
 BLOCK = re.compile(r"^```(.*?)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 EXAMPLES = {"mnist_s7/receptive_field/README.md": 4}
@@ -220,13 +222,14 @@ def test_parts_are_put_between_their_markers_and_nowhere_else():
     assert readme.fill(filled, {"a": ""}).endswith("\n<!-- begin a -->\n<!-- end a -->\nend\n")
 
 
-def test_the_readmes_first_sentence_has_the_sizes_and_epochs_of_the_series():
+def test_the_readme_begins_with_the_sizes_the_epochs_and_the_goal_of_the_series():
     sizes = sorted(experiment.parameters for experiment in SERIES)
     text = " ".join(pages.README.read_text(encoding="utf-8").split())
 
     assert (
         f"with {round(sizes[0], -2):,} to {round(sizes[-1], -2):,} parameters after {SERIES[0].epochs} epochs" in text
     )
+    assert f"more than {HEADLINE:g} % of the test images right, with fewer than {LIMIT:,} parameters" in text
     assert len({experiment.epochs for experiment in SERIES}) == 1
 
 
